@@ -1,1 +1,3 @@
+//! The program: see the library crate of the same name.
+
 fn main() {}

@@ -1,0 +1,122 @@
+//! What a step gets from the engine while it works.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::Value;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::ActionError;
+
+/// Takes notes of a running step into the journal.
+#[async_trait]
+pub trait Recorder: Send + Sync {
+    /// Returns when the note is on disk.
+    async fn note(&self, note: Value) -> Result<(), ActionError>;
+}
+
+/// A recorder for plans and probes, which have nothing to note.
+struct Unrecorded;
+
+#[async_trait]
+impl Recorder for Unrecorded {
+    async fn note(&self, _note: Value) -> Result<(), ActionError> {
+        Ok(())
+    }
+}
+
+/// Looks up the state that a plan predicts for a resource.
+pub type Predictions = Arc<dyn Fn(&str) -> Option<Value> + Send + Sync>;
+
+/// The time, the cancellation and the memory of one attempt at one item.
+#[derive(Clone)]
+pub struct StepContext {
+    deadline: Instant,
+    cancel: CancellationToken,
+    recorder: Arc<dyn Recorder>,
+    notes: Arc<Vec<Value>>,
+    scratch: Arc<Path>,
+    run: Arc<str>,
+    predicted: Predictions,
+}
+
+impl StepContext {
+    /// A context that ends at `deadline`; `scratch` is a private (0700) folder of the run, `run` its id.
+    pub fn new(deadline: Instant, cancel: CancellationToken, scratch: PathBuf, run: &str) -> Self {
+        Self {
+            deadline,
+            cancel,
+            recorder: Arc::new(Unrecorded),
+            notes: Arc::default(),
+            scratch: scratch.into(),
+            run: run.into(),
+            predicted: Arc::new(|_| None),
+        }
+    }
+
+    /// Takes notes here, and knows those of earlier attempts.
+    #[must_use]
+    pub fn recording(mut self, recorder: Arc<dyn Recorder>, notes: Vec<Value>) -> Self {
+        self.recorder = recorder;
+        self.notes = Arc::new(notes);
+        self
+    }
+
+    /// Knows the effects that a plan predicts for resources.
+    #[must_use]
+    pub fn predicting(mut self, predicted: Predictions) -> Self {
+        self.predicted = predicted;
+        self
+    }
+
+    /// The same context with an earlier end.
+    #[must_use]
+    pub fn until(mut self, deadline: Instant) -> Self {
+        self.deadline = self.deadline.min(deadline);
+        self
+    }
+
+    /// The instant at which this attempt ends. Every wait must end here.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// The time left, zero when there is none.
+    pub fn remaining(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// Cancelled when the run is told to stop at once.
+    pub fn cancelled(&self) -> &CancellationToken {
+        &self.cancel
+    }
+
+    /// Writes a fact that a later look needs (a child's process id, a created resource's name) into the
+    /// journal, and returns when it is on disk. Must not hold secrets.
+    pub async fn note(&self, note: Value) -> Result<(), ActionError> {
+        self.recorder.note(note).await
+    }
+
+    /// The notes of earlier attempts at this item, oldest first. Empty on a first attempt.
+    pub fn notes(&self) -> &[Value] {
+        &self.notes
+    }
+
+    /// A private folder of this run, for what a step parks until it may be undone.
+    pub fn scratch(&self) -> &Path {
+        &self.scratch
+    }
+
+    /// The run's id.
+    pub fn run(&self) -> &str {
+        &self.run
+    }
+
+    /// The state that an earlier step of the plan will give to a resource, if it is known.
+    pub fn predicted(&self, resource: &str) -> Option<Value> {
+        (self.predicted)(resource)
+    }
+}

@@ -1,0 +1,22 @@
+//! The port: what the engine asks of every system it drives, and what an adapter may ask in return.
+//!
+//! An adapter implements [`Action`] for what changes something and [`Probe`] for a read-only question,
+//! and publishes both as [`Verb`]s of a [`System`]. The engine sees only this module: it names no
+//! adapter, and an adapter names neither the engine nor the journal nor the terminal.
+
+mod connections;
+mod context;
+mod error;
+mod port;
+mod verb;
+
+pub use connections::{Connections, SystemConnection};
+pub use context::{Predictions, Recorder, StepContext};
+pub use error::{ActionError, ErrorKind};
+pub use port::{
+    Action, Description, Evidence, Prediction, Probe, Question, Readiness, Repeat, Reversal, Saved,
+    Verdict, Work,
+};
+pub use verb::{
+    Inventory, Item, Reach, Registry, ResolveContext, System, Verb, VerbArgs, VerbKind,
+};

@@ -1,0 +1,220 @@
+//! The two traits that an adapter implements, and the values that cross the border.
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{ActionError, StepContext};
+
+/// Something that changes one thing in one system.
+///
+/// The engine drives the life cycle: `inspect`, a durable record, `apply`, `verify`; later perhaps `undo`.
+/// `inspect` and `verify` only read. Every wait ends at `cx.deadline()`.
+#[async_trait]
+pub trait Action: Send + Sync {
+    /// What `apply` and `undo` will do, one line each.
+    fn describe(&self) -> Description;
+
+    /// Whether `apply` may be sent again when nobody knows what became of the first one.
+    fn repeat(&self) -> Repeat;
+
+    /// Whether `undo` can bring the former state back.
+    fn reversal(&self) -> Reversal {
+        Reversal::Automatic
+    }
+
+    /// Looks at the present state. After a crash it is called again for a step that was in flight:
+    /// it must then tell from the system (and from `cx.notes()`) whether the change has happened.
+    async fn inspect(&self, cx: &StepContext) -> Result<Readiness, ActionError>;
+
+    /// Makes the change. An error of kind [`Unknown`](super::ErrorKind::Unknown) says that it may have happened.
+    async fn apply(&self, cx: &StepContext, saved: &Saved) -> Result<Evidence, ActionError>;
+
+    /// Asks the system whether the change is in force. The engine repeats it until it holds or time is up.
+    async fn verify(&self, cx: &StepContext, applied: &Evidence) -> Result<Verdict, ActionError>;
+
+    /// Brings back what `saved` recorded; a second undo succeeds and changes nothing.
+    /// Refuses with kind [`Conflict`](super::ErrorKind::Conflict) when the present state is not what this action wrote.
+    /// `applied` is `None` when the outcome of `apply` was never learnt.
+    async fn undo(
+        &self,
+        cx: &StepContext,
+        saved: &Saved,
+        applied: Option<&Evidence>,
+    ) -> Result<(), ActionError>;
+}
+
+/// A read-only question with an expected answer.
+#[async_trait]
+pub trait Probe: Send + Sync {
+    /// The question in `apply`; `undo` stays empty.
+    fn describe(&self) -> Description;
+
+    /// Asks once. The engine repeats it until it holds or the step's time is up.
+    async fn observe(&self, cx: &StepContext) -> Result<Verdict, ActionError>;
+}
+
+/// A question that only a person can answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Question {
+    /// The sentence to confirm.
+    pub text: String,
+    /// Whether the run waits for the answer; otherwise it is recorded as open and asked by `rollback confirm`.
+    pub required: bool,
+}
+
+/// One piece of work: what a step does to one item.
+pub enum Work {
+    /// A change.
+    Action(Box<dyn Action>),
+    /// A read-only question to a system.
+    Probe(Box<dyn Probe>),
+    /// A question to a person.
+    Manual(Question),
+}
+
+/// What a change will do, in words for the plan.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Description {
+    /// What happens, as a sentence without a period: `stop container legacy-agent-001-1 (grace 3s)`.
+    pub apply: String,
+    /// What undo would do; empty for a probe.
+    pub undo: String,
+}
+
+impl Description {
+    /// The description of a change and of its reverse.
+    pub fn new(apply: impl Into<String>, undo: impl Into<String>) -> Self {
+        Self { apply: apply.into(), undo: undo.into() }
+    }
+
+    /// The description of a question.
+    pub fn question(text: impl Into<String>) -> Self {
+        Self { apply: text.into(), undo: String::new() }
+    }
+}
+
+/// May a change be sent again when the outcome of the first attempt is unknown?
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Repeat {
+    /// Yes: twice is the same as once.
+    Safe,
+    /// Only after `inspect` has found that it is still needed.
+    AfterInspect,
+    /// No: a person has to look.
+    Never,
+}
+
+/// Can the change be taken back?
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reversal {
+    /// `undo` brings the former state back.
+    Automatic,
+    /// It cannot be taken back.
+    Irreversible {
+        /// Why not.
+        reason: String,
+    },
+}
+
+/// What `inspect` found.
+#[derive(Debug, Clone)]
+pub enum Readiness {
+    /// The change is needed.
+    Needed {
+        /// What undo needs to know.
+        saved: Saved,
+        /// The effects, for later steps of a plan.
+        predicted: Vec<Prediction>,
+    },
+    /// The wanted state is there already: a success.
+    AlreadyDone {
+        /// What shows it.
+        evidence: Evidence,
+    },
+}
+
+impl Readiness {
+    /// A change that is needed and predicts nothing.
+    pub fn needed(saved: Saved) -> Self {
+        Self::Needed { saved, predicted: Vec::new() }
+    }
+}
+
+/// The state before a change.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Saved {
+    /// Goes into the journal: must not hold secrets.
+    pub state: Value,
+    /// May hold secrets (a container's environment, a file's content): kept in a 0600 file beside the
+    /// journal, which holds only its hash.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub private: Option<Value>,
+}
+
+impl Saved {
+    /// A saved state without secrets.
+    pub fn public(state: Value) -> Self {
+        Self { state, private: None }
+    }
+}
+
+/// What shows that something is so.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// One line for people.
+    pub summary: String,
+    /// The facts behind it, without secrets.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub facts: Value,
+}
+
+impl Evidence {
+    /// Evidence in one line.
+    pub fn new(summary: impl Into<String>) -> Self {
+        Self { summary: summary.into(), facts: Value::Null }
+    }
+
+    /// Evidence with the facts behind it.
+    pub fn with(summary: impl Into<String>, facts: Value) -> Self {
+        Self { summary: summary.into(), facts }
+    }
+}
+
+/// The answer to a question at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Verdict {
+    /// It is as expected.
+    Holds {
+        /// What shows it.
+        evidence: Evidence,
+    },
+    /// Not as expected, perhaps later.
+    NotYet {
+        /// What was seen instead.
+        observed: String,
+    },
+}
+
+impl Verdict {
+    /// It holds, with one line of evidence.
+    pub fn holds(summary: impl Into<String>) -> Self {
+        Self::Holds { evidence: Evidence::new(summary) }
+    }
+
+    /// It does not hold yet.
+    pub fn not_yet(observed: impl Into<String>) -> Self {
+        Self::NotYet { observed: observed.into() }
+    }
+}
+
+/// The expected effect of a change on one resource, carried to later steps of a plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Prediction {
+    /// The resource's name, prefixed by its system: `docker:ollama-optimized/agent-001-1`.
+    pub resource: String,
+    /// Its state after the change.
+    pub state: Value,
+}

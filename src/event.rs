@@ -1,0 +1,471 @@
+//! The vocabulary: everything that happens in a run, in the past tense.
+//!
+//! The engine emits events; the journal makes them durable; the terminal, the JSON stream and the reports read
+//! them. Nothing else crosses these borders. The form is versioned by [`FORMAT`]: within a version fields are only added.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::action::{ActionError, Evidence, Prediction};
+use crate::clock::Boot;
+use crate::plan::{Plan, PlannedItem, StepId};
+
+/// The version of the journal's form. A newer one is refused, an older one is read.
+pub const FORMAT: u32 = 1;
+
+/// What a run starts from; pinned in the first record of its journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Header {
+    /// The run's id.
+    pub run: String,
+    /// The version of the program that started it.
+    pub program: String,
+    /// The runbook file.
+    pub runbook_path: String,
+    /// The runbook file's text, so that a changed file can be shown as a difference.
+    pub runbook_text: String,
+    /// SHA-256 of the runbook file, hexadecimal.
+    pub runbook_sha256: String,
+    /// The environment file.
+    pub environment_path: String,
+    /// SHA-256 of the environment file, hexadecimal.
+    pub environment_sha256: String,
+    /// Everything that will be done.
+    pub plan: Plan,
+    /// Why the run was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Who started it, where.
+    pub by: Actor,
+    /// When the incident began, if it was told (`--since`): the clock of the targets starts there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// When the run started, for people.
+    pub started: Timestamp,
+    /// When the run started, for resuming.
+    pub boot: Boot,
+    /// Steps that are not part of this run (`--only`, `--from`), with the reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub left_out: BTreeMap<String, String>,
+}
+
+/// A person or program that did something.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    /// The login name.
+    pub user: String,
+    /// The machine.
+    pub host: String,
+    /// The process id.
+    pub pid: u32,
+}
+
+/// Where one item of one step is meant.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Place {
+    /// The step.
+    pub step: StepId,
+    /// The item's name; empty when the step has just one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub item: String,
+}
+
+/// A saved state in the journal: its public part, and where the private part lies.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SavedRecord {
+    /// What undo needs, without secrets.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub state: Value,
+    /// The private part, which lies in a 0600 file beside the journal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub private: Option<PrivateRef>,
+}
+
+/// A reference to a private saved state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrivateRef {
+    /// The file's name in the run's `saved` folder.
+    pub file: String,
+    /// SHA-256 of its content, hexadecimal.
+    pub sha256: String,
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Every item was changed (or answered) as wanted.
+    Done,
+    /// The wanted state was there already.
+    AlreadyDone,
+    /// Not run; a success for those who wait.
+    Skipped,
+    /// Waits for a person, who has not answered yet; holds nobody up.
+    Open,
+    /// At least one item failed, none is unknown.
+    Failed,
+    /// At least one item may or may not have been changed.
+    Unknown,
+    /// It failed, and its changes were taken back.
+    Undone,
+    /// Not started when the run ended.
+    NotStarted,
+}
+
+impl Outcome {
+    /// Whether those who wait for success may go on.
+    pub fn is_success(self) -> bool {
+        matches!(self, Self::Done | Self::AlreadyDone | Self::Skipped | Self::Open)
+    }
+}
+
+/// Why a step was skipped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SkipReason {
+    /// Its `when` is false.
+    Condition {
+        /// The expression and what it evaluated to.
+        because: String,
+    },
+    /// An optional step that does not fit into the time that is left.
+    NoSpareTime {
+        /// What it needs.
+        needs_ms: u64,
+        /// What is left.
+        left_ms: u64,
+    },
+    /// A step that it waits for did not succeed.
+    Blocked {
+        /// That step.
+        by: StepId,
+    },
+    /// `--only` or `--from` left it out.
+    LeftOut {
+        /// The flag.
+        because: String,
+    },
+    /// The run stops.
+    Stopping,
+}
+
+/// Why a run stops before its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StopReason {
+    /// A required step failed or is unknown, and its `on_failure` is `stop`.
+    StepFailed {
+        /// That step.
+        step: StepId,
+    },
+    /// The operator interrupted it (Ctrl-C).
+    Interrupted,
+    /// It was told to end (SIGTERM), perhaps by `rollback abort` or a take-over.
+    Terminated {
+        /// Who asked and why, when it is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
+    },
+    /// Its `give_up` time has passed.
+    GaveUp,
+    /// The journal cannot be written any more.
+    JournalLost {
+        /// The error.
+        error: String,
+    },
+    /// A bug.
+    Panicked {
+        /// The panic's message.
+        message: String,
+    },
+}
+
+/// The final word about a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunVerdict {
+    /// Everything required is done, every target was met.
+    Recovered,
+    /// Everything required is done, a target was missed.
+    RecoveredLate,
+    /// It failed, and nothing of this run's changes remains.
+    FailedClean,
+    /// It failed, and some changes remain or are unknown: a person is needed.
+    FailedPartial,
+    /// Stopped by the operator, everything settled.
+    Aborted,
+    /// A bug in this program.
+    InternalError,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// The run started. Always the first record.
+    RunStarted {
+        /// What it starts from.
+        header: Box<Header>,
+    },
+    /// Another process took the run up again.
+    RunResumed {
+        /// Who.
+        by: Actor,
+        /// What the journal's damage was, when `--salvage` passed over it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        salvaged: Option<String>,
+    },
+    /// A phase started.
+    PhaseStarted {
+        /// Its id.
+        phase: String,
+    },
+    /// All steps of a phase have settled.
+    PhaseEnded {
+        /// Its id.
+        phase: String,
+    },
+    /// A step started.
+    StepStarted {
+        /// The step.
+        step: StepId,
+        /// What is left until the next target that is still open; negative when it is late.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        left_ms: Option<i64>,
+    },
+    /// A deferred step found its items.
+    StepResolved {
+        /// The step.
+        step: StepId,
+        /// Its items.
+        items: Vec<PlannedItem>,
+    },
+    /// A step was not run.
+    StepSkipped {
+        /// The step.
+        step: StepId,
+        /// Why.
+        reason: SkipReason,
+    },
+    /// A step ended.
+    StepEnded {
+        /// The step.
+        step: StepId,
+        /// How.
+        outcome: Outcome,
+        /// One line: evidence of success, or the first error.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        summary: Option<String>,
+    },
+    /// The present state was looked at, and a change is needed.
+    Inspected {
+        /// The item.
+        #[serde(flatten)]
+        at: Place,
+        /// What undo needs.
+        saved: SavedRecord,
+        /// What the change will do to resources.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        predicted: Vec<Prediction>,
+    },
+    /// The wanted state is there already.
+    FoundDone {
+        /// The item.
+        #[serde(flatten)]
+        at: Place,
+        /// What shows it.
+        evidence: Evidence,
+    },
+    /// A change is about to be made. On disk before it is.
+    ApplyStarted {
+        /// The item.
+        #[serde(flatten)]
+        at: Place,
+        /// Counted from 1.
+        attempt: u32,
+    },
+    /// A fact that a later look needs.
+    Noted {
+        /// The item.
+        #[serde(flatten)]
+        at: Place,
+        /// The fact.
+        note: Value,
+    },
+    /// The change was made.
+    Applied {
+        /// The item.
+        #[serde(flatten)]
+        at: Place,
+        /// What shows it.
+        evidence: Evidence,
+    },
+    /// The change was not made, or is known to have failed.
+    ApplyFailed {
+        /// The item.
+        #[serde(flatten)]
+        at: Place,
+        /// Why.
+        error: ActionError,
+    },
+    /// Nobody knows whether the change was made.
+    ApplyUnknown {
+        /// The item.
+        #[serde(flatten)]
+        at: Place,
+        /// Why.
+        error: ActionError,
+    },
+    /// The change is in force, or a probe's answer is as expected.
+    Verified {
+        /// The item.
+        #[serde(flatten)]
+        at: Place,
+        /// What shows it.
+        evidence: Evidence,
+    },
+    /// The change did not come into force in time, or a probe's answer was not as expected.
+    VerifyFailed {
+        /// The item.
+        #[serde(flatten)]
+        at: Place,
+        /// What was seen.
+        error: ActionError,
+    },
+    /// Looking at the item failed; nothing was changed.
+    InspectFailed {
+        /// The item.
+        #[serde(flatten)]
+        at: Place,
+        /// Why.
+        error: ActionError,
+    },
+    /// An attempt failed and another will follow.
+    RetryScheduled {
+        /// The item.
+        #[serde(flatten)]
+        at: Place,
+        /// The attempt that failed, counted from 1.
+        attempt: u32,
+        /// The wait.
+        delay_ms: u64,
+        /// Why it failed.
+        error: ActionError,
+    },
+    /// The change is about to be taken back. On disk before it is.
+    UndoStarted {
+        /// The item.
+        #[serde(flatten)]
+        at: Place,
+    },
+    /// The change was taken back.
+    Undone {
+        /// The item.
+        #[serde(flatten)]
+        at: Place,
+    },
+    /// The change could not be taken back: a person is needed.
+    UndoFailed {
+        /// The item.
+        #[serde(flatten)]
+        at: Place,
+        /// Why.
+        error: ActionError,
+    },
+    /// A question to a person was recorded and left open.
+    QuestionOpened {
+        /// The item.
+        #[serde(flatten)]
+        at: Place,
+        /// The question.
+        text: String,
+        /// Whether the run waits for the answer.
+        required: bool,
+    },
+    /// A person answered.
+    QuestionAnswered {
+        /// The item.
+        #[serde(flatten)]
+        at: Place,
+        /// Who.
+        by: Actor,
+        /// Yes or no.
+        confirmed: bool,
+        /// What the person added.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        remark: Option<String>,
+    },
+    /// A person decided whether to go on after a failure (`on_failure: ask`).
+    FailureDecided {
+        /// The step.
+        step: StepId,
+        /// Who.
+        by: Actor,
+        /// Whether the run goes on.
+        go_on: bool,
+    },
+    /// A target's step succeeded.
+    TargetReached {
+        /// The target.
+        target: String,
+        /// The time it took, from the clock's start.
+        took_ms: u64,
+        /// Whether that is inside the target.
+        in_time: bool,
+    },
+    /// A target's time has passed and its step has not succeeded.
+    TargetLate {
+        /// The target.
+        target: String,
+        /// Its time.
+        within_ms: u64,
+    },
+    /// A phase has used up its budget and goes on.
+    BudgetPassed {
+        /// The phase.
+        phase: String,
+        /// Its budget.
+        budget_ms: u64,
+    },
+    /// The run starts nothing more and lets what is in flight settle.
+    StopRequested {
+        /// Why.
+        reason: StopReason,
+    },
+    /// The run stops what is in flight, too.
+    KillRequested,
+    /// The terminal (or the reader of a pipe) is gone; the run goes on without it.
+    OutputLost {
+        /// What happened.
+        what: String,
+    },
+    /// Something worth knowing that changes nothing.
+    Warned {
+        /// The message.
+        message: String,
+    },
+    /// The run ended. Always the last record of a complete journal, but for later answers to open questions.
+    RunEnded {
+        /// The final word.
+        verdict: RunVerdict,
+        /// The program's exit code.
+        exit_code: u8,
+    },
+}
+
+/// An event with its place in the run's history, as readers get it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Counted from 0.
+    pub seq: u64,
+    /// When, for people.
+    pub at: Timestamp,
+    /// Milliseconds since the run started.
+    pub elapsed_ms: u64,
+    /// What.
+    #[serde(flatten)]
+    pub event: Event,
+}

@@ -1,0 +1,265 @@
+//! A plan as plain data.
+
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::action::Item;
+use crate::runbook::{OnFailure, Scenario};
+
+/// A fully resolved plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The runbook's `name`.
+    pub runbook: String,
+    /// The runbook's title.
+    pub title: String,
+    /// The kind of runbook.
+    pub scenario: Scenario,
+    /// What a run of it holds alone, together with the environment.
+    pub subject: String,
+    /// The environment's name.
+    pub environment: String,
+    /// The values of all inputs, secrets as markers.
+    pub inputs: IndexMap<String, Value>,
+    /// The recovery targets, in the order of their times.
+    pub targets: Vec<PlannedTarget>,
+    /// When the run gives up, measured from its start.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "millis::option")]
+    pub give_up: Option<Duration>,
+    /// The phases in their order.
+    pub phases: Vec<PlannedPhase>,
+}
+
+/// A recovery target.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlannedTarget {
+    /// Its name.
+    pub name: String,
+    /// The time, measured from the start of the run or from `--since`.
+    #[serde(with = "millis")]
+    pub within: Duration,
+    /// The step whose success proves it.
+    pub reached_by: StepId,
+}
+
+/// A phase.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlannedPhase {
+    /// Its id.
+    pub id: String,
+    /// Its title, or its id.
+    pub title: String,
+    /// The time it should take.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "millis::option")]
+    pub budget: Option<Duration>,
+    /// Its steps, in the order of the file.
+    pub steps: Vec<PlannedStep>,
+}
+
+/// `phase/step`: the name of a step in a run.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct StepId(pub String);
+
+impl std::fmt::Display for StepId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A step with everything that the engine needs to run it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlannedStep {
+    /// `phase/step`.
+    pub id: StepId,
+    /// A title for people, where the runbook gives one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// `<system>.<verb>`.
+    pub verb: String,
+    /// The steps of the same phase it waits for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waits: Vec<Wait>,
+    /// Why the step is skipped, when its `when` said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skip: Option<String>,
+    /// What it works on.
+    pub items: Items,
+    /// How it is run.
+    pub policy: StepPolicy,
+}
+
+/// A step's wait for another.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Wait {
+    /// The step waited for.
+    pub step: StepId,
+    /// Whether any end will do, or only success.
+    pub any_end: bool,
+}
+
+/// The items of a step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Items {
+    /// Resolved before the run.
+    Resolved(Vec<PlannedItem>),
+    /// The system could not be asked before the run, and the step does not stand on the path to the first
+    /// target: it is resolved when its turn comes.
+    Deferred {
+        /// The evaluated arguments of the verb, one per element of `for_each` (or just one), with their names.
+        args: Vec<Item>,
+        /// Why it was deferred.
+        reason: String,
+    },
+}
+
+/// One item of a resolved step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlannedItem {
+    /// Tells the items of a step apart; empty when there is just one.
+    pub name: String,
+    /// What the verb makes its work from.
+    pub args: Value,
+    /// What it will do, in words.
+    pub does: String,
+    /// What undo would do, in words; empty for probes and irreversible changes.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub undo: String,
+}
+
+/// How a step is run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepPolicy {
+    /// Holds nobody up, is dropped when time is short, never fails the run.
+    #[serde(default)]
+    pub optional: bool,
+    /// The time of one attempt at one item.
+    #[serde(with = "millis")]
+    pub timeout: Duration,
+    /// What the planner assumes the whole step takes.
+    #[serde(with = "millis")]
+    pub expected: Duration,
+    /// How we know `expected`: declared, measured, or assumed.
+    pub expected_from: ExpectedFrom,
+    /// Attempts and their delays.
+    pub retry: RetryPolicy,
+    /// What a failure means.
+    pub on_failure: OnFailure,
+    /// The most items at the same time; `None` lets the engine find the system's own saturation point.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parallel: Option<usize>,
+    /// How long, how often and by what else success is verified.
+    pub verify: VerifyPolicy,
+    /// Declared as not undoable.
+    #[serde(default)]
+    pub irreversible: bool,
+}
+
+/// How an expected duration is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExpectedFrom {
+    /// `expected:` in the runbook.
+    Declared,
+    /// The median of earlier runs.
+    Measured,
+    /// Neither: a small default.
+    Assumed,
+}
+
+/// Attempts and their delays. Only retryable errors are retried, and only inside what is left of the run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RetryPolicy {
+    /// All attempts together, at least 1.
+    pub attempts: u32,
+    /// The wait before the second attempt; doubled after each further one.
+    #[serde(with = "millis")]
+    pub delay: Duration,
+    /// The longest wait.
+    #[serde(with = "millis")]
+    pub max_delay: Duration,
+}
+
+/// How success is verified after a change, and how often a probe is asked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VerifyPolicy {
+    /// How long the system may take to show the change.
+    #[serde(with = "millis")]
+    pub within: Duration,
+    /// The pause between two looks.
+    #[serde(with = "millis")]
+    pub every: Duration,
+    /// A probe asked in addition, once the action's own check holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<PlannedProbe>,
+}
+
+/// A probe with evaluated arguments.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlannedProbe {
+    /// `<system>.expect`.
+    pub verb: String,
+    /// Its item's arguments.
+    pub args: Value,
+}
+
+impl Plan {
+    /// All steps in the order of the file.
+    pub fn steps(&self) -> impl Iterator<Item = &PlannedStep> {
+        self.phases.iter().flat_map(|phase| &phase.steps)
+    }
+
+    /// The step of this id.
+    pub fn step(&self, id: &StepId) -> Option<&PlannedStep> {
+        self.steps().find(|step| step.id == *id)
+    }
+}
+
+impl Items {
+    /// The resolved items; none while the step is deferred.
+    pub fn resolved(&self) -> &[PlannedItem] {
+        match self {
+            Self::Resolved(items) => items,
+            Self::Deferred { .. } => &[],
+        }
+    }
+}
+
+/// Durations as whole milliseconds.
+pub(crate) mod millis {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(value: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u64(u64::try_from(value.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        u64::deserialize(from).map(Duration::from_millis)
+    }
+
+    pub(crate) mod option {
+        use std::time::Duration;
+
+        use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+        #[expect(clippy::ref_option, reason = "serde's `with` passes a reference to the field")]
+        pub(crate) fn serialize<S: Serializer>(
+            value: &Option<Duration>,
+            to: S,
+        ) -> Result<S::Ok, S::Error> {
+            value.map(|value| u64::try_from(value.as_millis()).unwrap_or(u64::MAX)).serialize(to)
+        }
+
+        pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+            from: D,
+        ) -> Result<Option<Duration>, D::Error> {
+            Ok(Option::<u64>::deserialize(from)?.map(Duration::from_millis))
+        }
+    }
+}
