@@ -32,7 +32,9 @@ pub fn left_ms(state: &RunState, now_ms: u64) -> Option<i64> {
         .plan()
         .targets
         .iter()
-        .filter(|target| state.targets.get(&target.name).is_none_or(|known| known.took_ms.is_none()))
+        .filter(|target| {
+            state.targets.get(&target.name).is_none_or(|known| known.took_ms.is_none())
+        })
         .map(|target| target_due_ms(state, target))
         .min()
         .map(|due| {
@@ -62,25 +64,25 @@ fn alarms(state: &RunState) -> impl Iterator<Item = (u64, Event)> + '_ {
     let targets = state.plan().targets.iter().filter_map(|target| {
         let known = state.targets.get(&target.name)?;
         (known.took_ms.is_none() && !known.late).then(|| {
-            let event = Event::TargetLate {
-                target: target.name.clone(),
-                within_ms: millis(target.within),
-            };
+            let event =
+                Event::TargetLate { target: target.name.clone(), within_ms: millis(target.within) };
             (target_due_ms(state, target), event)
         })
     });
     let budgets = state.plan().phases.iter().filter_map(|phase| {
         let budget_ms = millis(phase.budget?);
         let started = state.phases_started.get(&phase.id)?;
-        let open = !state.phases_ended.contains(&phase.id)
-            && !state.budgets_passed.contains(&phase.id);
+        let open =
+            !state.phases_ended.contains(&phase.id) && !state.budgets_passed.contains(&phase.id);
         open.then(|| {
             let event = Event::BudgetPassed { phase: phase.id.clone(), budget_ms };
             (started.saturating_add(budget_ms), event)
         })
     });
-    let give_up = state.plan().give_up.filter(|_| state.stop.is_none()).map(|limit| {
-        (millis(limit), Event::StopRequested { reason: StopReason::GaveUp })
-    });
+    let give_up = state
+        .plan()
+        .give_up
+        .filter(|_| state.stop.is_none())
+        .map(|limit| (millis(limit), Event::StopRequested { reason: StopReason::GaveUp }));
     targets.chain(budgets).chain(give_up)
 }

@@ -34,7 +34,8 @@ pub fn decide(state: &RunState, now_ms: u64) -> Option<Command> {
         if !state.phases_started.contains_key(&phase.id) {
             return Some(Command::StartPhase(phase.id.clone()));
         }
-        if let Some(command) = phase.steps.iter().find_map(|step| start_or_skip(state, step, now_ms))
+        if let Some(command) =
+            phase.steps.iter().find_map(|step| start_or_skip(state, step, now_ms))
         {
             return Some(command);
         }

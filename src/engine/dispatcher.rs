@@ -21,9 +21,7 @@ use super::lifecycle::Stage;
 use super::state::RunState;
 use super::{Vault, deadline, verdict};
 use crate::action::{ActionError, ErrorKind, ResolveContext};
-use crate::event::{
-    Actor, Event, Header, Outcome, Place, Record, StopReason,
-};
+use crate::event::{Actor, Event, Header, Outcome, Place, Record, StopReason};
 use crate::journal::{Journal, JournalError};
 use crate::plan::{PlannedStep, StepId};
 use crate::runbook::OnFailure;
@@ -189,9 +187,8 @@ impl Dispatcher {
     }
 
     async fn woken(&mut self) -> Woken {
-        let alarm = deadline::next_ms(&self.state).map(|at| {
-            self.started + Duration::from_millis(at.saturating_sub(self.offset_ms))
-        });
+        let alarm = deadline::next_ms(&self.state)
+            .map(|at| self.started + Duration::from_millis(at.saturating_sub(self.offset_ms)));
         let alarm = async {
             match alarm {
                 Some(at) => sleep_until(at).await,
@@ -425,7 +422,9 @@ impl Dispatcher {
             }
             Signal::Interrupt => self.stop(StopReason::Interrupted),
             Signal::Terminate => self.stop(StopReason::Terminated { by: None }),
-            Signal::HangUp => self.emit(Event::OutputLost { what: "the terminal hung up".to_owned() }),
+            Signal::HangUp => {
+                self.emit(Event::OutputLost { what: "the terminal hung up".to_owned() })
+            }
         }
     }
 
@@ -459,9 +458,7 @@ fn summary(step: &super::state::StepState) -> Option<String> {
         .values()
         .find(|item| !item.stage.is_success())
         .and_then(|item| item.error.clone())
-        .or_else(|| {
-            (step.items.len() > 1).then(|| format!("{} items", step.items.len()))
-        })
+        .or_else(|| (step.items.len() > 1).then(|| format!("{} items", step.items.len())))
 }
 
 /// The error of a run whose journal is gone.

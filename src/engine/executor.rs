@@ -99,8 +99,7 @@ async fn work_on(
 
 /// Takes back what a step has changed, in the reverse order of what came into force.
 pub(super) async fn undo_step(kit: Arc<Kit>, step: PlannedStep, known: StepState) -> TaskEnd {
-    let mut touched: Vec<_> =
-        known.items.into_iter().filter(|(_, item)| item.touched).collect();
+    let mut touched: Vec<_> = known.items.into_iter().filter(|(_, item)| item.touched).collect();
     touched.sort_by_key(|(_, item)| std::cmp::Reverse(item.order));
     for (name, state) in touched {
         let at = Place { step: step.id.clone(), item: name };
@@ -142,10 +141,9 @@ fn extra_probe(kit: &Kit, step: &PlannedStep) -> Result<Option<Box<dyn Probe>>, 
     let Some(planned) = &step.policy.verify.probe else { return Ok(None) };
     match verb(kit, &planned.verb)?.make(planned.args.clone(), &kit.resolve)? {
         Work::Probe(probe) => Ok(Some(probe)),
-        _ => Err(ActionError::new(
-            ErrorKind::Invalid,
-            format!("use `{}` as a probe", planned.verb),
-        )),
+        _ => {
+            Err(ActionError::new(ErrorKind::Invalid, format!("use `{}` as a probe", planned.verb)))
+        }
     }
 }
 
@@ -158,12 +156,12 @@ async fn find_items(kit: &Kit, step: &PlannedStep) -> Result<Vec<PlannedItem>, A
     let verb = verb(kit, &step.verb)?;
     let mut found = Vec::new();
     for element in elements {
-        let expanded =
-            tokio::time::timeout(step.policy.timeout, verb.expand(element.args.clone(), &kit.resolve))
-                .await
-                .map_err(|_| {
-                    ActionError::new(ErrorKind::TimedOut, "find out what the step works on")
-                })??;
+        let expanded = tokio::time::timeout(
+            step.policy.timeout,
+            verb.expand(element.args.clone(), &kit.resolve),
+        )
+        .await
+        .map_err(|_| ActionError::new(ErrorKind::TimedOut, "find out what the step works on"))??;
         for item in expanded {
             found.push(crate::plan::planned_item(verb, &element.name, item, &kit.resolve)?);
         }

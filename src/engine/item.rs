@@ -239,12 +239,16 @@ impl ItemRun {
         };
         let (saved, record) = match &self.known.saved {
             Some(record) if doubt => {
-                let saved = self.kit.recall(record).await.map_err(|error| failed(error, &self.at))?;
+                let saved =
+                    self.kit.recall(record).await.map_err(|error| failed(error, &self.at))?;
                 (saved, record.clone())
             }
             _ => {
-                let record =
-                    self.kit.keep(&self.at, &fresh).await.map_err(|error| failed(error, &self.at))?;
+                let record = self
+                    .kit
+                    .keep(&self.at, &fresh)
+                    .await
+                    .map_err(|error| failed(error, &self.at))?;
                 (fresh, record)
             }
         };
@@ -264,8 +268,7 @@ impl ItemRun {
                 self.kit.emitter.emit(Event::FoundDone { at: self.at.clone(), evidence });
                 return true;
             }
-            if Instant::now() + self.policy.verify.every >= until
-                || self.kit.killing.is_cancelled()
+            if Instant::now() + self.policy.verify.every >= until || self.kit.killing.is_cancelled()
             {
                 return false;
             }
@@ -389,11 +392,7 @@ impl ItemRun {
     }
 
     /// Runs a call that should end by itself at the deadline, and cuts it off when it does not.
-    async fn bounded<T>(
-        &self,
-        deadline: Instant,
-        call: impl Future<Output = T>,
-    ) -> Result<T, Cut> {
+    async fn bounded<T>(&self, deadline: Instant, call: impl Future<Output = T>) -> Result<T, Cut> {
         let killed = async {
             self.kit.killing.cancelled().await;
             sleep(KILL_GRACE).await;

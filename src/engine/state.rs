@@ -7,7 +7,9 @@ use serde_json::Value;
 
 use super::lifecycle::Stage;
 use crate::action::Evidence;
-use crate::event::{Event, Header, Outcome, Place, RunVerdict, SavedRecord, SkipReason, StopReason};
+use crate::event::{
+    Event, Header, Outcome, Place, RunVerdict, SavedRecord, SkipReason, StopReason,
+};
 use crate::plan::{Items, Plan, PlannedItem, PlannedStep, StepId};
 
 /// An event that may not follow: a bug on writing, a damaged journal on reading.
@@ -268,7 +270,10 @@ impl RunState {
                 item.stage = if salvaging { item.stage.salvaged() } else { item.stage.resumed() };
             }
             let finished = step.outcome.is_some_and(Outcome::is_success)
-                && step.items.values().all(|item| item.stage.is_success() || item.stage == Stage::Open);
+                && step
+                    .items
+                    .values()
+                    .all(|item| item.stage.is_success() || item.stage == Stage::Open);
             if !finished || salvaging {
                 step.outcome = None;
                 step.started_ms = None;
@@ -309,9 +314,7 @@ impl RunState {
     }
 
     fn step_mut(&mut self, id: &StepId, event: &Event) -> Result<&mut StepState, IllegalEvent> {
-        self.steps
-            .get_mut(id)
-            .ok_or_else(|| illegal(event, &id.0, "no such step in the plan"))
+        self.steps.get_mut(id).ok_or_else(|| illegal(event, &id.0, "no such step in the plan"))
     }
 
     /// The planned step and its state.

@@ -37,7 +37,10 @@ impl Vault for MemoryVault {
     async fn get(&self, reference: &PrivateRef) -> Result<Value, ActionError> {
         let values = self.values.lock().unwrap_or_else(PoisonError::into_inner);
         values.get(&reference.file).cloned().ok_or_else(|| {
-            ActionError::new(ErrorKind::NotFound, format!("find the saved state {}", reference.file))
+            ActionError::new(
+                ErrorKind::NotFound,
+                format!("find the saved state {}", reference.file),
+            )
         })
     }
 }

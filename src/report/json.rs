@@ -36,9 +36,8 @@ pub fn document(view: &View) -> Value {
 
 /// One event as one line of the stream, without a line end.
 pub fn line(record: &Record) -> String {
-    let mut value = serde_json::to_value(record).unwrap_or_else(|error| {
-        json!({"event": "unwritable", "error": error.to_string()})
-    });
+    let mut value = serde_json::to_value(record)
+        .unwrap_or_else(|error| json!({"event": "unwritable", "error": error.to_string()}));
     hide(&mut value);
     value.to_string()
 }

@@ -15,14 +15,20 @@ pub fn tell(record: &Record, view: &View) -> Vec<String> {
     let line = |text: String| vec![format!("{at}  {text}")];
     match &record.event {
         Event::RunStarted { .. } => started(view),
-        Event::RunResumed { by, .. } => {
-            line(format!("{} by {}@{}", paint(STRONG, "resumed"), sanitize(&by.user), sanitize(&by.host)))
-        }
+        Event::RunResumed { by, .. } => line(format!(
+            "{} by {}@{}",
+            paint(STRONG, "resumed"),
+            sanitize(&by.user),
+            sanitize(&by.host)
+        )),
         Event::PhaseStarted { phase } => phase_line(view, phase, &at),
         Event::StepEnded { step, outcome, .. } => step_lines(view, step, *outcome, &at),
-        Event::StepSkipped { step, reason } => {
-            line(format!("{} {:<24} {}", paint(FAINT, "–"), name(step), paint(FAINT, skipped(reason))))
-        }
+        Event::StepSkipped { step, reason } => line(format!(
+            "{} {:<24} {}",
+            paint(FAINT, "–"),
+            name(step),
+            paint(FAINT, skipped(reason))
+        )),
         Event::RetryScheduled { at: place, delay_ms, error, .. } => line(format!(
             "{} {:<24} another attempt in {}: {}",
             paint(DOUBT, "↻"),
@@ -30,21 +36,38 @@ pub fn tell(record: &Record, view: &View) -> Vec<String> {
             brief_ms(*delay_ms),
             sanitize(&error.message)
         )),
-        Event::UndoStarted { at: place } => {
-            line(format!("{} {:<24} taking the change back", paint(DOUBT, "↶"), label(&place.step, &place.item)))
+        Event::UndoStarted { at: place } => line(format!(
+            "{} {:<24} taking the change back",
+            paint(DOUBT, "↶"),
+            label(&place.step, &place.item)
+        )),
+        Event::TargetReached { target, took_ms, in_time } => {
+            line(reached(view, target, *took_ms, *in_time))
         }
-        Event::TargetReached { target, took_ms, in_time } => line(reached(view, target, *took_ms, *in_time)),
         Event::TargetLate { target, within_ms } => line(paint(
             BAD,
-            format!("! LATE: {} was due after {}; going on", sanitize(target), brief_ms(*within_ms)),
+            format!(
+                "! LATE: {} was due after {}; going on",
+                sanitize(target),
+                brief_ms(*within_ms)
+            ),
         )),
         Event::BudgetPassed { phase, budget_ms } => line(paint(
             DOUBT,
-            format!("! phase {} has used its budget of {}; going on", sanitize(phase), brief_ms(*budget_ms)),
+            format!(
+                "! phase {} has used its budget of {}; going on",
+                sanitize(phase),
+                brief_ms(*budget_ms)
+            ),
         )),
         Event::QuestionOpened { text, required, .. } => {
             let wait = if *required { "waits for an answer" } else { "open" };
-            line(format!("{} {} {}", paint(DOUBT, "?"), sanitize(text), paint(FAINT, format!("({wait})"))))
+            line(format!(
+                "{} {} {}",
+                paint(DOUBT, "?"),
+                sanitize(text),
+                paint(FAINT, format!("({wait})"))
+            ))
         }
         Event::DecisionAsked { step } => {
             line(paint(DOUBT, format!("? {} failed: go on?", name(step))))
@@ -67,7 +90,11 @@ fn started(view: &View) -> Vec<String> {
             paint(STRONG, &header.run),
             sanitize(&plan.subject),
             paint(STRONG, sanitize(&plan.environment)),
-            header.reason.as_ref().map(|text| format!(" · reason: {}", sanitize(text))).unwrap_or_default()
+            header
+                .reason
+                .as_ref()
+                .map(|text| format!(" · reason: {}", sanitize(text)))
+                .unwrap_or_default()
         ),
     ];
     let targets: Vec<_> = view
@@ -211,7 +238,10 @@ pub fn stopping(reason: &StopReason) -> String {
         StopReason::Terminated { by: Some(by) } => format!("stopping: {}", sanitize(by)),
         StopReason::GaveUp => "stopping: the time to give up has come".to_owned(),
         StopReason::JournalLost { error } => {
-            format!("stopping: the journal cannot be written ({}); nothing more is changed", sanitize(error))
+            format!(
+                "stopping: the journal cannot be written ({}); nothing more is changed",
+                sanitize(error)
+            )
         }
         StopReason::Panicked { message } => {
             format!("stopping: a bug in rollback itself ({})", sanitize(message))

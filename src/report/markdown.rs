@@ -36,7 +36,14 @@ fn head(out: &mut String, view: &View) {
     line(out, &format!("**{}**\n", verdict(view)));
     let mut fact = |name: &str, value: String| line(out, &format!("- **{name}**: {value}"));
     fact("Run", header.run.clone());
-    fact("Runbook", format!("{} ({})", escape(&plan.runbook), &header.runbook_sha256[..12.min(header.runbook_sha256.len())]));
+    fact(
+        "Runbook",
+        format!(
+            "{} ({})",
+            escape(&plan.runbook),
+            &header.runbook_sha256[..12.min(header.runbook_sha256.len())]
+        ),
+    );
     fact("Environment", escape(&plan.environment));
     fact("Subject", escape(&plan.subject));
     fact("Reason", header.reason.as_deref().map_or_else(|| "not given".to_owned(), escape));
@@ -79,7 +86,10 @@ fn targets(out: &mut String, view: &View) {
             (Some(_), true) => "missed",
             (None, _) => "not reached",
         };
-        line(out, &format!("| {} | {} | {took} | {word} |", escape(name), brief_ms(target.within_ms)));
+        line(
+            out,
+            &format!("| {} | {} | {took} | {word} |", escape(name), brief_ms(target.within_ms)),
+        );
     }
 }
 
@@ -93,7 +103,10 @@ fn step_row(out: &mut String, id: &str, step: &StepView) {
         None => step.evidence().map(escape).unwrap_or_default(),
     };
     let name = id.split_once('/').map_or(id, |(_, name)| name);
-    line(out, &format!("| {at} | {} | {} | {took} | {what} |", escape(name), outcome(step.outcome)));
+    line(
+        out,
+        &format!("| {at} | {} | {} | {took} | {what} |", escape(name), outcome(step.outcome)),
+    );
 }
 
 fn outcome(outcome: Option<Outcome>) -> &'static str {
@@ -160,7 +173,10 @@ fn questions(out: &mut String, view: &View) {
             Some((yes, by, remark)) => {
                 let remark = remark.as_deref().map(|text| format!(": {text}")).unwrap_or_default();
                 let word = if *yes { "confirmed" } else { "denied" };
-                (if *yes { "x" } else { " " }, format!(" ({word} by {}@{}{remark})", by.user, by.host))
+                (
+                    if *yes { "x" } else { " " },
+                    format!(" ({word} by {}@{}{remark})", by.user, by.host),
+                )
             }
         };
         line(out, &format!("- [{mark}] {}{}", escape(&question.text), escape(&by)));

@@ -199,7 +199,9 @@ impl View {
                 let _first = self.stop.get_or_insert_with(|| reason.clone());
             }
             Event::Warned { message } => self.warnings.push(message.clone()),
-            Event::OutputLost { what } => self.warnings.push(format!("the output was lost: {what}")),
+            Event::OutputLost { what } => {
+                self.warnings.push(format!("the output was lost: {what}"))
+            }
             Event::RunEnded { verdict, exit_code } => self.verdict = Some((*verdict, *exit_code)),
             Event::QuestionOpened { at, text, .. } => self.questions.push(QuestionView {
                 at: at.clone(),

@@ -16,25 +16,42 @@ pub fn lines(view: &View) -> Vec<String> {
     lines.extend(leftovers(view));
     lines.extend(failures(view));
     lines.push(String::new());
-    lines.extend(next(view).into_iter().map(|(why, command)| format!("  {why:<28} {}", paint(STRONG, command))));
+    lines.extend(
+        next(view)
+            .into_iter()
+            .map(|(why, command)| format!("  {why:<28} {}", paint(STRONG, command))),
+    );
     lines
 }
 
 fn headline(view: &View) -> String {
     let took = brief_ms(view.elapsed_ms);
     match view.verdict.map(|(verdict, _)| verdict) {
-        Some(RunVerdict::Recovered) => paint(GOOD, format!("RECOVERED in {took}, every target met")),
+        Some(RunVerdict::Recovered) => {
+            paint(GOOD, format!("RECOVERED in {took}, every target met"))
+        }
         Some(RunVerdict::RecoveredLate) => {
-            format!("{}{}", paint(GOOD, format!("RECOVERED in {took}")), paint(BAD, ", but LATE: a target was missed"))
+            format!(
+                "{}{}",
+                paint(GOOD, format!("RECOVERED in {took}")),
+                paint(BAD, ", but LATE: a target was missed")
+            )
         }
         Some(RunVerdict::FailedClean) => {
             paint(BAD, format!("NOT RECOVERED after {took}; nothing of this run's changes remains"))
         }
-        Some(RunVerdict::FailedPartial) => {
-            paint(BAD, format!("NOT RECOVERED after {took}; changes remain or are unknown: a person is needed"))
+        Some(RunVerdict::FailedPartial) => paint(
+            BAD,
+            format!(
+                "NOT RECOVERED after {took}; changes remain or are unknown: a person is needed"
+            ),
+        ),
+        Some(RunVerdict::Aborted) => {
+            paint(DOUBT, format!("STOPPED after {took}; everything in flight has settled"))
         }
-        Some(RunVerdict::Aborted) => paint(DOUBT, format!("STOPPED after {took}; everything in flight has settled")),
-        Some(RunVerdict::InternalError) => paint(BAD, format!("A BUG IN ROLLBACK stopped the run after {took}")),
+        Some(RunVerdict::InternalError) => {
+            paint(BAD, format!("A BUG IN ROLLBACK stopped the run after {took}"))
+        }
         None => paint(DOUBT, format!("NOT FINISHED; last sign of life {took} after the start")),
     }
 }
@@ -49,17 +66,19 @@ fn targets(view: &View) -> Vec<String> {
                 Some(took) => (brief_ms(took), paint(GOOD, "met")),
                 None => ("–".to_owned(), paint(BAD, "NOT REACHED")),
             };
-            format!("  {:<width$}  {took:>8} of {:<8} {word}", sanitize(name), brief_ms(target.within_ms))
+            format!(
+                "  {:<width$}  {took:>8} of {:<8} {word}",
+                sanitize(name),
+                brief_ms(target.within_ms)
+            )
         })
         .collect()
 }
 
 /// When a run did not finish: what is done, not done, unknown.
 fn leftovers(view: &View) -> Vec<String> {
-    let finished = matches!(
-        view.verdict,
-        Some((RunVerdict::Recovered | RunVerdict::RecoveredLate, _))
-    );
+    let finished =
+        matches!(view.verdict, Some((RunVerdict::Recovered | RunVerdict::RecoveredLate, _)));
     if finished {
         return Vec::new();
     }
@@ -92,14 +111,18 @@ fn failures(view: &View) -> Vec<String> {
                 .and_then(|item| item.note.clone())
                 .or_else(|| step.summary.clone())
                 .unwrap_or_default();
-            lines.push(format!("  {} {}: failed to {}", paint(BAD, "✗"), sanitize(&id.0), sanitize(&first)));
+            lines.push(format!(
+                "  {} {}: failed to {}",
+                paint(BAD, "✗"),
+                sanitize(&id.0),
+                sanitize(&first)
+            ));
             lines.extend(lines::troubles(step));
         }
     }
-    lines.extend(
-        view.open_questions()
-            .map(|open| format!("  {} {} {}", paint(DOUBT, "?"), sanitize(&open.text), paint(FAINT, "(open)"))),
-    );
+    lines.extend(view.open_questions().map(|open| {
+        format!("  {} {} {}", paint(DOUBT, "?"), sanitize(&open.text), paint(FAINT, "(open)"))
+    }));
     lines
 }
 
@@ -108,7 +131,13 @@ fn next(view: &View) -> Vec<(&'static str, String)> {
     let run = &view.header.run;
     let mut commands = Vec::new();
     match view.verdict.map(|(verdict, _)| verdict) {
-        None | Some(RunVerdict::Aborted | RunVerdict::FailedClean | RunVerdict::FailedPartial | RunVerdict::InternalError) => {
+        None
+        | Some(
+            RunVerdict::Aborted
+            | RunVerdict::FailedClean
+            | RunVerdict::FailedPartial
+            | RunVerdict::InternalError,
+        ) => {
             commands.push(("look at every step", format!("rollback status {run}")));
             commands.push(("go on from here", format!("rollback resume {run}")));
         }

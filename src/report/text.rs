@@ -53,9 +53,20 @@ mod tests {
     #[test]
     fn nothing_that_a_terminal_obeys_survives() {
         let hostile = [
-            "\u{1b}[2Jcleared", "\u{1b}]0;title\u{7}", "\u{1b}]8;;http://evil\u{1b}\\link", "\u{9b}31m",
-            "a\rb", "a\u{8}b", "\u{202e}txt.exe", "\u{1b}]52;c;ZXZpbA==\u{7}", "bell\u{7}", "del\u{7f}",
-            "zero\u{200b}width", "\u{feff}bom", "nul\0byte", "\u{85}next line",
+            "\u{1b}[2Jcleared",
+            "\u{1b}]0;title\u{7}",
+            "\u{1b}]8;;http://evil\u{1b}\\link",
+            "\u{9b}31m",
+            "a\rb",
+            "a\u{8}b",
+            "\u{202e}txt.exe",
+            "\u{1b}]52;c;ZXZpbA==\u{7}",
+            "bell\u{7}",
+            "del\u{7f}",
+            "zero\u{200b}width",
+            "\u{feff}bom",
+            "nul\0byte",
+            "\u{85}next line",
         ];
         for text in hostile {
             let clean = sanitize(text);
