@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -111,6 +112,8 @@ struct Dispatcher {
     unrecorded: Vec<Record>,
     journal: Journal,
     kit: Arc<Kit>,
+    /// Dropped with the dispatcher: no step outlives its run.
+    tasks: JoinSet<()>,
     messages: mpsc::UnboundedReceiver<Message>,
     signals: mpsc::UnboundedReceiver<Signal>,
     requests: mpsc::UnboundedReceiver<Request>,
@@ -153,6 +156,7 @@ impl Dispatcher {
             unrecorded: Vec::new(),
             journal: engine.journal,
             kit: Arc::new(kit),
+            tasks: JoinSet::new(),
             messages,
             signals: engine.signals,
             requests: engine.requests,
@@ -296,9 +300,9 @@ impl Dispatcher {
         self.spawn(id.clone(), run_step(self.kit.clone(), step, known));
     }
 
-    fn spawn(&self, step: StepId, task: impl Future<Output = TaskEnd> + Send + 'static) {
+    fn spawn(&mut self, step: StepId, task: impl Future<Output = TaskEnd> + Send + 'static) {
         let emitter = self.kit.emitter.clone();
-        let _detached = tokio::spawn(async move {
+        let _handle = self.tasks.spawn(async move {
             let end = std::panic::AssertUnwindSafe(task)
                 .catch_unwind()
                 .await

@@ -147,3 +147,60 @@ impl Climb {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Works on 131 items of a system whose call takes longer the more callers there are. Returns the limit found, and the
+    /// time it took.
+    async fn climb(limiter: &Arc<Limiter>, call: fn(usize) -> Duration) -> (usize, Duration) {
+        let started = Instant::now();
+        let inside = Arc::new(AtomicUsize::new(0));
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..131 {
+            let (limiter, inside) = (limiter.clone(), inside.clone());
+            let _handle = tasks.spawn(async move {
+                let _permit = limiter.acquire(None).await;
+                let callers = inside.fetch_add(1, Ordering::SeqCst) + 1;
+                tokio::time::sleep(call(callers)).await;
+                let _before = inside.fetch_sub(1, Ordering::SeqCst);
+            });
+        }
+        while tasks.join_next().await.is_some() {}
+        (limiter.limit(), started.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_system_that_saturates_is_not_asked_by_everybody() {
+        // 20 a second at 8 callers and beyond, as a Docker Engine on two cores.
+        let saturating = |callers: usize| Duration::from_millis(50 * callers.max(8) as u64);
+        let (limit, took) = climb(&Arc::default(), saturating).await;
+        assert!((8..=16).contains(&limit), "found {limit}");
+        assert!(took < Duration::from_secs(9), "took {took:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_system_that_collapses_is_left_in_peace() {
+        let collapsing = |callers: usize| Duration::from_millis((callers * callers * 10) as u64);
+        let (limit, _) = climb(&Arc::default(), collapsing).await;
+        assert!(limit <= 4, "found {limit}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_system_without_limits_is_used_fully() {
+        let (limit, _) = climb(&Arc::default(), |_| Duration::from_millis(100)).await;
+        assert!(limit >= 32, "found {limit}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_declared_limit_is_kept() {
+        let limiter = Arc::<Limiter>::default();
+        let _first = limiter.acquire(Some(1)).await;
+        let second = tokio::time::timeout(Duration::from_secs(1), limiter.acquire(Some(1))).await;
+        assert!(second.is_err());
+    }
+}

@@ -14,10 +14,16 @@ mod executor;
 pub mod fanout;
 mod item;
 pub mod lifecycle;
+pub mod recover;
 pub mod retry;
 pub mod state;
 mod vault;
 pub mod verdict;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use dispatcher::{Ended, Engine, Request};
 pub use state::{IllegalEvent, RunState};
