@@ -42,7 +42,7 @@ struct Shared {
 }
 
 enum Command {
-    Append(Entry, oneshot::Sender<Outcome>),
+    Append(Box<Entry>, oneshot::Sender<Outcome>),
     Close(oneshot::Sender<()>),
 }
 
@@ -118,7 +118,7 @@ impl Journal {
             Backend::File(queue) => {
                 let (sender, ack) = Ack::pair();
                 // If the thread is gone the sender is dropped, which the acknowledgement reports as closed.
-                let _unsent = queue.send(Command::Append(entry, sender));
+                let _unsent = queue.send(Command::Append(Box::new(entry), sender));
                 ack
             }
             Backend::Memory(log) => {
@@ -192,7 +192,7 @@ fn write_until_closed(mut file: LogFile, inbox: &Receiver<Command>, shared: &Sha
         for command in std::iter::once(first).chain(inbox.try_iter()) {
             match command {
                 Command::Append(entry, sender) => {
-                    entries.push(entry);
+                    entries.push(*entry);
                     waiting.push(sender);
                 }
                 Command::Close(sender) => {
