@@ -73,12 +73,20 @@ impl Journal {
     /// Continues the journal at `path` behind what [`read`](super::read) found in it; a torn tail is cut off.
     /// Fails if the file has changed since. Whoever continues a run holds its lock.
     pub fn reopen(path: &Path, history: &History) -> Result<Self, JournalError> {
+        Self::reopen_with(path, history, Room::USUAL)
+    }
+
+    pub(super) fn reopen_with(
+        path: &Path,
+        history: &History,
+        room: Room,
+    ) -> Result<Self, JournalError> {
         let torn = match history.tail {
             Tail::Clean => 0,
             Tail::Torn { bytes, .. } => bytes,
         };
         let chain = history.chain();
-        Self::writing(LogFile::reopen(path, chain, history.good_bytes, torn, Room::USUAL)?)
+        Self::writing(LogFile::reopen(path, chain, history.good_bytes, torn, room)?)
     }
 
     /// A journal in memory, which acknowledges at once, and the log it writes to. For engine tests and rehearsals.

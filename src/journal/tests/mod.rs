@@ -1,5 +1,7 @@
 //! Tests of the journal, by promise. Here: what they share.
 
+#[cfg(feature = "failpoints")]
+mod crash;
 mod damage;
 mod files;
 mod golden;

@@ -130,7 +130,7 @@ async fn fill_behind(disk: &Path, before: u64) {
 
     std::fs::remove_file(ballast).expect("it is there");
     let history = read(&path).expect("intact");
-    let resumed = Journal::reopen(&path, &history).expect("there is room again");
+    let resumed = Journal::reopen_with(&path, &history, SMALL).expect("there is room again");
     append(&resumed, apply_started(99)).await.expect("changes can be announced again");
     resumed.close().await;
     std::fs::remove_file(path).expect("it is there");
