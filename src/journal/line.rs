@@ -93,8 +93,8 @@ fn write_body(record: &Record, out: &mut Vec<u8>) -> Result<(), String> {
         return Err(format!("its values are nested deeper than {DEEPEST} levels"));
     }
     if record.seq == 0 {
-        let format = format!("\"format\":{FORMAT},");
-        let _removed = out.splice(start + 1..start + 1, format.into_bytes()).count();
+        let format = format!("{{\"format\":{FORMAT},");
+        let _removed = out.splice(start..=start, format.into_bytes()).count();
     }
     let _brace = out.pop();
     Ok(())

@@ -101,6 +101,21 @@ impl LogFile {
         }
     }
 
+    /// As on a file system that cannot allocate ahead.
+    #[cfg(test)]
+    pub(super) fn without_allocation(mut self) -> Self {
+        self.can_allocate = false;
+        self
+    }
+
+    /// A file that is open already: a device that fails where a test wants it to.
+    #[cfg(test)]
+    pub(super) fn on_device(path: &str) -> Self {
+        let path = Path::new(path);
+        let device = File::options().write(true).open(path).expect("the device exists");
+        Self::at(path, device, Chain::START, 0, Room::USUAL)
+    }
+
     /// Why nothing new may be started, if that is so.
     pub(super) fn trouble(&self) -> Option<&JournalError> {
         match &self.health {

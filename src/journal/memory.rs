@@ -61,6 +61,7 @@ impl MemoryLog {
 
     /// A log that holds the first `records` of this one, as if the run had been killed then; to be
     /// [continued](super::Journal::continue_in_memory).
+    #[must_use]
     pub fn cut_after(&self, records: usize) -> Self {
         let cut = Self::default();
         for record in self.records().iter().take(records) {

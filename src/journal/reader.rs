@@ -183,12 +183,14 @@ fn holds_record(rest: &[u8]) -> bool {
     rest.split(|byte| *byte == b'\n').any(|text| intact_part(text).is_some())
 }
 
+/// How every line but the first begins.
+const START: &[u8] = b"{\"seq\":";
+
 /// Where an intact record begins in a line: 0 if the line is one. (A lost newline joins two lines.)
 pub(super) fn intact_part(text: &[u8]) -> Option<usize> {
     if line::check(text).is_ok() {
         return Some(0);
     }
-    const START: &[u8] = b"{\"seq\":";
     let starts = text.windows(START.len()).enumerate().skip(1);
     let mut starts = starts.filter(|(_, part)| *part == START).map(|(at, _)| at);
     starts.find(|at| line::check(&text[*at..]).is_ok())

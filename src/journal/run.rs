@@ -1,5 +1,6 @@
 //! The folder of one run: its journal, its private saved states, its scratch space and its letter box.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -16,6 +17,8 @@ use crate::event::{Place, PrivateRef};
 /// Letters and digits that cannot be mistaken for one another when read out or typed.
 const ALPHABET: &[u8; 31] = b"23456789abcdefghjkmnpqrstuvwxyz";
 const SUFFIX: usize = 4;
+/// The first record's format, number and time stand within so many bytes.
+const BEGINNING: u64 = 128;
 
 /// A run's folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,13 +106,10 @@ impl Run {
 
     /// When the run began, read from the first bytes of its journal without verifying them: to sort by.
     pub(super) fn began(&self) -> Option<Timestamp> {
-        use std::io::Read;
-
         let file = files::open_to_read(&self.journal_path()).ok()?;
-        let mut start = String::new();
         let mut bytes = Vec::new();
-        let _length = file.take(128).read_to_end(&mut bytes).ok()?;
-        start.push_str(&String::from_utf8_lossy(&bytes));
+        let _length = file.take(BEGINNING).read_to_end(&mut bytes).ok()?;
+        let start = String::from_utf8_lossy(&bytes);
         let (_, rest) = start.split_once("\"at\":\"")?;
         rest.split_once('"')?.0.parse().ok()
     }

@@ -74,13 +74,18 @@ impl Store {
         }
     }
 
-    /// Opens an existing state folder to look only: nothing is created or tried.
+    /// Opens the state folder to look only: nothing is created or tried. One that does not exist has no runs.
     pub fn open_to_read(named: Option<&Path>) -> Result<Self, JournalError> {
         let dir = match named {
             Some(named) => named.to_owned(),
             None => usual_dir()?,
         };
         let runs = dir.join("runs");
+        for folder in [&dir, &runs] {
+            if folder.symlink_metadata().is_ok() {
+                drop(files::trusted_dir(folder)?);
+            }
+        }
         Ok(Self { dir, runs })
     }
 

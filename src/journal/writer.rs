@@ -42,7 +42,7 @@ struct Shared {
 }
 
 enum Command {
-    Append(Entry, oneshot::Sender<Outcome>),
+    Append(Box<Entry>, oneshot::Sender<Outcome>),
     Close(oneshot::Sender<()>),
 }
 
@@ -73,12 +73,20 @@ impl Journal {
     /// Continues the journal at `path` behind what [`read`](super::read) found in it; a torn tail is cut off.
     /// Fails if the file has changed since. Whoever continues a run holds its lock.
     pub fn reopen(path: &Path, history: &History) -> Result<Self, JournalError> {
+        Self::reopen_with(path, history, Room::USUAL)
+    }
+
+    pub(super) fn reopen_with(
+        path: &Path,
+        history: &History,
+        room: Room,
+    ) -> Result<Self, JournalError> {
         let torn = match history.tail {
             Tail::Clean => 0,
             Tail::Torn { bytes, .. } => bytes,
         };
         let chain = history.chain();
-        Self::writing(LogFile::reopen(path, chain, history.good_bytes, torn, Room::USUAL)?)
+        Self::writing(LogFile::reopen(path, chain, history.good_bytes, torn, room)?)
     }
 
     /// A journal in memory, which acknowledges at once, and the log it writes to. For engine tests and rehearsals.
@@ -118,7 +126,7 @@ impl Journal {
             Backend::File(queue) => {
                 let (sender, ack) = Ack::pair();
                 // If the thread is gone the sender is dropped, which the acknowledgement reports as closed.
-                let _unsent = queue.send(Command::Append(entry, sender));
+                let _unsent = queue.send(Command::Append(Box::new(entry), sender));
                 ack
             }
             Backend::Memory(log) => {
@@ -192,7 +200,7 @@ fn write_until_closed(mut file: LogFile, inbox: &Receiver<Command>, shared: &Sha
         for command in std::iter::once(first).chain(inbox.try_iter()) {
             match command {
                 Command::Append(entry, sender) => {
-                    entries.push(entry);
+                    entries.push(*entry);
                     waiting.push(sender);
                 }
                 Command::Close(sender) => {
