@@ -7,6 +7,7 @@
 //! [`runbooks`] finds the runbooks of a project.
 
 pub mod config;
+mod document;
 mod file;
 pub mod locate;
 mod reference;
