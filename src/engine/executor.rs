@@ -154,18 +154,8 @@ async fn find_items(kit: &Kit, step: &PlannedStep) -> Result<Vec<PlannedItem>, A
         Items::Deferred { args, .. } => args,
     };
     let verb = verb(kit, &step.verb)?;
-    let mut found = Vec::new();
-    for element in elements {
-        let expanded = tokio::time::timeout(
-            step.policy.timeout,
-            verb.expand(element.args.clone(), &kit.resolve),
-        )
-        .await
-        .map_err(|_| ActionError::new(ErrorKind::TimedOut, "find out what the step works on"))??;
-        for item in expanded {
-            found.push(crate::plan::planned_item(verb, &element.name, item, &kit.resolve)?);
-        }
-    }
+    let deadline = Instant::now() + step.policy.timeout;
+    let found = crate::plan::build::expand(verb, elements, &kit.resolve, deadline).await?;
     let event = Event::StepResolved { step: step.id.clone(), items: found.clone() };
     kit.emitter.intend(event).await.map_err(|error| {
         ActionError::new(ErrorKind::Failed, "write the items down").caused_by(&error)

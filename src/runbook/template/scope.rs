@@ -39,6 +39,13 @@ impl Scope {
         self
     }
 
+    /// Gives the addresses of the running sandbox to an environment file: `sandbox.<name>`.
+    #[must_use]
+    pub fn with_sandbox(mut self, values: Value) -> Self {
+        let _former = self.values.insert("sandbox".into(), values);
+        self
+    }
+
     /// Gives the element of a `for_each`: `item`, and its position from 0: `index`.
     #[must_use]
     pub fn with_item(mut self, item: Value, index: usize) -> Self {
