@@ -1,6 +1,7 @@
 //! The only list of adapters. A new adapter is one folder here and one line below.
 
 pub mod http;
+pub mod loadbalancer;
 
 use crate::action::{Registry, System};
 
@@ -10,5 +11,5 @@ pub fn registry() -> Registry {
 }
 
 fn systems() -> Vec<System> {
-    vec![http::system()]
+    vec![http::system(), loadbalancer::system()]
 }
