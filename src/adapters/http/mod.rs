@@ -17,6 +17,8 @@ mod fields;
 mod message;
 mod progress;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use schemars::SchemaGenerator;
 

@@ -202,7 +202,7 @@ impl Change {
         let text = serde_json::to_string(saved).map_err(|error| {
             ActionError::new(ErrorKind::Failed, "keep the former configuration").caused_by(&error)
         })?;
-        files::put(&self.parked(cx), Some(&text))
+        files::keep(&self.parked(cx), &text)
     }
 }
 

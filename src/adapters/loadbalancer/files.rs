@@ -1,6 +1,7 @@
 //! Configuration files: read whole, replaced in one step, put back as they were.
 
 use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -34,17 +35,23 @@ pub(super) fn put(path: &Path, text: Option<&str>) -> Result<(), ActionError> {
     // A link from `sites-enabled` stays a link.
     let target = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let done = match text {
-        Some(text) => replace(&target, text),
+        Some(text) => replace(&target, text, 0o644),
         None => remove(&target),
     };
     done.map_err(|error| problem("write", path, &error))
 }
 
-fn replace(target: &Path, text: &str) -> std::io::Result<()> {
+/// Keeps a text that only this user may read.
+pub(super) fn keep(path: &Path, text: &str) -> Result<(), ActionError> {
+    replace(path, text, 0o600).map_err(|error| problem("write", path, &error))
+}
+
+/// `mode` is for a file that is not there yet.
+fn replace(target: &Path, text: &str, mode: u32) -> std::io::Result<()> {
     let (folder, temporary) = beside(target);
     // Left behind by a run that was killed; nobody else uses this name.
     let _absent = std::fs::remove_file(&temporary);
-    let written = write_new(target, &temporary, text);
+    let written = write_new(target, &temporary, text, mode);
     let placed = written.and_then(|()| std::fs::rename(&temporary, target));
     if placed.is_err() {
         // The first error is the one to tell.
@@ -53,8 +60,9 @@ fn replace(target: &Path, text: &str) -> std::io::Result<()> {
     placed.and_then(|()| sync(&folder))
 }
 
-fn write_new(target: &Path, temporary: &Path, text: &str) -> std::io::Result<()> {
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(temporary)?;
+fn write_new(target: &Path, temporary: &Path, text: &str, mode: u32) -> std::io::Result<()> {
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(temporary)?;
     match std::fs::metadata(target) {
         Ok(former) => file.set_permissions(former.permissions())?,
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
@@ -86,7 +94,12 @@ fn sync(folder: &Path) -> std::io::Result<()> {
 
 /// The hash by which a text is recognised later.
 pub(super) fn fingerprint(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    use std::fmt::Write as _;
+    Sha256::digest(text.as_bytes()).iter().fold(String::new(), |mut hex, byte| {
+        // Writing to a string cannot fail.
+        let _infallible = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 fn problem(verb: &str, path: &Path, error: &std::io::Error) -> ActionError {

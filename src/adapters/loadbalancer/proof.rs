@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -35,10 +36,11 @@ pub(super) enum Live {
 }
 
 impl Proof {
-    /// The proof of what has this digest.
-    pub(super) fn new(address: SocketAddr, name: &str, side: &str, digest: &[u8]) -> Self {
-        let short: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        Self { address, line: format!("{MARK}{name} {side} {short}") }
+    /// The proof of this content.
+    pub(super) fn new(address: SocketAddr, name: &str, side: &str, content: &Sha256) -> Self {
+        let digest = content.clone().finalize();
+        let short = digest.iter().take(8).fold(0, |short: u64, byte| short << 8 | u64::from(*byte));
+        Self { address, line: format!("{MARK}{name} {side} {short:016x}") }
     }
 
     /// The proof that a file's former text would give at the same address, if this program wrote it.
@@ -129,8 +131,8 @@ mod tests {
     #[test]
     fn a_written_file_names_its_own_proof() {
         let address = "127.0.0.1:8099".parse().unwrap();
-        let proof = Proof::new(address, "agents", "blue", &[0xab; 32]);
-        assert_eq!(proof.line(), "rollback agents blue abababababababab");
+        let proof = Proof::new(address, "agents", "blue", &Sha256::new());
+        assert_eq!(proof.line(), "rollback agents blue e3b0c44298fc1c14");
         let text = format!("upstream agents {{ }}\n{}", proof.server_block());
         assert_eq!(Proof::in_text(&text, address), Some(proof));
         assert_eq!(Proof::in_text(&text, "127.0.0.1:8098".parse().unwrap()), None);

@@ -83,7 +83,7 @@ impl VerbArgs for Render {
     fn make(item: RenderItem, cx: &ResolveContext) -> Result<Work, ActionError> {
         let RenderItem { to, mut text, proof } = item;
         let proof = proof.map(|address| {
-            Proof::new(address, "render", "rendered", &Sha256::digest(text.as_bytes()))
+            Proof::new(address, "render", "rendered", &Sha256::new_with_prefix(&text))
         });
         if let Some(proof) = &proof {
             if !text.ends_with('\n') {

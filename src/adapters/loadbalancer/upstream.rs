@@ -43,7 +43,7 @@ pub(super) fn proof(upstream: &str, side: &str, servers: &[String], address: Soc
         hash.update(part.as_bytes());
         hash.update(b"\n");
     }
-    Proof::new(address, upstream, side, &hash.finalize())
+    Proof::new(address, upstream, side, &hash)
 }
 
 /// The file's text. Its names and servers have been checked.
