@@ -20,7 +20,7 @@ test: servers ## set up the real servers that are missing, then run every test; 
 check: ## format, clippy and documentation, without a warning
 	$(CARGO) fmt --check
 	$(CARGO) clippy $(FEATURES) --all-targets -- -D warnings
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(FEATURES) --no-deps --document-private-items
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(FEATURES) --no-deps
 
 bench: ## the timing gates, as ratios measured in one run
 	$(CARGO) bench --locked --profile quick --bench floor
