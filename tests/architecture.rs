@@ -32,7 +32,7 @@ const BORDERS: [Border; 3] = [
     },
     Border {
         module: "journal",
-        may_name: &["event", "action", "plan", "clock", "value"],
+        may_name: &["event", "action", "plan", "clock", "value", "failpoint"],
         tests_may_name: &[],
     },
 ];
