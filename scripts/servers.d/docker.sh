@@ -60,7 +60,8 @@ docker_install() {
 # on top of itself. Each attempt asks for less; containers still reach each other and publish ports.
 docker_start() {
   [ "$(id -u)" = 0 ] || fail "no Docker Engine answers, and only root can start one" \
-    "start Docker, or set DOCKER_HOST to an engine for tests" "or run this as root"
+    "if Docker runs: does \`docker version\` reach it? Its socket wants root or the group docker" \
+    "else start Docker, set DOCKER_HOST to an engine for tests, or run this as root"
   [ "${#docker_dir}" -le 60 ] || fail "$docker_dir is too long a path for unix sockets" "set ROLLBACK_TEST_DIR to a shorter one"
   mkdir -p "$docker_dir"
   docker_try || docker_try --iptables=false || docker_try --iptables=false --storage-driver=vfs ||
