@@ -1,5 +1,8 @@
 //! The only list of adapters. A new adapter is one folder here and one line below.
 
+pub mod http;
+pub mod loadbalancer;
+
 use crate::action::{Registry, System};
 
 /// All systems of this build.
@@ -8,5 +11,5 @@ pub fn registry() -> Registry {
 }
 
 fn systems() -> Vec<System> {
-    vec![]
+    vec![http::system(), loadbalancer::system()]
 }
