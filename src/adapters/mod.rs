@@ -1,5 +1,9 @@
 //! The only list of adapters. A new adapter is one folder here and one line below.
 
+mod manual;
+mod notify;
+mod script;
+
 use crate::action::{Registry, System};
 
 /// All systems of this build.
@@ -8,5 +12,5 @@ pub fn registry() -> Registry {
 }
 
 fn systems() -> Vec<System> {
-    vec![]
+    vec![script::system(), manual::system(), notify::system(), notify::slack_connection()]
 }
