@@ -1,5 +1,7 @@
 //! The only list of adapters. A new adapter is one folder here and one line below.
 
+mod docker;
+
 use crate::action::{Registry, System};
 
 /// All systems of this build.
@@ -8,5 +10,5 @@ pub fn registry() -> Registry {
 }
 
 fn systems() -> Vec<System> {
-    vec![]
+    vec![docker::system()]
 }
