@@ -4,10 +4,11 @@ use clap::Args;
 use serde_json::json;
 
 use super::args::Context;
+use super::open;
 use super::error::CliError;
 use super::output::Format;
 use crate::event::RunVerdict;
-use crate::journal::{Store, Summary};
+use crate::journal::Summary;
 use crate::report::style::{BAD, DOUBT, FAINT, GOOD, STRONG, brief_ms, paint};
 use crate::report::text::sanitize;
 
@@ -26,7 +27,7 @@ pub(super) struct HistoryArgs {
 }
 
 pub(super) fn run(cx: &Context, args: &HistoryArgs) -> Result<u8, CliError> {
-    let listing = Store::open_to_read(cx.state_dir.as_deref())?.list()?;
+    let listing = open::store_to_read(cx)?.list()?;
     for warning in &listing.warnings {
         cx.output.progress(format!("{} {}", paint(DOUBT, "!"), sanitize(warning)));
     }

@@ -3,6 +3,7 @@
 //! [`error`] renders every error, [`output`] does all writing. Nobody sees this module but `main`.
 
 mod abort;
+mod actor;
 mod args;
 mod check;
 mod completions;
@@ -23,7 +24,9 @@ mod run;
 mod sandbox;
 mod schema;
 mod session;
+mod since;
 mod status;
+mod takeover;
 mod watch;
 
 pub use args::{Cli, main};

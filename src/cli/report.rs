@@ -3,9 +3,10 @@
 use clap::{Args, ValueEnum};
 
 use super::args::Context;
+use super::open;
 use super::error::{CliError, UNEXPECTED};
 use super::output::Format;
-use crate::journal::{Store, read};
+use crate::journal::read;
 use crate::report::{View, json, markdown};
 
 /// Write the report of a run
@@ -27,7 +28,7 @@ enum Form {
 }
 
 pub(super) fn run(cx: &Context, args: &ReportArgs) -> Result<u8, CliError> {
-    let run = Store::open_to_read(cx.state_dir.as_deref())?.find(&args.run)?;
+    let run = open::store_to_read(cx)?.find(&args.run)?;
     let history = read(&run.journal_path())?;
     let view = View::of(&history.records)
         .ok_or_else(|| CliError::new(UNEXPECTED, "find the start of the run in its journal"))?;

@@ -5,9 +5,10 @@ use std::time::Duration;
 use clap::Args;
 
 use super::args::Context;
+use super::open;
 use super::error::{CliError, UNEXPECTED};
 use super::output::Format;
-use crate::journal::{Follower, Run, Store, read};
+use crate::journal::{Follower, Run, read};
 use crate::report::{View, json, lines, summary};
 
 /// How often a followed run is looked at.
@@ -25,7 +26,7 @@ pub(super) struct StatusArgs {
 }
 
 pub(super) async fn run(cx: &Context, args: StatusArgs) -> Result<u8, CliError> {
-    let run = Store::open_to_read(cx.state_dir.as_deref())?.find(&args.run)?;
+    let run = open::store_to_read(cx)?.find(&args.run)?;
     if args.follow {
         return follow(cx, &run).await;
     }

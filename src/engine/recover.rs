@@ -23,17 +23,31 @@ pub enum RecoverError {
 
 /// Folds the records of a run. Returns its state and the time since its first start in milliseconds, the time in which nobody
 /// was running it included.
-pub fn fold(records: &[Record]) -> Result<(RunState, u64), RecoverError> {
+///
+/// `salvaging` says that records are missing anywhere.
+pub fn fold(records: &[Record], salvaging: bool) -> Result<(RunState, u64), RecoverError> {
     let first = records.first().ok_or(RecoverError::NoStart)?;
     let Event::RunStarted { header } = &first.event else { return Err(RecoverError::NoStart) };
     let mut state = RunState::new((**header).clone());
-    for record in &records[1..] {
-        state
-            .apply(record.elapsed_ms, &record.event)
-            .map_err(|source| RecoverError::Illegal { seq: record.seq, source })?;
+    let damaged = if salvaging { records.len() } else { damaged_until(records) };
+    for (index, record) in records.iter().enumerate().skip(1) {
+        match state.apply(record.elapsed_ms, &record.event) {
+            // What does not follow in a damaged part is what its lost records would have explained. Every step
+            // is looked at anew when such a run is taken up.
+            Err(_) if index < damaged => {}
+            Err(source) => return Err(RecoverError::Illegal { seq: record.seq, source }),
+            Ok(()) => {}
+        }
     }
     let last_ms = records.last().map_or(0, |record| record.elapsed_ms);
     Ok((state, since_start_ms(header).max(last_ms)))
+}
+
+/// The records before the last salvage have gaps.
+fn damaged_until(records: &[Record]) -> usize {
+    let salvaged =
+        |record: &Record| matches!(record.event, Event::RunResumed { salvaged: Some(_), .. });
+    records.iter().rposition(salvaged).unwrap_or(0)
 }
 
 /// The time since a run's start. The kernel's clock knows it exactly while the machine has not been restarted, whatever

@@ -308,7 +308,7 @@ impl Bench {
         salvaged: Option<String>,
     ) -> (impl Future<Output = Ended> + use<>, Handles) {
         let history = log.history().unwrap();
-        let (state, elapsed) = super::recover::fold(&history.records).unwrap();
+        let (state, elapsed) = super::recover::fold(&history.records, salvaged.is_some()).unwrap();
         let (journal, log) = Journal::continue_in_memory(log);
         let (engine, handles) = self.engine(journal, log);
         (engine.resume(state, elapsed, actor(), salvaged), handles)
