@@ -174,7 +174,10 @@ fn bounded(expression: &str, span: Span) -> Result<(), TemplateError> {
 fn explain(error: &Error, expression: &str, span: Span) -> TemplateError {
     let detail = error.detail().unwrap_or_default();
     let (code, message) = match error.kind() {
-        ErrorKind::OutOfFuel => ("template-too-costly", "the template takes too long".to_owned()),
+        ErrorKind::OutOfFuel if detail.is_empty() => {
+            ("template-too-costly", "the template takes too long".to_owned())
+        }
+        ErrorKind::OutOfFuel => ("template-too-costly", detail.to_owned()),
         ErrorKind::SyntaxError => {
             ("template-syntax", format!("the expression cannot be read: {detail}"))
         }
