@@ -80,7 +80,9 @@ impl Problems {
             Some(newer) if newer > VERSION => self.0.push(
                 Diagnostic::error(
                     "unknown-version",
-                    format!("version {newer} is newer than this program, which reads version {VERSION}"),
+                    format!(
+                        "version {newer} is newer than this program, which reads version {VERSION}"
+                    ),
                 )
                 .at(node.span)
                 .hint("Install a newer `rollback`."),

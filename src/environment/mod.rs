@@ -18,4 +18,4 @@ pub use config::{Config, Places};
 pub use file::EnvironmentFile;
 pub use locate::{EnvironmentChoice, LocateError};
 pub use resolve::Environment;
-pub use runbooks::{FoundRunbook, Found};
+pub use runbooks::{Found, FoundRunbook};

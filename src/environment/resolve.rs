@@ -125,9 +125,7 @@ impl Resolver {
     fn block(&mut self, name: &str, entries: &[(Key, Node)]) -> Vec<(Key, Slot)> {
         entries
             .iter()
-            .map(|(key, node)| {
-                (key.clone(), self.slot(&format!("{name}.{}", key.name), node))
-            })
+            .map(|(key, node)| (key.clone(), self.slot(&format!("{name}.{}", key.name), node)))
             .collect()
     }
 
@@ -323,7 +321,11 @@ mod tests {
                 "wrong-type"
             ]
         );
-        assert!(problems.render(false).contains("did you mean `memory`?"), "{}", problems.render(false));
+        assert!(
+            problems.render(false).contains("did you mean `memory`?"),
+            "{}",
+            problems.render(false)
+        );
     }
 
     #[tokio::test]

@@ -28,7 +28,11 @@ fn write(plan: &Plan, out: &mut String) -> std::fmt::Result {
         writeln!(out, "Targets, measured from the start:\n")?;
         for target in &plan.targets {
             let within = brief(target.within);
-            writeln!(out, "- **{}** within {within}, proved by `{}`", target.name, target.reached_by)?;
+            writeln!(
+                out,
+                "- **{}** within {within}, proved by `{}`",
+                target.name, target.reached_by
+            )?;
         }
         writeln!(out)?;
     }
@@ -90,7 +94,9 @@ fn write_step(step: &PlannedStep, out: &mut String) -> std::fmt::Result {
         }
         (false, OnFailure::Continue) => writeln!(out, "  - If it fails: go on")?,
         (false, OnFailure::Ask) => writeln!(out, "  - If it fails: decide whether to go on")?,
-        (false, OnFailure::Undo) => writeln!(out, "  - If it fails: take this step back, then stop")?,
+        (false, OnFailure::Undo) => {
+            writeln!(out, "  - If it fails: take this step back, then stop")?
+        }
     }
     Ok(())
 }

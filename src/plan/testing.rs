@@ -193,8 +193,9 @@ async fn memory(connections: &Connections) -> Result<Arc<Memory>, ActionError> {
         std::future::pending::<()>().await;
     }
     if settings.down {
-        return Err(ActionError::new(ErrorKind::Unreachable, "reach memory")
-            .hint("Switch memory on."));
+        return Err(
+            ActionError::new(ErrorKind::Unreachable, "reach memory").hint("Switch memory on.")
+        );
     }
     connections.client::<MemoryConnection, Memory, _>(|settings, _| {
         Ok(Memory { values: Mutex::new(settings.values) })
@@ -358,11 +359,7 @@ pub(crate) fn registry() -> Arc<Registry> {
         reach: Some(|connections| {
             Box::pin(async move { memory(connections).await.map(|_| "memory answers".into()) })
         }),
-        verbs: vec![
-            Verb::of::<SetArgs>(),
-            Verb::of::<ExpectArgs>(),
-            Verb::inventory::<Keys>(),
-        ],
+        verbs: vec![Verb::of::<SetArgs>(), Verb::of::<ExpectArgs>(), Verb::inventory::<Keys>()],
     }]))
 }
 

@@ -9,9 +9,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::element_name;
-use crate::action::{
-    ActionError, ErrorKind, Item, ResolveContext, Reversal, Verb, Work,
-};
+use crate::action::{ActionError, ErrorKind, Item, ResolveContext, Reversal, Verb, Work};
 use crate::plan::{PlannedItem, PlannedProbe};
 use crate::runbook::node::{Node, NodeValue};
 use crate::runbook::template::{self, Scope, TemplateError};
@@ -128,7 +126,9 @@ impl Resolver<'_> {
         let mut items = expand(verb, &args, self.cx, self.deadline).await?;
         match (items.pop(), items.is_empty()) {
             (Some(item), true) => Ok(PlannedProbe { verb: call.verb.clone(), args: item.args }),
-            _ => Err(invalid(format!("verify with `{}`: it asks more than one question", call.verb))),
+            _ => {
+                Err(invalid(format!("verify with `{}`: it asks more than one question", call.verb)))
+            }
         }
     }
 

@@ -33,8 +33,7 @@ impl World {
     }
 
     async fn build(&self, runbook: &Runbook, inputs: &Inputs) -> Result<Built, Refused> {
-        let history =
-            |id: &StepId| (id.0 == "two/proof").then_some(Duration::from_millis(700));
+        let history = |id: &StepId| (id.0 == "two/proof").then_some(Duration::from_millis(700));
         build(Request {
             runbook,
             environment: &self.environment,
@@ -98,8 +97,10 @@ async fn a_step_is_repeated_for_each_element() {
     repeated.for_each = Some(ForEach { list: node(&json!("{{ inputs.agents }}")) });
     let runbook = runbook(vec![("one", vec![repeated])]);
     let world = World::new(json!({}));
-    let built =
-        world.build(&runbook, &inputs(json!({"agents": ["a", "b"]}))).await.expect("can be planned");
+    let built = world
+        .build(&runbook, &inputs(json!({"agents": ["a", "b"]})))
+        .await
+        .expect("can be planned");
     let items = find(&built.plan, "one/agents").items.resolved();
     let names: Vec<&str> = items.iter().map(|item| item.name.as_str()).collect();
     assert_eq!(names, ["a", "b"]);

@@ -113,10 +113,7 @@ async fn a_silent_inventory_is_given_up_in_time() {
 #[tokio::test]
 async fn what_is_missing_is_asked_and_the_answer_is_checked() {
     let runbook = with(vec![
-        (
-            "reason",
-            Input { prompt: Some("Why?".into()), ..input(InputType::String) },
-        ),
+        ("reason", Input { prompt: Some("Why?".into()), ..input(InputType::String) }),
         (
             "stage",
             Input {
