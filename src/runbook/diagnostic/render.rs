@@ -38,19 +38,22 @@ fn group<'a>(source: &'a Source, found: &'a Diagnostic) -> Group<'a> {
         None => group = group.element(Origin::path(path)),
         Some(span) => {
             let at = source.location(span.start);
-            group = group.element(Origin::path(path).line(at.line).char_column(at.column));
-            group = group.element(snippet(source, found, span, at.line));
+            let excerpt = Excerpt::new(source, span);
+            let mut snippet = snippet(source, found, &excerpt, span, at.line);
+            // The renderer counts columns in what it is given: of a part of a line it cannot know them.
+            if excerpt.cropped {
+                group = group.element(Origin::path(path).line(at.line).char_column(at.column));
+            } else {
+                snippet = snippet.path(path);
+            }
+            group = group.element(snippet);
             for label in &found.secondary {
                 let line = source.location(label.span.start).line;
                 if line != at.line {
-                    group =
-                        group.element(Excerpt::new(source, label.span).snippet(line).annotation(
-                            Excerpt::new(source, label.span).mark(
-                                AnnotationKind::Context,
-                                label.span,
-                                Some(&label.text),
-                            ),
-                        ));
+                    let other = Excerpt::new(source, label.span);
+                    let mark = other.mark(AnnotationKind::Context, label.span, Some(&label.text));
+                    group = group
+                        .element(other.snippet(line).path(visible(&source.path)).annotation(mark));
                 }
             }
         }
@@ -64,10 +67,10 @@ fn group<'a>(source: &'a Source, found: &'a Diagnostic) -> Group<'a> {
 fn snippet<'a>(
     source: &Source,
     found: &Diagnostic,
+    excerpt: &Excerpt,
     span: Span,
     line: usize,
 ) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
-    let excerpt = Excerpt::new(source, span);
     let mut snippet = excerpt.snippet(line).annotation(excerpt.mark(
         AnnotationKind::Primary,
         span,
@@ -90,6 +93,8 @@ struct Excerpt {
     text: String,
     /// For each shown character: its byte in the source and in `text`; then the ends of both.
     places: Vec<(usize, usize)>,
+    /// Whether the line is longer.
+    cropped: bool,
 }
 
 impl Excerpt {
@@ -107,10 +112,11 @@ impl Excerpt {
             end = start + at + character.len_utf8();
         }
         places.push((end, text.len()));
-        if end < start + line.len() {
+        let more = end < start + line.len();
+        if more {
             text.push('…');
         }
-        Self { text, places }
+        Self { text, places, cropped: skip > 0 || more }
     }
 
     fn snippet<'a>(&self, line: usize) -> Snippet<'a, annotate_snippets::Annotation<'a>> {

@@ -87,7 +87,8 @@ pub(super) fn found(node: &Node) -> &'static str {
     match kind(node) {
         "null" => "empty",
         "boolean" => "true or false",
-        "integer" | "number" => "a number",
+        "integer" => "a number",
+        "number" => "a number with a fraction",
         "string" => "a text",
         "array" => "a list",
         _ => "a mapping",
