@@ -121,7 +121,9 @@ fn collect(place: &Path, depth: usize, files: &mut Vec<PathBuf>) {
         .collect();
     paths.sort();
     if depth > 0 {
-        paths.iter().for_each(|path| collect(path, depth - 1, files));
+        for path in paths {
+            collect(&path, depth - 1, files);
+        }
     }
 }
 
@@ -130,7 +132,7 @@ fn look(path: &Path) -> Option<FoundRunbook> {
     let root = Document::read(path).ok()?.root;
     let _phases = root.get("phases")?;
     let text = |key| root.get(key).and_then(|node| node.as_text());
-    let scenario = text("scenario").map(|name| serde_json::Value::from(name));
+    let scenario = text("scenario").map(serde_json::Value::from);
     Some(FoundRunbook {
         name: text("name").map_or_else(|| stem(path), str::to_owned),
         title: text("title").map(str::to_owned),

@@ -44,6 +44,8 @@ pub struct Request<'a> {
     pub environment: &'a Environment,
     /// With which values.
     pub inputs: &'a Inputs,
+    /// What the run knows of itself, `run.…` in templates: `{"id": …}`.
+    pub run: &'a Value,
     /// The systems.
     pub cx: &'a ResolveContext,
     /// How long steps took so far.
@@ -167,8 +169,9 @@ async fn resolve_all(request: &Request<'_>) -> Vec<Resolution> {
 }
 
 fn scope(request: &Request<'_>) -> Scope {
-    // `inputs` exists even when a runbook declares none.
-    let mut scope = Scope::new().with_environment(request.environment.values.clone());
+    let mut scope = Scope::new()
+        .with_environment(request.environment.values.clone())
+        .with_run(request.run.clone());
     for (name, value) in &request.inputs.values {
         scope = scope.with_input(name, value.clone());
     }

@@ -8,11 +8,11 @@ use crate::runbook::node::Span;
 use crate::runbook::{ForEach, Target};
 
 fn set(id: &str, key: &str) -> Step {
-    step_with(id, "memory.set", json!({"key": key, "to": "blue"}))
+    step_with(id, "memory.set", &json!({"key": key, "to": "blue"}))
 }
 
 fn expect(id: &str, key: &str) -> Step {
-    step_with(id, "memory.expect", json!({"key": key, "is": "blue"}))
+    step_with(id, "memory.expect", &json!({"key": key, "is": "blue"}))
 }
 
 fn inputs(values: Value) -> Inputs {
@@ -38,6 +38,7 @@ impl World {
             runbook,
             environment: &self.environment,
             inputs,
+            run: &json!({"id": "r1"}),
             cx: &self.cx,
             history: &history,
         })
