@@ -7,6 +7,7 @@
 
 mod engine;
 mod scope;
+mod syntax;
 mod text;
 
 use serde_json::{Map, Value};

@@ -6,7 +6,7 @@ use minijinja::value::{Rest, Serde, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value as Engine, filters};
 use serde_json::{Map, Number, Value};
 
-use super::{Scope, TemplateError, Use, fault};
+use super::{Scope, TemplateError, Use, fault, syntax};
 use crate::runbook::node::Span;
 use crate::runbook::suggest;
 
@@ -20,7 +20,7 @@ pub(super) const LONGEST_TEXT: usize = 1024 * 1024;
 const MOST_VALUES: usize = 100_000;
 
 /// All filters, for hints and the guide.
-pub(super) const FILTERS: [&str; 17] = [
+pub(crate) const FILTERS: [&str; 17] = [
     "default", "first", "float", "int", "join", "last", "length", "lower", "max", "min", "sort",
     "string", "times", "tojson", "trim", "unique", "upper",
 ];
@@ -103,6 +103,7 @@ pub(super) fn uses(expression: &str, span: Span) -> Result<Use, TemplateError> {
     bounded(expression, span)?;
     let compiled =
         ENGINE.compile_expression(expression).map_err(|error| explain(&error, expression, span))?;
+    syntax::check(expression, span)?;
     let mut names: Vec<String> = compiled.undeclared_variables(true).into_iter().collect();
     names.sort();
     Ok(Use { expression: expression.to_owned(), names, span })
@@ -167,28 +168,7 @@ fn bounded(expression: &str, span: Span) -> Result<(), TemplateError> {
         let message = format!("an expression has at most {LONGEST_EXPRESSION} characters");
         return Err(fault("template-too-costly", message, span));
     }
-    if outside_quotes(expression).any(|character| character == '*') {
-        return Err(fault("template-syntax", "the operator `*` is not part of the language", span)
-            .about(expression)
-            .hint("Multiply numbers with `| times(2)`."));
-    }
     Ok(())
-}
-
-fn outside_quotes(expression: &str) -> impl Iterator<Item = char> {
-    let mut quote = None;
-    let mut escaped = false;
-    expression.chars().filter(move |character| {
-        match quote {
-            Some(_) if escaped => escaped = false,
-            Some(_) if *character == '\\' => escaped = true,
-            Some(open) if *character == open => quote = None,
-            Some(_) => {}
-            None if matches!(*character, '"' | '\'') => quote = Some(*character),
-            None => return true,
-        }
-        false
-    })
 }
 
 fn explain(error: &Error, expression: &str, span: Span) -> TemplateError {
@@ -198,19 +178,10 @@ fn explain(error: &Error, expression: &str, span: Span) -> TemplateError {
         ErrorKind::SyntaxError => {
             ("template-syntax", format!("the expression cannot be read: {detail}"))
         }
-        ErrorKind::UnknownFilter => ("unknown-filter", format!("an unknown filter: {detail}")),
-        ErrorKind::UnknownFunction | ErrorKind::UnknownMethod => {
-            ("template-syntax", format!("templates have no functions: {detail}"))
-        }
         kind if detail.is_empty() => ("template-type", kind.to_string()),
         _ => ("template-type", detail.to_owned()),
     };
-    let found = fault(code, message, span).about(expression);
-    if code == "unknown-filter" {
-        let names = FILTERS.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-        return found.hint(format!("known filters: {names}"));
-    }
-    found
+    fault(code, message, span).about(expression)
 }
 
 /// The engine's value as JSON, refused where JSON would lie (infinite numbers) or grow without bound.

@@ -33,28 +33,23 @@ pub(super) fn runbook(root: &Node, problems: &mut Vec<Diagnostic>) -> Runbook {
 }
 
 struct Build {
-    /// Where the walk found problems, sorted.
+    /// Where the walk found something wrong, sorted.
     refused: Vec<usize>,
+    /// Where it found something missing, sorted: that makes no key wrong that is there.
+    incomplete: Vec<usize>,
     found: Vec<Diagnostic>,
 }
 
 impl Build {
     fn new(problems: &[Diagnostic]) -> Self {
-        // What is missing makes no key wrong that is there.
-        let mut refused: Vec<usize> = problems
-            .iter()
-            .filter(|found| !found.code.starts_with("missing-"))
-            .filter_map(|found| found.span)
-            .map(|span| span.start)
-            .collect();
-        refused.sort_unstable();
-        Self { refused, found: Vec::new() }
+        let (missing, wrong): (Vec<&Diagnostic>, Vec<&Diagnostic>) =
+            problems.iter().partition(|found| found.code.starts_with("missing-"));
+        Self { refused: starts(&wrong), incomplete: starts(&missing), found: Vec::new() }
     }
 
     /// Whether the walk found something wrong inside a place.
     fn is_refused(&self, span: Span) -> bool {
-        let first = self.refused.partition_point(|start| *start < span.start);
-        self.refused.get(first).is_some_and(|start| *start <= span.end)
+        any_within(&self.refused, span)
     }
 
     /// Deserializes a mapping without the keys that the walk refused; `assumed` fills in for keys without which
@@ -78,7 +73,7 @@ impl Build {
         match serde_json::from_value(Value::Object(map)) {
             Ok(form) => Some(form),
             Err(error) => {
-                if complete && !self.is_refused(node.span) {
+                if complete && !any_within(&self.incomplete, node.span) {
                     self.found
                         .push(Diagnostic::error("invalid-value", error.to_string()).at(node.span));
                 }
@@ -189,6 +184,18 @@ impl Build {
             verb_span: verb.map_or(span, |(key, _)| key.span),
         }
     }
+}
+
+fn starts(problems: &[&Diagnostic]) -> Vec<usize> {
+    let mut starts: Vec<usize> =
+        problems.iter().filter_map(|found| found.span).map(|span| span.start).collect();
+    starts.sort_unstable();
+    starts
+}
+
+fn any_within(starts: &[usize], span: Span) -> bool {
+    let first = starts.partition_point(|start| *start < span.start);
+    starts.get(first).is_some_and(|start| *start <= span.end)
 }
 
 fn after(waits: Vec<AfterForm>, nodes: &[Node]) -> Vec<After> {

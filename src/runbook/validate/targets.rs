@@ -47,8 +47,7 @@ pub(super) fn check(
                 .also(step.span, "optional")
                 .hint("Make the step required, or let another step prove the target."),
             );
-        }
-        if registry.verb(&step.verb).is_some_and(|verb| verb.kind != VerbKind::Probe) {
+        } else if registry.verb(&step.verb).is_some_and(|verb| verb.kind != VerbKind::Probe) {
             problems.push(
                 Diagnostic::warning(
                     "target-without-probe",

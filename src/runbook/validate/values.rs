@@ -43,6 +43,16 @@ pub(super) fn check(
     values.report();
 }
 
+/// What a `for_each` repeats over.
+enum Repeated {
+    /// A list with this first element.
+    Over(Value),
+    /// A list that only a run will know.
+    Unknown,
+    /// Not a list, or an empty one.
+    Wrong,
+}
+
 struct Values<'a> {
     source: &'a Source,
     registry: &'a Registry,
@@ -63,8 +73,9 @@ impl Values<'_> {
         let scope = match &step.for_each {
             None => scope.clone(),
             Some(for_each) => match self.repeated(&for_each.list, scope) {
-                Some(item) => scope.clone().with_item(item, 0),
-                None => scope.clone().with_unknown("item").with_unknown("index"),
+                Repeated::Over(item) => scope.clone().with_item(item, 0),
+                Repeated::Unknown => scope.clone().with_unknown("item").with_unknown("index"),
+                Repeated::Wrong => return,
             },
         };
         self.arguments(&step.verb, &step.args, step.verb_span, &scope);
@@ -73,14 +84,20 @@ impl Values<'_> {
         }
     }
 
-    /// The first element of a `for_each`.
-    fn repeated(&mut self, list: &Node, scope: &Scope) -> Option<Value> {
-        match self.evaluate(list, scope)? {
-            Value::Array(items) => items.into_iter().next(),
-            other => {
+    fn repeated(&mut self, list: &Node, scope: &Scope) -> Repeated {
+        match template::evaluate(list, scope) {
+            Ok(Value::Array(items)) => {
+                items.into_iter().next().map_or(Repeated::Wrong, Repeated::Over)
+            }
+            Ok(other) => {
                 let message = format!("`for_each` needs a list, not {}", template::kind_of(&other));
                 self.problems.push(Diagnostic::error("wrong-type", message).at(list.span));
-                None
+                Repeated::Wrong
+            }
+            Err(error) => {
+                let unknown = error.is_unevaluated();
+                self.error(error);
+                if unknown { Repeated::Unknown } else { Repeated::Wrong }
             }
         }
     }
@@ -104,7 +121,8 @@ impl Values<'_> {
         if error.is_unevaluated() {
             let place = names::exact(self.source, error.span, &error.expression);
             let _first = self.waiting.get_or_insert(place);
-            self.unknown.extend(error.unknown);
+            let names = error.unknown.into_iter();
+            self.unknown.extend(names.filter(|name| !name.starts_with("item") && name != "index"));
         } else {
             self.problems.push(names::problem(self.source, error));
         }

@@ -129,7 +129,11 @@ impl<'a> Walk<'a> {
             let message = format!("{what} has {count} elements, which is not allowed");
             self.problems.push(Diagnostic::error("wrong-length", message).at(node.span));
         }
-        let element = format!("an element of {what}");
+        let element = match what {
+            "`phases`" => "a phase".to_owned(),
+            "`steps`" => "a step".to_owned(),
+            _ => format!("an element of {what}"),
+        };
         let inner = schema.get("items").unwrap_or(&ANYTHING);
         for item in items {
             self.value(item, inner, Place { what: &element, ..place });
@@ -162,15 +166,21 @@ impl<'a> Walk<'a> {
             }
         }
         let required = schema.get("required").and_then(Value::as_array);
-        for name in required.into_iter().flatten().filter_map(Value::as_str) {
-            if node.get(name).is_none() {
-                let what = place.what;
-                self.problems.push(
-                    Diagnostic::error("missing-key", format!("{what} needs `{name}`"))
-                        .at(node.span)
-                        .label(format!("`{name}` is missing")),
-                );
-            }
+        let missing: Vec<String> = required
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .filter(|name| node.get(name).is_none())
+            .map(|name| format!("`{name}`"))
+            .collect();
+        if !missing.is_empty() {
+            let (what, names) = (place.what, missing.join(" and "));
+            let verb = if missing.len() == 1 { "is" } else { "are" };
+            self.problems.push(
+                Diagnostic::error("missing-key", format!("{what} needs {names}"))
+                    .at(node.span)
+                    .label(format!("{names} {verb} missing")),
+            );
         }
     }
 

@@ -86,7 +86,7 @@ impl<'a> Walk<'a> {
                 }
             }
             _ => {
-                let message = format!("{what} must be {} with its arguments", noun(kind));
+                let message = format!("{what} must be just {} with its arguments", noun(kind));
                 let mut problem = Diagnostic::error("missing-verb", message).at(node.span);
                 let names = self.catalog.names(&[kind]);
                 if let Some(name) = names.first() {
@@ -153,8 +153,9 @@ impl<'a> Walk<'a> {
             .copied()
             .filter(|name| name.split_once('.').is_some_and(|(system, _)| system == verb.system()))
             .collect();
-        if !same.is_empty() {
-            problem = problem.hint(format!("known here: {}", suggest::listed(&same)));
+        let known = if same.is_empty() { names } else { same };
+        if (1..=12).contains(&known.len()) {
+            problem = problem.hint(format!("known here: {}", suggest::listed(&known)));
         }
         self.problems.push(problem);
     }
