@@ -23,6 +23,7 @@ use super::layers::{path_to_first_target, step_id, waits};
 use super::{Concern, Items, Plan, PlannedPhase, PlannedStep, PlannedTarget, Refused, StepId};
 use crate::action::{ActionError, ErrorKind, Registry, ResolveContext};
 use crate::environment::Environment;
+use crate::runbook::diagnostic::Source;
 use crate::runbook::template::Scope;
 use crate::runbook::{Phase, Runbook, Step};
 
@@ -40,6 +41,8 @@ pub type History<'a> = &'a (dyn Fn(&StepId) -> Option<Duration> + Sync);
 pub struct Request<'a> {
     /// What to do.
     pub runbook: &'a Runbook,
+    /// The runbook's text, for places in messages.
+    pub source: &'a Source,
     /// Where.
     pub environment: &'a Environment,
     /// With which values.
@@ -159,6 +162,7 @@ fn planned_phase(
 async fn resolve_all(request: &Request<'_>) -> Vec<Resolution> {
     let resolver = Resolver {
         cx: request.cx,
+        source: request.source,
         unread: &request.inputs.unread,
         scope: scope(request),
         deadline: Instant::now() + STEP_TIMEOUT,
@@ -171,10 +175,8 @@ async fn resolve_all(request: &Request<'_>) -> Vec<Resolution> {
 fn scope(request: &Request<'_>) -> Scope {
     let mut scope = Scope::new()
         .with_environment(request.environment.values.clone())
-        .with_run(request.run.clone());
-    for (name, value) in &request.inputs.values {
-        scope = scope.with_input(name, value.clone());
-    }
+        .with_run(request.run.clone())
+        .with_inputs(request.inputs.values.clone().into_iter().collect());
     for name in request.inputs.unread.keys() {
         scope = scope.with_unknown(format!("inputs.{name}"));
     }

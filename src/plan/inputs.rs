@@ -201,8 +201,7 @@ fn one(
 
 fn ask(name: &str, input: &Input, inputs: &mut Inputs) {
     if !input.required {
-        // Templates read a value that is optional and missing as nothing.
-        inputs.keep(name, Value::Null, Origin::Default);
+        // It stays undefined: templates that read it need `| default(…)`.
         return;
     }
     inputs.questions.push(Question {
@@ -299,8 +298,6 @@ fn check(input: &Input, value: Value) -> Result<Value, String> {
             let _duration = Lasting::from_str(text).map_err(|error| error.to_string())?;
             true
         }
-        // An optional input may have nothing.
-        (_, Value::Null) => !input.required,
         _ => false,
     };
     if !fits {
