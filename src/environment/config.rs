@@ -105,10 +105,9 @@ impl Config {
         self.format = value("ROLLBACK_FORMAT");
         self.color = value("ROLLBACK_COLOR");
         let mut problems = Vec::new();
-        for (name, value, known) in [
-            ("ROLLBACK_FORMAT", &self.format, &FORMATS),
-            ("ROLLBACK_COLOR", &self.color, &COLORS),
-        ] {
+        for (name, value, known) in
+            [("ROLLBACK_FORMAT", &self.format, &FORMATS), ("ROLLBACK_COLOR", &self.color, &COLORS)]
+        {
             if let Some(value) = value.as_deref().filter(|value| !known.contains(value)) {
                 problems.push(Diagnostic::error(
                     "bad-value",
@@ -269,7 +268,10 @@ mod tests {
     #[test]
     fn the_nearest_source_wins() {
         let machine = Machine::new(&[
-            ("project/rollback.yaml", "environment: staging\nenvironments: {live: env/live.yaml}\n"),
+            (
+                "project/rollback.yaml",
+                "environment: staging\nenvironments: {live: env/live.yaml}\n",
+            ),
             (
                 "home/.config/rollback/config.yaml",
                 "environment: home\nformat: json\nstate_dir: ~/runs\nenvironments: {live: x.yaml}\n",
@@ -300,7 +302,9 @@ mod tests {
         let problems = machine.load(&[]).expect_err("invalid");
         let codes: Vec<&str> = problems.iter().map(|problem| problem.code).collect();
         assert_eq!(codes, ["unknown-version", "unknown-key", "wrong-type", "wrong-type"]);
-        assert!(problems.iter().any(|problem| problem.hints.iter().any(|h| h.contains("environment"))));
+        assert!(
+            problems.iter().any(|problem| problem.hints.iter().any(|h| h.contains("environment")))
+        );
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! Reading a YAML mapping with known keys, and collecting everything that is wrong with it.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+
+use indexmap::IndexMap;
+use serde_json::Value;
 
 use crate::runbook::diagnostic::{Diagnostic, Diagnostics, Source};
 use crate::runbook::node::{Key, Node, NodeValue};
@@ -43,6 +47,30 @@ impl Document {
     }
 }
 
+/// Reads a file of plain values, such as an input file: a mapping without templates.
+///
+/// # Errors
+/// Everything that keeps it from being one, with its place.
+pub fn read_values(path: &Path) -> Result<IndexMap<String, Value>, Diagnostics> {
+    let document = Document::read(path)?;
+    let mut problems = Problems::default();
+    let values = problems.entries(&document.root).iter();
+    Ok(values.map(|(key, node)| (key.name.clone(), node.to_json())).collect())
+}
+
+/// A sentence when others than the owner could change a file and so decide what is run.
+pub fn openness(path: &Path) -> Option<String> {
+    let about = std::fs::metadata(path).ok()?;
+    let mode = about.permissions().mode();
+    let shown = path.display();
+    (mode & 0o002 != 0).then(|| {
+        format!(
+            "everybody on this machine can change {shown} (mode {:04o}); type `chmod o-w {shown}`",
+            mode & 0o7777
+        )
+    })
+}
+
 /// The problems found so far.
 #[derive(Default)]
 pub(super) struct Problems(pub(super) Vec<Diagnostic>);
@@ -80,7 +108,9 @@ impl Problems {
             Some(newer) if newer > VERSION => self.0.push(
                 Diagnostic::error(
                     "unknown-version",
-                    format!("version {newer} is newer than this program, which reads version {VERSION}"),
+                    format!(
+                        "version {newer} is newer than this program, which reads version {VERSION}"
+                    ),
                 )
                 .at(node.span)
                 .hint("Install a newer `rollback`."),
@@ -100,13 +130,11 @@ impl Problems {
     /// The text under a key, if the key is there.
     pub(super) fn text(&mut self, node: &Node, key: &str) -> Option<String> {
         let value = node.get(key)?;
-        match value.as_text().filter(|text| !text.is_empty()) {
-            Some(text) => Some(text.to_owned()),
-            None => {
-                self.wrong_type(value, "a text");
-                None
-            }
+        let text = value.as_text().filter(|text| !text.is_empty());
+        if text.is_none() {
+            self.wrong_type(value, "a text");
         }
+        text.map(str::to_owned)
     }
 
     /// The entries of a mapping; empty for a null, which is noted for nothing but other kinds.

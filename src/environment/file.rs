@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use super::document::{Document, Problems};
+use super::reference::Reference;
 use crate::action::Registry;
 use crate::runbook::diagnostic::{Diagnostic, Diagnostics, Source};
 use crate::runbook::node::{Key, Node, NodeValue};
-use crate::runbook::suggest;
+use crate::runbook::schema::Catalog;
+use crate::runbook::{suggest, validate};
 
 const KEYS: [&str; 7] =
     ["version", "name", "sandbox", "connections", "values", "inputs", "lock_dir"];
@@ -57,32 +59,48 @@ impl EnvironmentFile {
             inputs: block(&root, "inputs", &mut problems),
             source,
         };
-        file.check_systems(registry, &mut problems);
+        file.check_connections(registry, &mut problems);
         if problems.0.is_empty() {
             return Ok(file);
         }
         Err(Diagnostics::new(file.source, problems.0))
     }
 
-    fn check_systems(&self, registry: &Registry, problems: &mut Problems) {
+    fn check_connections(&self, registry: &Registry, problems: &mut Problems) {
+        let catalog = Catalog::new(registry);
         let known = || {
             let systems = registry.systems().iter();
             systems.filter(|system| system.connection.is_some()).map(|system| system.name)
         };
         for (key, block) in &self.connections {
-            if !known().any(|name| name == key.name) {
-                let shown = suggest::visible(&key.name);
-                let mut problem =
-                    Diagnostic::error("unknown-system", format!("unknown system `{shown}`"))
-                        .at(key.span);
-                let names: Vec<&str> = known().collect();
-                problem.hints.extend(suggest::hint(&key.name, names.iter().copied()));
-                problems.0.push(problem);
-            } else if !matches!(block.value, NodeValue::Map(_)) {
-                problems.wrong_type(block, "a mapping of settings");
+            if known().any(|name| name == key.name) {
+                let block = without_references(block);
+                let found = validate::connection(&key.name, &block, &self.source, &catalog);
+                problems.0.extend(found);
+                continue;
             }
+            let shown = suggest::visible(&key.name);
+            let mut problem =
+                Diagnostic::error("unknown-system", format!("unknown system `{shown}`"))
+                    .at(key.span);
+            let names: Vec<&str> = known().collect();
+            problem.hints.extend(suggest::hint(&key.name, names.iter().copied()));
+            problems.0.push(problem);
         }
     }
+}
+
+/// A reference to a secret may stand wherever a text may, like a template, so it is checked as one.
+fn without_references(node: &Node) -> Node {
+    let value = match &node.value {
+        _ if Reference::recognise(node).is_some() => NodeValue::Text("{{ secret }}".to_owned()),
+        NodeValue::List(nodes) => NodeValue::List(nodes.iter().map(without_references).collect()),
+        NodeValue::Map(entries) => NodeValue::Map(
+            entries.iter().map(|(key, node)| (key.clone(), without_references(node))).collect(),
+        ),
+        other => other.clone(),
+    };
+    Node { value, span: node.span }
 }
 
 fn name(root: &Node, path: &Path, problems: &mut Problems) -> String {

@@ -178,8 +178,7 @@ mod tests {
     fn a_typing_error_gets_a_suggestion() {
         let root = project();
         let runbook = root.path().join("runbooks/ollama/emergency.yaml");
-        let error =
-            locate(Some("stagign"), &runbook, &config(root.path())).expect_err("not there");
+        let error = locate(Some("stagign"), &runbook, &config(root.path())).expect_err("not there");
         assert_eq!(error.hints()[0], "Did you mean `--env staging`?");
     }
 

@@ -15,7 +15,8 @@ mod resolve;
 pub mod runbooks;
 
 pub use config::{Config, Places};
+pub use document::{openness, read_values};
 pub use file::EnvironmentFile;
 pub use locate::{EnvironmentChoice, LocateError};
 pub use resolve::Environment;
-pub use runbooks::{FoundRunbook, Found};
+pub use runbooks::{Found, FoundRunbook};

@@ -91,7 +91,8 @@ impl Reference {
     ) -> Read {
         match self {
             Self::Variable(name) => {
-                let value = variables(name).ok_or_else(|| format!("the variable {name} is not set"));
+                let value =
+                    variables(name).ok_or_else(|| format!("the variable {name} is not set"));
                 Read { value: value.and_then(|value| usable(value, name)), warning: None }
             }
             Self::File(path) => read_file(&absolute(path, folder, variables)),
@@ -203,7 +204,9 @@ async fn run(
     outcome.unwrap_or_else(|_| {
         let killed = group.map(|group| kill_process_group(group, Signal::KILL));
         match killed {
-            Some(Err(error)) => Err(format!("`{program}` took too long, and does not end: {error}")),
+            Some(Err(error)) => {
+                Err(format!("`{program}` took too long, and does not end: {error}"))
+            }
             _ => Err(format!("`{program}` took longer than {} s", COMMAND_TIMEOUT.as_secs())),
         }
     })
@@ -248,12 +251,16 @@ mod tests {
 
     #[test]
     fn only_a_mapping_with_one_known_key_is_a_reference() {
-        for other in [json!("x"), json!({"host": "x"}), json!({"file": "a", "mode": 1}), json!({})] {
+        for other in [json!("x"), json!({"host": "x"}), json!({"file": "a", "mode": 1}), json!({})]
+        {
             assert!(Reference::recognise(&node(&other)).is_none(), "{other}");
         }
-        for malformed in
-            [json!({"variable": "A B"}), json!({"command": "pass show"}), json!({"command": []}), json!({"file": 3})]
-        {
+        for malformed in [
+            json!({"variable": "A B"}),
+            json!({"command": "pass show"}),
+            json!({"command": []}),
+            json!({"file": 3}),
+        ] {
             let recognised = Reference::recognise(&node(&malformed)).expect("is one");
             assert!(recognised.is_err(), "{malformed}");
         }

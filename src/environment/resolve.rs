@@ -9,6 +9,7 @@ use indexmap::IndexMap;
 use serde_json::{Map, Value};
 
 use super::EnvironmentFile;
+use super::document::openness;
 use super::reference::{Read, Reference};
 use crate::action::Connections;
 use crate::runbook::diagnostic::{Diagnostic, Diagnostics, Source};
@@ -72,6 +73,7 @@ impl EnvironmentFile {
         let folder = self.path.parent().unwrap_or(Path::new("")).to_owned();
         let (secrets, markers, warnings) =
             read_all(resolver.references, &folder, variables, &self.name).await;
+        let warnings = openness(&self.path).into_iter().chain(warnings).collect();
         let finish = |entries: Vec<(Key, Slot)>| -> Vec<(String, Value)> {
             entries.into_iter().map(|(key, slot)| (key.name, slot.finish(&markers))).collect()
         };
@@ -125,9 +127,7 @@ impl Resolver {
     fn block(&mut self, name: &str, entries: &[(Key, Node)]) -> Vec<(Key, Slot)> {
         entries
             .iter()
-            .map(|(key, node)| {
-                (key.clone(), self.slot(&format!("{name}.{}", key.name), node))
-            })
+            .map(|(key, node)| (key.clone(), self.slot(&format!("{name}.{}", key.name), node)))
             .collect()
     }
 
@@ -323,7 +323,36 @@ mod tests {
                 "wrong-type"
             ]
         );
-        assert!(problems.render(false).contains("did you mean `memory`?"), "{}", problems.render(false));
+        assert!(
+            problems.render(false).contains("did you mean `memory`?"),
+            "{}",
+            problems.render(false)
+        );
+    }
+
+    #[test]
+    fn connections_are_held_against_the_schema_of_their_system() {
+        let problems = file(
+            "version: 1\nconnections:\n  memory:\n    dwon: true\n    silent: 3\n    values: {a: {file: x}, b: [1]}\n",
+        )
+        .expect_err("invalid");
+        let shown = problems.render(false);
+        assert_eq!(problems.iter().count(), 3, "{shown}");
+        assert!(shown.contains("did you mean `down`?"), "{shown}");
+        assert!(shown.contains("/e/live.yaml:4:5"), "{shown}");
+    }
+
+    #[tokio::test]
+    async fn an_open_environment_file_is_warned_about() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("live.yaml");
+        std::fs::write(&path, "version: 1\n").expect("written");
+        let open = std::fs::Permissions::from_mode(0o666);
+        std::fs::set_permissions(&path, open).expect("opened");
+        let file = EnvironmentFile::read(&path, &testing::registry()).expect("valid");
+        let environment = file.resolve(None).await.expect("valid");
+        assert!(environment.warnings[0].contains("chmod o-w"), "{:?}", environment.warnings);
     }
 
     #[tokio::test]

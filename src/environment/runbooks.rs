@@ -37,7 +37,7 @@ pub enum Found {
     Several(Vec<FoundRunbook>),
     /// None; what there is instead, and what to do.
     None {
-        /// The runbooks that were looked at.
+        /// The other runbooks.
         others: Vec<FoundRunbook>,
         /// Sentences for a person.
         hints: Vec<String>,
@@ -49,32 +49,41 @@ pub fn named(name: &str, folder: &Path, config: &Config) -> Found {
     let path = folder.join(name);
     if path.is_file() {
         // Its problems are told by whoever loads it, so one that cannot be looked into counts as found.
-        return Found::One(look(&path).unwrap_or_else(|| unreadable(&path)));
+        let document = Document::read(&path).ok();
+        let found = document.and_then(|document| look(&path, &document));
+        return Found::One(found.unwrap_or_else(|| unreadable(&path)));
     }
-    let others = all(folder, config);
+    let (all, unreadable) = search(folder, config);
     let (matching, others): (Vec<_>, Vec<_>) =
-        others.into_iter().partition(|found| found.name == name);
-    choose(matching, others, |others| {
-        let known = others.iter().map(|found| found.name.as_str());
-        suggest::closest(name, known).map(|meant| format!("Did you mean `{meant}`?"))
-    })
+        all.into_iter().partition(|found| found.name == name);
+    let known = others.iter().map(|found| found.name.as_str());
+    let meant = suggest::closest(name, known).map(|meant| format!("Did you mean `{meant}`?"));
+    choose(matching, others, meant, &unreadable)
 }
 
 /// The runbooks of a scenario.
 pub fn of_scenario(scenario: Scenario, folder: &Path, config: &Config) -> Found {
+    let (all, unreadable) = search(folder, config);
     let (matching, others): (Vec<_>, Vec<_>) =
-        all(folder, config).into_iter().partition(|found| found.scenario == Some(scenario));
-    choose(matching, others, |_| None)
+        all.into_iter().partition(|found| found.scenario == Some(scenario));
+    choose(matching, others, None, &unreadable)
 }
 
 fn choose(
     mut matching: Vec<FoundRunbook>,
     others: Vec<FoundRunbook>,
-    suggestion: impl FnOnce(&[FoundRunbook]) -> Option<String>,
+    suggestion: Option<String>,
+    unreadable: &[PathBuf],
 ) -> Found {
     match matching.len() {
         0 => {
-            let mut hints: Vec<String> = suggestion(&others).into_iter().collect();
+            // What is wanted may be the very file that cannot be read.
+            let mut hints: Vec<String> = unreadable
+                .iter()
+                .map(|path| path.display())
+                .map(|path| format!("{path} cannot be read; type `rollback check {path}`."))
+                .collect();
+            hints.extend(suggestion);
             hints.push(if others.is_empty() {
                 "There are no runbooks in `./runbooks`; `rollback init` makes a first one.".into()
             } else {
@@ -88,8 +97,9 @@ fn choose(
     }
 }
 
-/// All runbooks of the project and the machine, in the order in which they were found.
-pub fn all(folder: &Path, config: &Config) -> Vec<FoundRunbook> {
+/// All runbooks of the project and the machine in the order in which they were found, and the files that cannot
+/// be read as YAML, which may have been meant as runbooks.
+pub fn search(folder: &Path, config: &Config) -> (Vec<FoundRunbook>, Vec<PathBuf>) {
     let project = if config.runbooks.is_empty() {
         vec![folder.join("runbooks")]
     } else {
@@ -99,7 +109,15 @@ pub fn all(folder: &Path, config: &Config) -> Vec<FoundRunbook> {
     for place in project.into_iter().chain([config.system.join("runbooks")]) {
         collect(&place, DEEPEST, &mut files);
     }
-    files.iter().filter_map(|path| look(path)).collect()
+    let mut found = Vec::new();
+    let mut unreadable = Vec::new();
+    for path in files {
+        match Document::read(&path) {
+            Ok(document) => found.extend(look(&path, &document)),
+            Err(_) => unreadable.push(path),
+        }
+    }
+    (found, unreadable)
 }
 
 /// The YAML files of a folder and the folders in it, in alphabetical order; links to folders are not followed.
@@ -121,16 +139,18 @@ fn collect(place: &Path, depth: usize, files: &mut Vec<PathBuf>) {
         .collect();
     paths.sort();
     if depth > 0 {
-        paths.iter().for_each(|path| collect(path, depth - 1, files));
+        for path in paths {
+            collect(&path, depth - 1, files);
+        }
     }
 }
 
 /// What a file says it is; `None` when it is no runbook.
-fn look(path: &Path) -> Option<FoundRunbook> {
-    let root = Document::read(path).ok()?.root;
+fn look(path: &Path, document: &Document) -> Option<FoundRunbook> {
+    let root = &document.root;
     let _phases = root.get("phases")?;
     let text = |key| root.get(key).and_then(|node| node.as_text());
-    let scenario = text("scenario").map(|name| serde_json::Value::from(name));
+    let scenario = text("scenario").map(serde_json::Value::from);
     Some(FoundRunbook {
         name: text("name").map_or_else(|| stem(path), str::to_owned),
         title: text("title").map(str::to_owned),
@@ -196,7 +216,9 @@ mod tests {
         let found = of_scenario(Scenario::KnowledgeBase, root.path(), &config);
         let Found::None { others, hints } = found else { panic!("none") };
         assert_eq!(others.len(), 4);
-        assert!(hints[0].contains("one-graceful"), "{hints:?}");
+        assert!(hints[0].contains("rollback check"), "{hints:?}");
+        assert!(hints[0].contains("broken.yaml"), "{hints:?}");
+        assert!(hints[1].contains("one-graceful"), "{hints:?}");
     }
 
     #[test]
@@ -209,7 +231,7 @@ mod tests {
         let Found::One(found) = find("runbooks/broken.yaml") else { panic!("by path") };
         assert_eq!(found.name, "broken");
         let Found::None { hints, .. } = find("one-gracefull") else { panic!("not there") };
-        assert_eq!(hints[0], "Did you mean `one-graceful`?");
+        assert_eq!(hints[1], "Did you mean `one-graceful`?");
     }
 
     #[test]
@@ -217,6 +239,6 @@ mod tests {
         let root = project();
         let mut config = config(root.path());
         config.runbooks = vec![root.path().join("runbooks/two")];
-        assert_eq!(names(&all(root.path(), &config)), ["two-emergency", "shared"]);
+        assert_eq!(names(&search(root.path(), &config).0), ["two-emergency", "shared"]);
     }
 }

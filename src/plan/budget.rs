@@ -213,7 +213,9 @@ impl Schedule {
             .map(|target| ProjectedTarget {
                 at: target.step.map_or(start, |step| ends[step]),
                 within: target.within,
-                ended: target.step.is_some_and(|step| matches!(progress.stages[step], Stage::Ended(_))),
+                ended: target
+                    .step
+                    .is_some_and(|step| matches!(progress.stages[step], Stage::Ended(_))),
             })
             .collect();
         Projection { steps: ends, phases, targets, run: start }
@@ -239,24 +241,25 @@ impl Schedule {
             .iter()
             .filter(|target| !target.ended)
             .map(|target| target.within.saturating_sub(target.at));
-        let budget = self.phases[phase].budget.map(|budget| {
-            (projection.phases[phase].start + budget).saturating_sub(progress.now)
-        });
+        let budget = self.phases[phase]
+            .budget
+            .map(|budget| (projection.phases[phase].start + budget).saturating_sub(progress.now));
         open.chain(budget).min()
     }
 
     /// What cannot fit if everything goes as expected: targets first, then phases.
     pub fn misfits(&self) -> Vec<Misfit> {
         let projection = self.project(&self.progress(Duration::ZERO));
-        let late_targets = self.targets.iter().zip(&projection.targets).filter_map(|(slot, target)| {
-            let step = slot.step.filter(|_| target.is_late())?;
-            Some(Misfit {
-                what: format!("target {}", slot.name),
-                needs: target.at,
-                has: target.within,
-                path: self.critical_path(step, 0, &projection),
-            })
-        });
+        let late_targets =
+            self.targets.iter().zip(&projection.targets).filter_map(|(slot, target)| {
+                let step = slot.step.filter(|_| target.is_late())?;
+                Some(Misfit {
+                    what: format!("target {}", slot.name),
+                    needs: target.at,
+                    has: target.within,
+                    path: self.critical_path(step, 0, &projection),
+                })
+            });
         let late_phases = self.phases.iter().enumerate().filter_map(|(number, phase)| {
             let times = projection.phases[number];
             let needs = times.end.saturating_sub(times.start);
@@ -288,9 +291,7 @@ impl Schedule {
             }
             let slowest = slot.waits.iter().copied().max_by_key(|wait| projection.steps[*wait]);
             next = slowest.or_else(|| {
-                (first..slot.phase)
-                    .rev()
-                    .find_map(|phase| self.last_required(phase, projection))
+                (first..slot.phase).rev().find_map(|phase| self.last_required(phase, projection))
             });
         }
         path.reverse();
@@ -354,10 +355,8 @@ mod tests {
     fn example() -> Plan {
         let mut chat = lasting("stop/chat", &[], 9);
         chat.policy.optional = true;
-        let mut stop = planned_phase(
-            "stop",
-            vec![lasting("stop/a", &[], 4), lasting("stop/b", &[], 6), chat],
-        );
+        let mut stop =
+            planned_phase("stop", vec![lasting("stop/a", &[], 4), lasting("stop/b", &[], 6), chat]);
         stop.budget = Some(s(30));
         let redirect = planned_phase(
             "redirect",

@@ -1,6 +1,6 @@
 //! From a runbook and an environment to a plan: everything is resolved before the first change.
 //!
-//! First the skeleton (order and policy), which needs no system; then the items of every step, for which verbs may read the
+//! First the [`outline`] (order and policy), which needs no system; then the items of every step, for which verbs may read the
 //! live systems, all at the same time and within five seconds. What cannot be resolved is judged by where it stands: on
 //! the path to the first target it refuses the run, later it is deferred to the step's turn, and an optional step is dropped.
 
@@ -13,22 +13,22 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
+use indexmap::IndexMap;
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::budget::Schedule;
 use super::inputs::Inputs;
 use super::layers::{path_to_first_target, step_id, waits};
-use super::{
-    Concern, Items, Plan, PlannedPhase, PlannedStep, PlannedTarget, Refused, StepId,
-};
-use crate::action::{ActionError, ErrorKind, ResolveContext};
+use super::{Concern, Items, Plan, PlannedPhase, PlannedStep, PlannedTarget, Refused, StepId};
+use crate::action::{ActionError, ErrorKind, Registry, ResolveContext};
 use crate::environment::Environment;
+use crate::runbook::diagnostic::Source;
 use crate::runbook::template::Scope;
 use crate::runbook::{Phase, Runbook, Step};
 
-pub use items::{STEP_TIMEOUT, expand};
 use items::{Resolution, Resolver};
+pub use items::{STEP_TIMEOUT, expand};
 
 /// How many steps are resolved at the same time.
 const PARALLEL_STEPS: usize = 16;
@@ -41,10 +41,14 @@ pub type History<'a> = &'a (dyn Fn(&StepId) -> Option<Duration> + Sync);
 pub struct Request<'a> {
     /// What to do.
     pub runbook: &'a Runbook,
+    /// The runbook's text, for places in messages.
+    pub source: &'a Source,
     /// Where.
     pub environment: &'a Environment,
     /// With which values.
     pub inputs: &'a Inputs,
+    /// What the run knows of itself, `run.…` in templates: `{"id": …}`.
+    pub run: &'a Value,
     /// The systems.
     pub cx: &'a ResolveContext,
     /// How long steps took so far.
@@ -65,7 +69,9 @@ pub struct Built {
 /// # Errors
 /// Everything on the path to the first target that cannot be resolved.
 pub async fn build(request: Request<'_>) -> Result<Built, Refused> {
-    let mut plan = skeleton(&request)?;
+    let mut plan = outline(request.runbook, &request.cx.registry, request.history)?;
+    plan.environment.clone_from(&request.environment.name);
+    plan.inputs.clone_from(&request.inputs.values);
     let path = path_to_first_target(&plan.phases, &plan.targets);
     let resolutions = resolve_all(&request).await;
     let mut judge = Judge { path: &path, refused: Vec::new(), warnings: Vec::new() };
@@ -77,18 +83,20 @@ pub async fn build(request: Request<'_>) -> Result<Built, Refused> {
     if !refused.is_empty() {
         return Err(Refused { reasons: refused });
     }
-    warnings.extend(Schedule::of(&plan).misfits().into_iter().map(|misfit| Concern {
-        about: misfit.what.clone(),
-        step: None,
-        error: ActionError::new(ErrorKind::TimedOut, format!("fit into the time: {misfit}"))
-            .retryable(false),
-    }));
+    warnings.extend(Schedule::of(&plan).misfits().iter().map(Concern::from));
     Ok(Built { plan, warnings })
 }
 
-/// The plan without items.
-fn skeleton(request: &Request<'_>) -> Result<Plan, Refused> {
-    let Request { runbook, environment, inputs, .. } = request;
+/// The plan without items, which needs neither an environment nor inputs: enough for `check` to draw the
+/// layers and to fit the budget offline.
+///
+/// # Errors
+/// Steps that make no order, and verbs that do not exist; a validated runbook has neither.
+pub fn outline(
+    runbook: &Runbook,
+    registry: &Registry,
+    history: History<'_>,
+) -> Result<Plan, Refused> {
     let mut targets: Vec<PlannedTarget> = runbook
         .targets
         .iter()
@@ -99,21 +107,25 @@ fn skeleton(request: &Request<'_>) -> Result<Plan, Refused> {
         })
         .collect();
     targets.sort_by_key(|target| target.within);
-    let phases = runbook.phases.iter().map(|phase| planned_phase(phase, request));
+    let phases = runbook.phases.iter().map(|phase| planned_phase(phase, registry, history));
     Ok(Plan {
         runbook: runbook.name.clone(),
         title: runbook.title.clone(),
         scenario: runbook.scenario,
         subject: runbook.subject.clone(),
-        environment: environment.name.clone(),
-        inputs: inputs.values.clone(),
+        environment: String::new(),
+        inputs: IndexMap::new(),
         targets,
         give_up: runbook.give_up,
         phases: phases.collect::<Result<_, _>>()?,
     })
 }
 
-fn planned_phase(phase: &Phase, request: &Request<'_>) -> Result<PlannedPhase, Refused> {
+fn planned_phase(
+    phase: &Phase,
+    registry: &Registry,
+    history: History<'_>,
+) -> Result<PlannedPhase, Refused> {
     let invalid = |message: String| Refused {
         reasons: vec![Concern {
             about: format!("phase {}", phase.id),
@@ -123,11 +135,11 @@ fn planned_phase(phase: &Phase, request: &Request<'_>) -> Result<PlannedPhase, R
     };
     let waits = waits(phase).map_err(|error| invalid(error.to_string()))?;
     let planned = phase.steps.iter().zip(waits).map(|(step, waits)| {
-        let verb = request.cx.registry.verb(&step.verb).ok_or_else(|| {
+        let verb = registry.verb(&step.verb).ok_or_else(|| {
             invalid(format!("find the verb `{}` of step `{}`", step.verb, step.id))
         })?;
         let id = step_id(phase, step);
-        let policy = policy::policy(step, verb, (request.history)(&id));
+        let policy = policy::policy(step, verb, history(&id));
         Ok(PlannedStep {
             id,
             title: step.title.clone(),
@@ -150,22 +162,21 @@ fn planned_phase(phase: &Phase, request: &Request<'_>) -> Result<PlannedPhase, R
 async fn resolve_all(request: &Request<'_>) -> Vec<Resolution> {
     let resolver = Resolver {
         cx: request.cx,
+        source: request.source,
         unread: &request.inputs.unread,
         scope: scope(request),
         deadline: Instant::now() + STEP_TIMEOUT,
     };
-    let steps: Vec<&Step> =
-        request.runbook.phases.iter().flat_map(|phase| &phase.steps).collect();
+    let steps: Vec<&Step> = request.runbook.phases.iter().flat_map(|phase| &phase.steps).collect();
     let futures: Vec<_> = steps.into_iter().map(|step| resolver.resolve(step)).collect();
     stream::iter(futures).buffered(PARALLEL_STEPS).collect().await
 }
 
 fn scope(request: &Request<'_>) -> Scope {
-    // `inputs` exists even when a runbook declares none.
-    let mut scope = Scope::new().with_environment(request.environment.values.clone());
-    for (name, value) in &request.inputs.values {
-        scope = scope.with_input(name, value.clone());
-    }
+    let mut scope = Scope::new()
+        .with_environment(request.environment.values.clone())
+        .with_run(request.run.clone())
+        .with_inputs(request.inputs.values.clone().into_iter().collect());
     for name in request.inputs.unread.keys() {
         scope = scope.with_unknown(format!("inputs.{name}"));
     }

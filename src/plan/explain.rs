@@ -28,7 +28,11 @@ fn write(plan: &Plan, out: &mut String) -> std::fmt::Result {
         writeln!(out, "Targets, measured from the start:\n")?;
         for target in &plan.targets {
             let within = brief(target.within);
-            writeln!(out, "- **{}** within {within}, proved by `{}`", target.name, target.reached_by)?;
+            writeln!(
+                out,
+                "- **{}** within {within}, proved by `{}`",
+                target.name, target.reached_by
+            )?;
         }
         writeln!(out)?;
     }
@@ -83,16 +87,16 @@ fn write_step(step: &PlannedStep, out: &mut String) -> std::fmt::Result {
         let within = brief(step.policy.verify.within);
         writeln!(out, "  - Check with `{}` within {within}: `{}`", probe.verb, probe.args)?;
     }
-    match (step.policy.optional, step.policy.on_failure) {
-        (true, _) => {}
-        (false, OnFailure::Stop) => {
-            writeln!(out, "  - If it fails: stop here, keep what was achieved")?;
-        }
-        (false, OnFailure::Continue) => writeln!(out, "  - If it fails: go on")?,
-        (false, OnFailure::Ask) => writeln!(out, "  - If it fails: decide whether to go on")?,
-        (false, OnFailure::Undo) => writeln!(out, "  - If it fails: take this step back, then stop")?,
+    if step.policy.optional {
+        return Ok(());
     }
-    Ok(())
+    let then = match step.policy.on_failure {
+        OnFailure::Stop => "stop here, keep what was achieved",
+        OnFailure::Continue => "go on",
+        OnFailure::Ask => "decide whether to go on",
+        OnFailure::Undo => "take this step back, then stop",
+    };
+    writeln!(out, "  - If it fails: {then}")
 }
 
 fn write_undo(undo: &str, indent: &str, out: &mut String) -> std::fmt::Result {

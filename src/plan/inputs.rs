@@ -121,9 +121,7 @@ pub async fn resolve(runbook: &Runbook, given: &Given, cx: &ResolveContext) -> I
     let live = runbook.inputs.iter().map(|(name, input)| {
         let needed = input.from.is_some() && direct(name, given).is_none();
         let scope = &scope;
-        async move {
-            if needed { Some(list(input, scope, cx, deadline).await) } else { None }
-        }
+        async move { if needed { Some(list(input, scope, cx, deadline).await) } else { None } }
     });
     let live = join_all(live).await;
     for ((name, input), live) in runbook.inputs.iter().zip(live) {
@@ -138,10 +136,9 @@ fn unknown_names(runbook: &Runbook, given: &Given, inputs: &mut Inputs) {
     let names = given.flags.iter().map(|(name, _)| name).chain(given.file.keys());
     for name in names.filter(|name| !runbook.inputs.contains_key(*name)) {
         let mut error = invalid(format!("set `{name}`: the runbook has no such input"));
-        error.hints.extend(crate::runbook::suggest::hint(
-            name,
-            runbook.inputs.keys().map(String::as_str),
-        ));
+        error
+            .hints
+            .extend(crate::runbook::suggest::hint(name, runbook.inputs.keys().map(String::as_str)));
         inputs.problems.push(Concern::input(name, error));
     }
 }
@@ -190,8 +187,9 @@ fn one(
         Ok(value) => inputs.keep(name, value, origin),
         // An inventory that is too short is the system's state, not a person's mistake.
         Err(message) if origin == Origin::Inventory => {
-            let error = ActionError::new(ErrorKind::NotFound, format!("use the inventory: {message}"))
-                .hint(format!("Look at the system, or give the list with `--set {name}=a,b`."));
+            let error =
+                ActionError::new(ErrorKind::NotFound, format!("use the inventory: {message}"))
+                    .hint(format!("Look at the system, or give the list with `--set {name}=a,b`."));
             let _former = inputs.unread.insert(name.to_owned(), error);
         }
         Err(message) => {
@@ -203,8 +201,7 @@ fn one(
 
 fn ask(name: &str, input: &Input, inputs: &mut Inputs) {
     if !input.required {
-        // Templates read a value that is optional and missing as nothing.
-        inputs.keep(name, Value::Null, Origin::Default);
+        // It stays undefined: templates that read it need `| default(…)`.
         return;
     }
     inputs.questions.push(Question {
@@ -232,7 +229,8 @@ async fn list(
     }
     let read = tokio::time::timeout_at(deadline, inventory.list(args, cx)).await;
     let list = read.unwrap_or_else(|_| {
-        let message = format!("read the inventory `{verb}` within {} s", INVENTORY_TIMEOUT.as_secs());
+        let message =
+            format!("read the inventory `{verb}` within {} s", INVENTORY_TIMEOUT.as_secs());
         Err(ActionError::new(ErrorKind::TimedOut, message))
     })?;
     if list.is_empty() {
@@ -300,8 +298,6 @@ fn check(input: &Input, value: Value) -> Result<Value, String> {
             let _duration = Lasting::from_str(text).map_err(|error| error.to_string())?;
             true
         }
-        // An optional input may have nothing.
-        (_, Value::Null) => !input.required,
         _ => false,
     };
     if !fits {
@@ -310,7 +306,10 @@ fn check(input: &Input, value: Value) -> Result<Value, String> {
     if let (Some(least), Value::Array(elements)) = (input.at_least, &value)
         && elements.len() < least
     {
-        return Err(format!("the list has {} elements, at least {least} are needed", elements.len()));
+        return Err(format!(
+            "the list has {} elements, at least {least} are needed",
+            elements.len()
+        ));
     }
     let allowed = input.one_of.as_deref().unwrap_or_default();
     if !allowed.is_empty() && !allowed.contains(&value) {

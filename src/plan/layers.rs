@@ -13,7 +13,9 @@ use crate::runbook::{After, OnFailure, Phase, Step};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OrderError {
     /// `after` names a step that is not in the phase.
-    #[error("order the steps of phase `{phase}`: `{step}` waits for `{missing}`, which is not one of its steps")]
+    #[error(
+        "order the steps of phase `{phase}`: `{step}` waits for `{missing}`, which is not one of its steps"
+    )]
     Unknown {
         /// The phase.
         phase: String,
@@ -288,8 +290,7 @@ mod tests {
             within: Duration::from_secs(seconds),
             reached_by: StepId(step.into()),
         };
-        let targets =
-            [target("all", 210, "three/redis"), target("traffic", 60, "two/proof")];
+        let targets = [target("all", 210, "three/redis"), target("traffic", 60, "two/proof")];
         let mut path: Vec<String> =
             path_to_first_target(&phases, &targets).into_iter().map(|id| id.0).collect();
         path.sort();

@@ -17,7 +17,7 @@ mod refusal;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use build::{Built, Request, build};
+pub use build::{Built, History, Request, build, outline};
 pub use explain::explain;
 pub use preflight::{Preflight, preflight};
 pub use preview::{Preview, PreviewContext, preview};

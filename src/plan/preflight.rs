@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::layers::path_to_first_target;
 use super::{Concern, Items, Plan, PlannedStep};
-use crate::action::{ActionError, Connections, ErrorKind, Reach, Registry};
+use crate::action::{ActionError, Connections, ErrorKind, Reach, Registry, Verb};
 
 /// How long it takes at most.
 pub const PREFLIGHT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -81,10 +81,14 @@ fn systems<'a>(
         }
         match &step.items {
             Items::Resolved(items) => {
-                items.iter().for_each(|item| nested(&item.args, registry, &mut used));
+                for item in items {
+                    nested(&item.args, registry, &mut used);
+                }
             }
             Items::Deferred { args, .. } => {
-                args.iter().for_each(|item| nested(&item.args, registry, &mut used));
+                for item in args {
+                    nested(&item.args, registry, &mut used);
+                }
             }
         }
     }
@@ -92,7 +96,7 @@ fn systems<'a>(
 }
 
 fn add(verb: &str, registry: &Registry, used: &mut BTreeSet<&'static str>) {
-    used.extend(registry.verb(verb).map(|verb| verb.system()));
+    used.extend(registry.verb(verb).map(Verb::system));
 }
 
 /// Checklist items hold probes of other systems, as `{docker.expect: {…}}` or `{verb: docker.expect, …}`.

@@ -156,10 +156,7 @@ pub async fn preview(plan: &Plan, cx: &PreviewContext) -> Preview {
     for phase in &plan.phases {
         for layer in layers(phase) {
             let looker = Looker::new(cx, walk.predictions.clone(), walk.changed);
-            let futures: Vec<_> = layer
-                .iter()
-                .flat_map(|step| looks(step, &looker))
-                .collect();
+            let futures: Vec<_> = layer.iter().flat_map(|step| looks(step, &looker)).collect();
             let seen: Vec<(StepId, Seen)> =
                 stream::iter(futures).buffered(PARALLEL_ITEMS).collect().await;
             for step in layer {
@@ -175,8 +172,7 @@ pub async fn preview(plan: &Plan, cx: &PreviewContext) -> Preview {
             walk.learn(seen, &mut found);
         }
     }
-    let steps: Vec<PreviewStep> =
-        plan.steps().filter_map(|step| found.remove(&step.id)).collect();
+    let steps: Vec<PreviewStep> = plan.steps().filter_map(|step| found.remove(&step.id)).collect();
     let verdict = steps.iter().filter(|step| !step.optional).map(PreviewStep::verdict).max();
     let verdict = verdict.unwrap_or(PreviewVerdict::NothingToDo);
     let weakest = steps
@@ -199,7 +195,8 @@ impl Walk {
     fn learn(&mut self, seen: Vec<(StepId, Seen)>, found: &mut HashMap<StepId, PreviewStep>) {
         let mut predictions = HashMap::clone(&self.predictions);
         for (id, Seen { item, predicted }) in seen {
-            self.changed |= matches!(item.finding, Finding::WouldChange | Finding::CannotTell { .. });
+            self.changed |=
+                matches!(item.finding, Finding::WouldChange | Finding::CannotTell { .. });
             for Prediction { resource, state } in predicted {
                 let _former = predictions.insert(resource, state);
             }

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::StepId;
-use crate::action::ActionError;
+use super::budget::Misfit;
+use crate::action::{ActionError, ErrorKind};
 
 /// A reason against a run, or something to know before it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,6 +32,14 @@ impl Concern {
     /// A concern about a system.
     pub fn system(name: &str, error: ActionError) -> Self {
         Self { about: format!("system {name}"), step: None, error }
+    }
+}
+
+impl From<&Misfit> for Concern {
+    fn from(misfit: &Misfit) -> Self {
+        let message = format!("fit into the time: {misfit}");
+        let error = ActionError::new(ErrorKind::TimedOut, message).retryable(false);
+        Self { about: misfit.what.clone(), step: None, error }
     }
 }
 

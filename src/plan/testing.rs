@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use indexmap::IndexMap;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -66,8 +66,8 @@ pub(crate) fn step(id: &str, verb: &str) -> Step {
 }
 
 /// A step with arguments.
-pub(crate) fn step_with(id: &str, verb: &str, args: Value) -> Step {
-    Step { args: node(&args), ..step(id, verb) }
+pub(crate) fn step_with(id: &str, verb: &str, args: &Value) -> Step {
+    Step { args: node(args), ..step(id, verb) }
 }
 
 /// A runbook of these phases, without targets and inputs.
@@ -193,8 +193,9 @@ async fn memory(connections: &Connections) -> Result<Arc<Memory>, ActionError> {
         std::future::pending::<()>().await;
     }
     if settings.down {
-        return Err(ActionError::new(ErrorKind::Unreachable, "reach memory")
-            .hint("Switch memory on."));
+        return Err(
+            ActionError::new(ErrorKind::Unreachable, "reach memory").hint("Switch memory on.")
+        );
     }
     connections.client::<MemoryConnection, Memory, _>(|settings, _| {
         Ok(Memory { values: Mutex::new(settings.values) })
@@ -354,15 +355,11 @@ pub(crate) fn registry() -> Arc<Registry> {
     Arc::new(Registry::new(vec![System {
         name: "memory",
         summary: "Holds values",
-        connection: Some(|generator| generator.subschema_for::<MemoryConnection>()),
+        connection: Some(SchemaGenerator::subschema_for::<MemoryConnection>),
         reach: Some(|connections| {
             Box::pin(async move { memory(connections).await.map(|_| "memory answers".into()) })
         }),
-        verbs: vec![
-            Verb::of::<SetArgs>(),
-            Verb::of::<ExpectArgs>(),
-            Verb::inventory::<Keys>(),
-        ],
+        verbs: vec![Verb::of::<SetArgs>(), Verb::of::<ExpectArgs>(), Verb::inventory::<Keys>()],
     }]))
 }
 

@@ -9,10 +9,9 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::element_name;
-use crate::action::{
-    ActionError, ErrorKind, Item, ResolveContext, Reversal, Verb, Work,
-};
+use crate::action::{ActionError, ErrorKind, Item, ResolveContext, Reversal, Verb, Work};
 use crate::plan::{PlannedItem, PlannedProbe};
+use crate::runbook::diagnostic::Source;
 use crate::runbook::node::{Node, NodeValue};
 use crate::runbook::template::{self, Scope, TemplateError};
 use crate::runbook::{ForEach, ProbeCall, Step};
@@ -45,6 +44,7 @@ pub(super) enum Resolution {
 /// What resolving a step needs to know.
 pub(super) struct Resolver<'a> {
     pub(super) cx: &'a ResolveContext,
+    pub(super) source: &'a Source,
     /// Inputs without a value, and why.
     pub(super) unread: &'a IndexMap<String, ActionError>,
     pub(super) scope: Scope,
@@ -109,12 +109,15 @@ impl Resolver<'_> {
             let error = ActionError::new(ErrorKind::NotFound, "repeat over an empty list");
             return Err(error.hint("Skip the step with `when` if nothing to do is fine."));
         }
-        let args = elements.into_iter().enumerate().map(|(index, element)| {
+        // One scope for all elements: it may hold long lists itself.
+        let mut scope = self.scope.clone();
+        let mut args = Vec::with_capacity(elements.len());
+        for (index, element) in elements.into_iter().enumerate() {
             let name = element_name(&element, index);
-            let scope = self.scope.clone().with_item(element, index);
-            Ok(Item { name, args: self.evaluate(&step.args, &scope)? })
-        });
-        args.collect()
+            scope = scope.with_item(element, index);
+            args.push(Item { name, args: self.evaluate(&step.args, &scope)? });
+        }
+        Ok(args)
     }
 
     async fn probe(&self, call: &ProbeCall) -> Result<PlannedProbe, ActionError> {
@@ -128,7 +131,9 @@ impl Resolver<'_> {
         let mut items = expand(verb, &args, self.cx, self.deadline).await?;
         match (items.pop(), items.is_empty()) {
             (Some(item), true) => Ok(PlannedProbe { verb: call.verb.clone(), args: item.args }),
-            _ => Err(invalid(format!("verify with `{}`: it asks more than one question", call.verb))),
+            _ => {
+                Err(invalid(format!("verify with `{}`: it asks more than one question", call.verb)))
+            }
         }
     }
 
@@ -159,7 +164,9 @@ impl Resolver<'_> {
             expression => format!("evaluate `{}`: {}", expression.trim(), error.message),
         });
         explained.hints = error.hints;
-        explained
+        let place = self.source.location(error.span.start);
+        let path = &self.source.path;
+        explained.hint(format!("See {path}, line {}, column {}.", place.line, place.column))
     }
 }
 

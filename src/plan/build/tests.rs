@@ -1,3 +1,5 @@
+use std::collections::HashMap;
+
 use indexmap::IndexMap;
 use serde_json::json;
 
@@ -5,14 +7,14 @@ use super::*;
 use crate::plan::ExpectedFrom;
 use crate::plan::testing::{self, node, runbook, step_with};
 use crate::runbook::node::Span;
-use crate::runbook::{ForEach, Target};
+use crate::runbook::{ForEach, ProbeCall, Target, Verify};
 
 fn set(id: &str, key: &str) -> Step {
-    step_with(id, "memory.set", json!({"key": key, "to": "blue"}))
+    step_with(id, "memory.set", &json!({"key": key, "to": "blue"}))
 }
 
 fn expect(id: &str, key: &str) -> Step {
-    step_with(id, "memory.expect", json!({"key": key, "is": "blue"}))
+    step_with(id, "memory.expect", &json!({"key": key, "is": "blue"}))
 }
 
 fn inputs(values: Value) -> Inputs {
@@ -33,12 +35,13 @@ impl World {
     }
 
     async fn build(&self, runbook: &Runbook, inputs: &Inputs) -> Result<Built, Refused> {
-        let history =
-            |id: &StepId| (id.0 == "two/proof").then_some(Duration::from_millis(700));
+        let history = |id: &StepId| (id.0 == "two/proof").then_some(Duration::from_millis(700));
         build(Request {
             runbook,
+            source: &Source::new("runbooks/test.yaml", ""),
             environment: &self.environment,
             inputs,
+            run: &json!({"id": "r1"}),
             cx: &self.cx,
             history: &history,
         })
@@ -98,8 +101,10 @@ async fn a_step_is_repeated_for_each_element() {
     repeated.for_each = Some(ForEach { list: node(&json!("{{ inputs.agents }}")) });
     let runbook = runbook(vec![("one", vec![repeated])]);
     let world = World::new(json!({}));
-    let built =
-        world.build(&runbook, &inputs(json!({"agents": ["a", "b"]}))).await.expect("can be planned");
+    let built = world
+        .build(&runbook, &inputs(json!({"agents": ["a", "b"]})))
+        .await
+        .expect("can be planned");
     let items = find(&built.plan, "one/agents").items.resolved();
     let names: Vec<&str> = items.iter().map(|item| item.name.as_str()).collect();
     assert_eq!(names, ["a", "b"]);
@@ -190,6 +195,65 @@ async fn an_unread_input_counts_where_it_is_used() {
     assert_eq!(reason, "resolve the input `agents`: failed to reach redis");
     runbook.phases[0].steps[0] = set("shift", "{{ inputs.agents }}");
     let refused = world.build(&runbook, &inputs).await.expect_err("the first phase needs it");
+    assert_eq!(refused.reasons.len(), 1);
+}
+
+#[tokio::test]
+async fn an_input_that_nobody_gave_is_undefined() {
+    let world = World::new(json!({}));
+    let runbook = runbook(vec![("one", vec![set("a", "{{ inputs.remark | default('none') }}")])]);
+    let built = world.build(&runbook, &inputs(json!({}))).await.expect("has a default");
+    assert_eq!(find(&built.plan, "one/a").items.resolved()[0].does, "set none to blue");
+}
+
+#[tokio::test]
+async fn a_template_without_a_value_is_explained_with_its_place() {
+    let world = World::new(json!({}));
+    let runbook = runbook(vec![("one", vec![set("a", "{{ environment.kez }}")])]);
+    let refused = world.build(&runbook, &inputs(json!({}))).await.expect_err("refused");
+    let error = &refused.reasons[0].error;
+    assert_eq!(error.message, "evaluate `environment.kez`: `environment.kez` is not defined");
+    assert_eq!(
+        error.hints,
+        ["did you mean `environment.key`?", "See runbooks/test.yaml, line 1, column 1."]
+    );
+}
+
+#[tokio::test]
+async fn an_additional_probe_is_resolved_too() {
+    let mut step = set("a", "k");
+    let probe = ProbeCall {
+        verb: "memory.expect".into(),
+        args: node(&json!({"key": "{{ environment.key }}", "is": "blue"})),
+        span: Span::default(),
+    };
+    let within = Some(Duration::from_secs(4));
+    step.verify = Some(Verify { within, every: None, probe: Some(probe) });
+    let world = World::new(json!({}));
+    let runbook = runbook(vec![("one", vec![step])]);
+    let built = world.build(&runbook, &inputs(json!({}))).await.expect("can be planned");
+    let verify = &find(&built.plan, "one/a").policy.verify;
+    assert_eq!(verify.within, Duration::from_secs(4));
+    let probe = verify.probe.as_ref().expect("a probe");
+    assert_eq!(probe.args["key"], "traffic");
+}
+
+#[tokio::test]
+async fn a_missing_secret_counts_where_it_is_used() {
+    let mut world = World::new(json!({}));
+    let mut secrets = crate::secret::Secrets::default();
+    let token = secrets.insert_missing("values.token", "the variable TOKEN is not set".into());
+    let connections =
+        crate::action::Connections::new("test", HashMap::new(), std::sync::Arc::new(secrets));
+    world.cx.connections = std::sync::Arc::new(connections);
+    world.environment.values = json!({"key": "traffic", "token": token});
+    let mut runbook = three_phases();
+    runbook.phases[2].steps[0] = set("late", "{{ environment.token }}");
+    let built = world.build(&runbook, &inputs(json!({}))).await.expect("only the last phase");
+    assert!(matches!(find(&built.plan, "three/late").items, Items::Deferred { .. }));
+    assert!(built.warnings[0].to_string().contains("TOKEN is not set"), "{}", built.warnings[0]);
+    runbook.phases[0].steps[0] = set("shift", "{{ environment.token }}");
+    let refused = world.build(&runbook, &inputs(json!({}))).await.expect_err("the first phase");
     assert_eq!(refused.reasons.len(), 1);
 }
 

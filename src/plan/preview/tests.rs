@@ -108,7 +108,8 @@ async fn skipped_and_deferred_steps_are_told_as_a_whole() {
 #[tokio::test(start_paused = true)]
 async fn silent_systems_cost_one_deadline_each_layer() {
     let started = tokio::time::Instant::now();
-    let steps = vec![set("p/a", &[], "k"), set("p/b", &[], "l"), expect("p/c", &["p/a"], "k", true)];
+    let steps =
+        vec![set("p/a", &[], "k"), set("p/b", &[], "l"), expect("p/c", &["p/a"], "k", true)];
     let found = look(json!({"silent": true}), steps).await;
     assert_eq!(findings(&found), ["cannot tell"; 3]);
     assert_eq!(started.elapsed(), std::time::Duration::from_secs(10));
