@@ -6,7 +6,7 @@ use std::path::Path;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::super::{LockDir, LockError};
-use super::process::{Helper, command, say, setting, wait_for_release};
+use super::process::{Helper, command, rounds, say, setting, wait_for_release};
 use super::{holder, private_temp_dir};
 
 const DIR: &str = "TEST_LOCK_DIR";
@@ -36,7 +36,7 @@ fn contend(dir: &Path) -> Helper {
 #[test]
 fn of_eight_processes_at_once_one_wins_and_the_others_learn_who() {
     let dir = private_temp_dir();
-    for round in 0..8 {
+    for round in 0..rounds(8, 200) {
         let mut all: Vec<Helper> = (0..8).map(|_| contend(dir.path())).collect();
         let said: Vec<String> =
             all.iter_mut().map(|helper| helper.hear().expect("an outcome")).collect();
@@ -57,7 +57,7 @@ fn of_eight_processes_at_once_one_wins_and_the_others_learn_who() {
 #[test]
 fn a_killed_holder_is_followed_at_once() {
     let dir = private_temp_dir();
-    for round in 0..40 {
+    for round in 0..rounds(40, 200) {
         let mut helper = contend(dir.path());
         assert_eq!(helper.hear().as_deref(), Some("won"), "round {round}");
         helper.kill();
