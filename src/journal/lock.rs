@@ -186,6 +186,8 @@ fn open(path: &Path, mode: u32) -> io::Result<File> {
 
 /// Makes sure of a folder in which every user may create files and nobody may remove another's.
 fn shared_dir(path: &Path) -> io::Result<()> {
+    // `/run/lock` itself is missing in many containers.
+    path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
     match DirBuilder::new().mode(0o1777).create(path) {
         Ok(()) => std::fs::set_permissions(path, Permissions::from_mode(0o1777))?,
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}

@@ -248,6 +248,21 @@ fn refuse_all(entries: &[Entry], error: &JournalError) -> Vec<Outcome> {
     entries.iter().map(|_| Err(error.clone())).collect()
 }
 
+/// Fails if an empty file has no room for the beginning of a journal and its reserve.
+pub(super) fn has_room(file: &File) -> io::Result<()> {
+    let wanted = Room::USUAL.reserve + Room::USUAL.chunk;
+    if let Some(limit) = rustix::process::getrlimit(rustix::process::Resource::Fsize).current
+        && limit < wanted
+    {
+        return Err(Errno::FBIG.into());
+    }
+    match fallocate(file, FallocateFlags::KEEP_SIZE, 0, wanted).map_err(io::Error::from) {
+        Err(error) if is_no_space(&error) => Err(error),
+        // Where nothing can be allocated ahead the first write will tell.
+        _ => Ok(()),
+    }
+}
+
 /// Whether a change follows the record. Everything else tells what is so already.
 pub(super) fn announces_change(event: &Event) -> bool {
     matches!(

@@ -191,7 +191,8 @@ pub(super) fn intact_part(text: &[u8]) -> Option<usize> {
     if line::check(text).is_ok() {
         return Some(0);
     }
-    let starts = text.windows(START.len()).enumerate().skip(1);
+    // From the end, since the seal at the end belongs to the last record.
+    let starts = text.windows(START.len()).enumerate().skip(1).rev();
     let mut starts = starts.filter(|(_, part)| *part == START).map(|(at, _)| at);
     starts.find(|at| line::check(&text[*at..]).is_ok())
 }

@@ -17,8 +17,10 @@ use crate::event::{Event, Record};
 pub struct Salvaged {
     /// The records that verify by themselves, in their order, each once; the first is the run's start.
     pub records: Vec<Record>,
-    /// What does not, or is missing.
+    /// What does not.
     pub damage: Vec<Damage>,
+    /// How many records there must have been between those that verify.
+    pub missing: u64,
 }
 
 /// A damaged place in a journal.
@@ -42,7 +44,7 @@ impl std::fmt::Display for Damage {
 /// among it, because then nobody knows what was planned.
 pub fn salvage(path: &Path) -> Result<Salvaged, JournalError> {
     let bytes = files::read(path)?;
-    let mut found = Salvaged { records: Vec::new(), damage: Vec::new() };
+    let mut found = Salvaged { records: Vec::new(), damage: Vec::new(), missing: 0 };
     let mut offset = 0_usize;
     for (number, text) in (1_u64..).zip(bytes.split_inclusive(|byte| *byte == b'\n')) {
         found.look_at(path, text, number, offset as u64)?;
@@ -85,22 +87,18 @@ impl Salvaged {
         Ok(())
     }
 
-    /// Brings moved records back into order, and reports what is missing between them.
+    /// Brings moved records back into order, and counts what is missing between them.
     fn settle(&mut self) {
         self.records.sort_by_key(|record| record.seq);
         self.records.dedup_by_key(|record| record.seq);
-        for pair in self.records.windows(2) {
-            let missing = pair[1].seq - pair[0].seq - 1;
-            if missing > 0 {
-                let why = format!("{missing} records are missing before record {}", pair[1].seq);
-                self.damage.push(Damage { line: pair[0].seq + 2, offset: 0, why });
-            }
-        }
+        self.missing = self.records.windows(2).map(|pair| pair[1].seq - pair[0].seq - 1).sum();
     }
 
     /// The damage in one text, for [`Event::RunResumed`].
     pub fn report(&self) -> String {
-        self.damage.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        let damage = self.damage.iter().map(ToString::to_string);
+        let missing = (self.missing > 0).then(|| format!("missing records: {}", self.missing));
+        damage.chain(missing).collect::<Vec<_>>().join("; ")
     }
 
     /// Puts a new journal with these records (numbered and sealed anew) into the place of the damaged one, which stays

@@ -1,7 +1,9 @@
 //! The state folder: one folder per run, found again by id, by the beginning of an id, or as the latest.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use etcetera::BaseStrategy;
@@ -9,11 +11,13 @@ use jiff::Timestamp;
 
 use super::error::JournalError;
 use super::files;
+use super::logfile;
 use super::measured;
 use super::reader::{self, Tail};
 use super::run::{self, Run};
+use super::writer::Journal;
 use crate::clock;
-use crate::event::{Event, Header, RunVerdict};
+use crate::event::{Event, Header, Record, RunVerdict};
 
 /// How often a new id may be taken already; each try has a chance of one in 900,000.
 const TRIES: u32 = 8;
@@ -65,12 +69,7 @@ impl Store {
             .and_then(|()| try_to_write(&runs));
         match writable {
             Ok(()) => Ok(Self { dir, runs }),
-            Err(error @ JournalError::Untrusted { .. }) => Err(error),
-            Err(error) => Err(JournalError::Unwritable {
-                instead: elsewhere(&dir),
-                path: dir,
-                source: Box::new(error),
-            }),
+            Err(error) => Err(unwritable(&dir, error)),
         }
     }
 
@@ -104,6 +103,16 @@ impl Store {
                 created => return created,
             }
         }
+    }
+
+    /// Begins a run: its journal with the first record, durably. If that fails the run's folder is removed again.
+    /// Returns the journal and its first record.
+    pub fn begin(&self, run: &Run, header: Header) -> Result<(Journal, Arc<Record>), JournalError> {
+        Journal::create(&run.journal_path(), header).map_err(|error| match run.discard_unbegun() {
+            Ok(()) => unwritable(&self.dir, error),
+            // A folder without a journal is a warning in the list of runs; the first error counts.
+            Err(_) => error,
+        })
     }
 
     /// Finds a run by its id, by the beginning of its id if only one run's begins so, or as `latest`.
@@ -206,11 +215,24 @@ fn usual_dir() -> Result<PathBuf, JournalError> {
     Ok(state.join("rollback"))
 }
 
-/// Fails if a small file cannot be written and flushed: better now than in the first record.
+/// Offers another folder, unless this one was refused because it cannot be trusted.
+fn unwritable(dir: &Path, error: JournalError) -> JournalError {
+    match error {
+        JournalError::Untrusted { .. } => error,
+        _ => JournalError::Unwritable {
+            path: dir.to_owned(),
+            instead: elsewhere(dir),
+            source: Box::new(error),
+        },
+    }
+}
+
+/// Fails if a journal would not fit, or cannot be written and flushed: better now than in the first record.
 fn try_to_write(dir: &Path) -> Result<(), JournalError> {
     let path = dir.join(format!(".try-{}", uuid::Uuid::new_v4().simple()));
     let mut file = files::create(&path)?;
-    let tried = std::io::Write::write_all(&mut file, &[0; 4096])
+    let tried = logfile::has_room(&file)
+        .and_then(|()| file.write_all(&[0; 4096]))
         .map_err(|e| JournalError::io("write to", &path, e))
         .and_then(|()| file.sync_all().map_err(|e| files::not_synced(&path, e)));
     let removed = std::fs::remove_file(&path).map_err(|e| JournalError::io("remove", &path, e));

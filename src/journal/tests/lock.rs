@@ -1,11 +1,12 @@
 //! One winner, a dead holder's lock is free, a stopped holder's is not.
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::super::{LockDir, LockError};
-use super::process::{Helper, command, say, setting, wait_for_release};
+use super::process::{Helper, command, rounds, say, setting, wait_for_release};
 use super::{holder, private_temp_dir};
 
 const DIR: &str = "TEST_LOCK_DIR";
@@ -26,7 +27,7 @@ fn contender() {
     }
 }
 
-fn contend(dir: &std::path::Path) -> Helper {
+fn contend(dir: &Path) -> Helper {
     let mut command = command("lock::contender");
     command.env(DIR, dir);
     Helper::start(command)
@@ -35,7 +36,7 @@ fn contend(dir: &std::path::Path) -> Helper {
 #[test]
 fn of_eight_processes_at_once_one_wins_and_the_others_learn_who() {
     let dir = private_temp_dir();
-    for round in 0..8 {
+    for round in 0..rounds(8, 200) {
         let mut all: Vec<Helper> = (0..8).map(|_| contend(dir.path())).collect();
         let said: Vec<String> =
             all.iter_mut().map(|helper| helper.hear().expect("an outcome")).collect();
@@ -56,7 +57,7 @@ fn of_eight_processes_at_once_one_wins_and_the_others_learn_who() {
 #[test]
 fn a_killed_holder_is_followed_at_once() {
     let dir = private_temp_dir();
-    for round in 0..40 {
+    for round in 0..rounds(40, 200) {
         let mut helper = contend(dir.path());
         assert_eq!(helper.hear().as_deref(), Some("won"), "round {round}");
         helper.kill();
@@ -132,16 +133,19 @@ fn the_shared_folder_is_open_to_all_users_and_its_failure_is_a_warning() {
     let (shared, state) = (dir.path().join("shared"), dir.path().join("state"));
     let (locks, warning) = LockDir::shared_or(&shared, &state).expect("it can be created");
     assert_eq!(warning, None);
-    let mode = |path: &std::path::Path| {
-        std::fs::metadata(path).expect("it is there").permissions().mode() & 0o7777
-    };
+    let mode =
+        |path: &Path| std::fs::metadata(path).expect("it is there").permissions().mode() & 0o7777;
     assert_eq!(mode(&shared), 0o1777);
     let lock = locks.acquire("e", "s", &holder("a")).expect("free");
     assert_eq!(mode(lock.path()), 0o666);
 
-    let missing = dir.path().join("no/such/folder");
-    let (own, warning) = LockDir::shared_or(&missing, &state).expect("the state folder works");
-    assert!(warning.expect("a warning").contains("no/such/folder"));
+    let link = dir.path().join("link");
+    std::os::unix::fs::symlink(&shared, &link).expect("a link");
+    let (_, warning) = LockDir::shared_or(&link, &state).expect("the state folder works");
+    assert!(warning.expect("a warning").contains("not a folder"));
+    let impossible = Path::new("/proc/rollback/locks");
+    let (own, warning) = LockDir::shared_or(impossible, &state).expect("the state folder works");
+    assert!(warning.expect("a warning").contains("/proc/rollback/locks"));
     let lock = own.acquire("e", "s", &holder("a")).expect("free");
     assert!(lock.path().starts_with(state.join("locks")));
     assert_eq!(mode(lock.path()), 0o600);

@@ -19,6 +19,11 @@ pub(super) fn arguments(part: &str) -> [String; 4] {
     [format!("{path}::{part}"), "--exact".into(), "--ignored".into(), "--nocapture".into()]
 }
 
+/// How often a race is run: briefly in the usual tests, at length with `ROLLBACK_LONG_TESTS=1`.
+pub(super) fn rounds(short: u32, long: u32) -> u32 {
+    if std::env::var_os("ROLLBACK_LONG_TESTS").is_some() { long } else { short }
+}
+
 /// A running helper. Killed when it is dropped.
 pub(super) struct Helper {
     child: Child,

@@ -7,7 +7,7 @@ use std::process::Command;
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use super::super::logfile::{LogFile, Room};
-use super::super::{Journal, JournalError, Tail, read};
+use super::super::{Journal, JournalError, Store, Tail, read};
 use super::process::{Helper, arguments, command, say, setting};
 use super::{append, applied, apply_started, entry, header, journal_lost, run_ended};
 use crate::event::Event;
@@ -93,12 +93,21 @@ fn without_room_for_the_end_a_run_does_not_begin() {
 #[test]
 #[ignore = "a part played in a helper process"]
 fn hopeless_writer() {
+    let state = PathBuf::from(setting(DIR)).join("state");
+    let store = Store::open(Some(&state)).expect("there is no limit yet");
+    let run = store.create_run().expect("a run");
     let limit = Rlimit { current: Some(64 * 1024), maximum: None };
     setrlimit(Resource::Fsize, limit).expect("lowering is allowed");
-    let path = PathBuf::from(setting(DIR)).join("journal.jsonl");
+    let path = run.journal_path();
     let refused = Journal::create(&path, header()).expect_err("the usual reserve is larger");
     assert!(refused.is_no_space(), "{refused:?}");
     assert!(!path.exists(), "nothing is left");
+    let refused = store.begin(&run, header()).expect_err("the same");
+    assert!(refused.is_no_space(), "{refused:?}");
+    // The limit is everywhere, so there is nothing to offer.
+    assert!(matches!(refused, JournalError::Unwritable { instead: None, .. }), "{refused:?}");
+    assert!(!run.dir().exists(), "nothing is left");
+    assert!(Store::open(Some(&state)).expect_err("the same").is_no_space());
     say("refused");
 }
 

@@ -76,15 +76,13 @@ async fn a_list_is_newest_first_and_an_unreadable_run_is_a_warning() {
     assert!(listing.warnings[0].contains("line 2"), "{:?}", listing.warnings);
 }
 
-#[tokio::test]
-async fn an_id_can_be_typed() {
+#[test]
+fn an_id_can_be_typed() {
     let (_dir, store) = store();
     let run = store.create_run().expect("a run");
     let (minute, suffix) = run.id().rsplit_once('-').expect("two parts");
     assert_eq!((minute.len(), suffix.len()), (13, 4));
     assert!(suffix.chars().all(|c| !"01ilo".contains(c)), "{suffix}");
-    run.clone().discard_unbegun().expect("it is empty");
-    assert!(!run.dir().exists());
 }
 
 #[tokio::test]
@@ -198,6 +196,15 @@ fn a_folder_that_cannot_be_written_is_answered_with_one_that_can() {
     if !existed {
         std::fs::remove_dir_all(instead).expect("it is ours");
     }
+}
+
+#[test]
+fn a_run_that_cannot_begin_leaves_no_folder_but_an_existing_journal_stays() {
+    let (_dir, store) = store();
+    let run = store.create_run().expect("a run");
+    drop(store.begin(&run, header_of("emergency", "staging")).expect("room"));
+    assert!(store.begin(&run, header_of("emergency", "staging")).is_err(), "it has begun");
+    assert_eq!(store.list().expect("readable").runs.len(), 1);
 }
 
 #[test]
