@@ -84,6 +84,10 @@ fn bounded(message: &str) -> &str {
 
 /// Whether an I/O error in the chain says that the socket may not be used.
 fn permission_denied(error: &Error) -> bool {
+    // A transparent error hides its inner one from the chain.
+    if let Error::IOError { err } = error {
+        return err.kind() == std::io::ErrorKind::PermissionDenied;
+    }
     let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = next {
         if let Some(io) = error.downcast_ref::<std::io::Error>()
