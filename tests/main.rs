@@ -2,6 +2,7 @@
 //!
 //! [`support`] finds the real servers and runs the program; a missing server fails its tests, it never skips them.
 
+mod adapters;
 mod architecture;
 mod support;
 

@@ -1,0 +1,3 @@
+//! The adapters against the real servers, and against the doubles, with the same assertions.
+
+mod loadbalancer;
