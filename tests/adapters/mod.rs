@@ -1,3 +1,4 @@
-//! The adapters against doubles and real servers, with the same assertions.
+//! The adapters against the real servers, and against the doubles, with the same assertions.
 
 mod docker;
+mod loadbalancer;

@@ -3,7 +3,7 @@
 //! A change that nginx does not take leaves the former file in place. One that is killed between the write and the
 //! reload is seen by `inspect` as "file new, live old", and made again.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ use crate::value::brief;
 
 /// How often the proof is asked for after a reload.
 const PACE: Duration = Duration::from_millis(20);
+/// How long unknown former workers accept on: nginx tells them to finish a tenth of a second after it started new ones.
+const LINGER: Duration = Duration::from_millis(500);
 
 /// A file with its new text, and how it shows that it is live.
 pub(super) struct Change {
@@ -62,8 +64,13 @@ impl Change {
         })
     }
 
+    fn pid_file(&self) -> Result<&Path, String> {
+        let path = self.nginx.settings.nginx.pid_file.as_deref();
+        path.ok_or_else(|| "the environment names no `pid_file`".to_owned())
+    }
+
     fn workers(&self) -> Result<Vec<Worker>, ActionError> {
-        workers::of_master(&self.nginx.settings.nginx.pid_file).map_err(|problem| {
+        self.pid_file().and_then(workers::of_master).map_err(|problem| {
             ActionError::new(ErrorKind::NotFound, format!("find nginx's workers: {problem}"))
                 .hint("Mend `loadbalancer.nginx.pid_file` in the environment file, or give the step a `proof` address.")
         })
@@ -73,16 +80,14 @@ impl Change {
         match goal {
             Goal::Answered(proof) => proof.holds(deadline).await,
             Goal::Gone(proof) => proof.is_gone(deadline).await,
-            Goal::NewWorkers(before) => {
-                workers::are_new(&self.nginx.settings.nginx.pid_file, before)
-            }
+            Goal::NewWorkers(before) => workers::are_new(self.pid_file()?, before),
         }
     }
 
     /// Whether nginx already serves what stands in the file.
     async fn is_live(&self, text: Option<&str>, cx: &StepContext) -> bool {
         match &self.proof {
-            None => workers::are_younger(&self.nginx.settings.nginx.pid_file, &self.file),
+            None => self.pid_file().is_ok_and(|path| workers::are_younger(path, &self.file)),
             Some(_) => match self.goal(text) {
                 Ok(goal) => self.reached(&goal, cx.deadline()).await.is_ok(),
                 Err(_) => false,
@@ -105,6 +110,7 @@ impl Change {
             }
         };
         let goal = self.goal(text)?;
+        let former_workers = self.pid_file().and_then(workers::of_master).unwrap_or_default();
         files::put(&self.file, text)?;
         if let Err(error) = self.nginx.test(cx).await {
             return Err(self.put_back(former, error));
@@ -116,7 +122,7 @@ impl Change {
             Err(error) => return Err(self.put_back(former, error)),
         }
         match self.settle(cx, &goal, &mark).await? {
-            None => Ok(()),
+            None => retire(cx, &former_workers).await,
             Some(reason) => {
                 let text = format!("make the configuration live: nginx kept the old one: {reason}");
                 let error = self.put_back(former, ActionError::new(ErrorKind::Failed, text));
@@ -204,6 +210,22 @@ impl Change {
         })?;
         files::keep(&self.parked(cx), &text)
     }
+}
+
+/// Waits until the former workers have stopped accepting; where they are not known, for as long as that takes.
+async fn retire(cx: &StepContext, former: &[Worker]) -> Result<(), ActionError> {
+    if former.is_empty() {
+        tokio::time::sleep(LINGER.min(cx.remaining())).await;
+        return Ok(());
+    }
+    while let Err(seen) = workers::have_retired(former) {
+        if cx.remaining().is_zero() || cx.cancelled().is_cancelled() {
+            let text = format!("see nginx finish its reload: {seen}");
+            return Err(ActionError::new(ErrorKind::Unknown, text));
+        }
+        tokio::time::sleep(PACE.min(cx.remaining())).await;
+    }
+    Ok(())
 }
 
 /// The former text of a saved state.

@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -83,8 +85,8 @@ pub(super) async fn run(
     let mut child = command.spawn().map_err(NotEnded::NotStarted)?;
     let id = child.id().and_then(|id| i32::try_from(id).ok());
     let mut group = Group(id.and_then(Pid::from_raw));
-    let stderr = tokio::spawn(read(child.stderr.take()));
-    let stdout = tokio::spawn(read(child.stdout.take()));
+    let stderr = Output::of(child.stderr.take());
+    let stdout = Output::of(child.stdout.take());
     let status = tokio::select! {
         biased;
         status = child.wait() => status.map_err(NotEnded::NotStarted)?,
@@ -92,28 +94,41 @@ pub(super) async fn run(
         () = tokio::time::sleep_until(deadline) => return Err(NotEnded::TimedOut),
     };
     group.0 = None;
-    let mut output = drained(stderr).await;
-    output.push_str(&drained(stdout).await);
+    let mut output = stderr.text().await;
+    output.push_str(&stdout.text().await);
     Ok(Ended { success: status.success(), status: status.to_string(), output })
 }
 
-async fn drained(mut reader: tokio::task::JoinHandle<String>) -> String {
-    let text = tokio::time::timeout(DRAIN, &mut reader).await;
-    if text.is_err() {
-        reader.abort();
-    }
-    text.ok().and_then(Result::ok).unwrap_or_default()
+/// What comes out of a pipe, read to its end while only the beginning is kept, so that a talkative command is never blocked.
+struct Output {
+    kept: Arc<Mutex<Vec<u8>>>,
+    reader: JoinHandle<()>,
 }
 
-/// Reads to the end and keeps the beginning, so that a talkative command is never blocked.
-async fn read(pipe: Option<impl AsyncRead + Unpin>) -> String {
-    let Some(mut pipe) = pipe else { return String::new() };
-    let mut kept = Vec::new();
+impl Output {
+    fn of(pipe: Option<impl AsyncRead + Unpin + Send + 'static>) -> Self {
+        let kept = Arc::new(Mutex::new(Vec::new()));
+        let reader = tokio::spawn(read(pipe, kept.clone()));
+        Self { kept, reader }
+    }
+
+    /// The text so far, once the pipe has ended or whoever still holds it has been waited for long enough.
+    async fn text(mut self) -> String {
+        if tokio::time::timeout(DRAIN, &mut self.reader).await.is_err() {
+            self.reader.abort();
+        }
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&kept).into_owned()
+    }
+}
+
+async fn read(pipe: Option<impl AsyncRead + Unpin>, kept: Arc<Mutex<Vec<u8>>>) {
+    let Some(mut pipe) = pipe else { return };
     let mut chunk = vec![0; 8192];
     // A pipe that breaks ends the text, as its end would.
     while let Ok(length @ 1..) = pipe.read(&mut chunk).await {
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
         let room = MOST_BYTES.saturating_sub(kept.len());
         kept.extend_from_slice(&chunk[..length.min(room)]);
     }
-    String::from_utf8_lossy(&kept).into_owned()
 }

@@ -32,22 +32,19 @@ pub struct NginxSettings {
     /// The error log, where nginx writes why it kept the old configuration.
     #[serde(default)]
     pub error_log: Option<PathBuf>,
-    /// The file with the master's process id; `/run/nginx.pid` unless given. Read only for files without a proof address.
-    #[serde(default = "default_pid_file")]
-    pub pid_file: PathBuf,
+    /// The file with the master's process id, such as `/run/nginx.pid`. With it, a change is done when the former workers
+    /// have stopped accepting; without it, half a second after the first proof. A file without a proof address needs it.
+    #[serde(default)]
+    pub pid_file: Option<PathBuf>,
 }
 
 fn default_command() -> Vec<String> {
     vec!["nginx".to_owned()]
 }
 
-fn default_pid_file() -> PathBuf {
-    PathBuf::from("/run/nginx.pid")
-}
-
 impl Default for NginxSettings {
     fn default() -> Self {
-        Self { command: default_command(), error_log: None, pid_file: default_pid_file() }
+        Self { command: default_command(), error_log: None, pid_file: None }
     }
 }
 

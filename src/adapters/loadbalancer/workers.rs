@@ -1,4 +1,7 @@
-//! Proof without a proof address: nginx starts new workers only when it has taken a new configuration.
+//! nginx's workers: it starts new ones only when it has taken a new configuration, and then tells the former ones to finish.
+//!
+//! Between the two lies a tenth of a second or more in which both accept, so that the first proof comes before the last
+//! request with the old configuration.
 //!
 //! Reads `/proc` (proc(5)): the master's children, and in `stat` field 22 when each was started, in ticks since the machine's start.
 
@@ -51,6 +54,21 @@ pub(super) fn are_new(pid_file: &Path, before: &[Worker]) -> Result<(), String> 
     } else {
         Err("nginx has started no new workers".to_owned())
     }
+}
+
+/// Whether none of these accepts connections any more: each has ended, or says in its title that it is finishing.
+pub(super) fn have_retired(before: &[Worker]) -> Result<(), String> {
+    let accepts =
+        |former: &&Worker| worker(former.pid) == Some(**former) && !is_finishing(former.pid);
+    match before.iter().find(accepts) {
+        Some(former) => Err(format!("the former worker {} still accepts", former.pid)),
+        None => Ok(()),
+    }
+}
+
+fn is_finishing(pid: u32) -> bool {
+    let title = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    title.is_empty() || String::from_utf8_lossy(&title).contains("is shutting down")
 }
 
 /// Whether every worker is certainly younger than a file's last change.
