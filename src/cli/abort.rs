@@ -31,9 +31,12 @@ pub(super) async fn run(cx: &Context, args: AbortArgs) -> Result<u8, CliError> {
         Err(LockError::Held { .. }) => {}
         Err(LockError::Failed(error)) => return Err(error.into()),
         Ok(_free) => {
-            return Err(CliError::new(USAGE, format!("stop run {}: no process is running it", run.id()))
-                .hint(format!("See how it ended: `rollback status {}`.", run.id()))
-                .hint(format!("Go on with it: `rollback resume {}`.", run.id())));
+            return Err(CliError::new(
+                USAGE,
+                format!("stop run {}: no process is running it", run.id()),
+            )
+            .hint(format!("See how it ended: `rollback status {}`.", run.id()))
+            .hint(format!("Go on with it: `rollback resume {}`.", run.id())));
         }
     }
     run.post(&Request::Abort { by, reason: args.reason })?;

@@ -52,13 +52,33 @@ struct ScenarioArgs {
 #[derive(Debug, Clone, Args)]
 struct CommonArgs {
     /// The form of the data on standard output
-    #[arg(long, value_enum, global = true, env = "ROLLBACK_FORMAT", default_value_t, help_heading = "Output")]
+    #[arg(
+        long,
+        value_enum,
+        global = true,
+        env = "ROLLBACK_FORMAT",
+        default_value_t,
+        help_heading = "Output"
+    )]
     format: Format,
     /// When to colour
-    #[arg(long, value_enum, global = true, env = "ROLLBACK_COLOR", default_value_t, help_heading = "Output")]
+    #[arg(
+        long,
+        value_enum,
+        global = true,
+        env = "ROLLBACK_COLOR",
+        default_value_t,
+        help_heading = "Output"
+    )]
     color: Color,
     /// Where runs are kept [default: $XDG_STATE_HOME/rollback]
-    #[arg(long, value_name = "DIR", global = true, env = "ROLLBACK_STATE_DIR", help_heading = "Output")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        global = true,
+        env = "ROLLBACK_STATE_DIR",
+        help_heading = "Output"
+    )]
     state_dir: Option<PathBuf>,
 }
 
@@ -143,9 +163,7 @@ async fn dispatch(cli: Cli, cx: Context) -> Result<u8, CliError> {
         return run::run(cx, which, cli.start).await;
     };
     match command {
-        Command::Run(args) => {
-            run::run(cx, run::Which::Runbook(args.runbook), args.start).await
-        }
+        Command::Run(args) => run::run(cx, run::Which::Runbook(args.runbook), args.start).await,
         Command::Plan(args) => plan::run(cx, args).await,
         Command::Check(args) => check::run(&cx, &args),
         Command::Status(args) => status::run(&cx, args).await,

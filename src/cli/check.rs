@@ -9,13 +9,13 @@ use super::args::Context;
 use super::error::{CliError, INVALID, USAGE};
 use super::open;
 use super::output::Format;
-use crate::environment::runbooks;
+use crate::environment::{Config, runbooks};
 use crate::plan::StepId;
 use crate::plan::budget::Schedule;
 use crate::report::style::{BAD, DOUBT, GOOD, paint};
 use crate::report::text::sanitize;
 use crate::runbook::diagnostic::{Diagnostics, Severity};
-use crate::runbook::load::load;
+use crate::runbook::load;
 
 /// Check runbooks offline: parse, validate, lint, fit the budget
 #[derive(Debug, Args)]
@@ -52,7 +52,11 @@ pub(super) fn run(cx: &Context, args: &CheckArgs) -> Result<u8, CliError> {
     match cx.output.format {
         Format::Human => {
             checked.iter().for_each(|file| tell(cx, file));
-            let word = if failed == 0 { paint(GOOD, "all good") } else { paint(BAD, format!("{failed} with problems")) };
+            let word = if failed == 0 {
+                paint(GOOD, "all good")
+            } else {
+                paint(BAD, format!("{failed} with problems"))
+            };
             cx.output.data(format!("{} runbooks checked, {word}", checked.len()));
         }
         Format::Json | Format::Jsonl => {
@@ -66,16 +70,18 @@ pub(super) fn run(cx: &Context, args: &CheckArgs) -> Result<u8, CliError> {
 fn files(cx: &Context, args: &CheckArgs) -> Result<Vec<PathBuf>, CliError> {
     let config = open::config(cx)?;
     let here = std::env::current_dir().unwrap_or_default();
+    let searched = |config: &Config| {
+        let (found, unreadable) = runbooks::search(&here, config);
+        // A file that is no YAML may have been meant as a runbook, so its problem is told.
+        found.into_iter().map(|found| found.path).chain(unreadable).collect::<Vec<_>>()
+    };
     if args.path.is_empty() {
-        return Ok(runbooks::all(&here, &config).into_iter().map(|found| found.path).collect());
+        return Ok(searched(&config));
     }
-    let mut files = Vec::new();
-    for path in &args.path {
-        if path.is_dir() {
-            files.extend(runbooks::in_folder(path).into_iter().map(|found| found.path));
-        } else {
-            files.push(path.clone());
-        }
+    let (folders, mut files): (Vec<_>, Vec<_>) =
+        args.path.iter().cloned().partition(|path| path.is_dir());
+    if !folders.is_empty() {
+        files.extend(searched(&Config { runbooks: folders, ..config }));
     }
     Ok(files)
 }
@@ -100,7 +106,12 @@ fn tell(cx: &Context, file: &Checked) {
         cx.output.data(file.problems.render(cx.output.color).trim_end());
     }
     for misfit in &file.misfits {
-        cx.output.data(format!("{} {}: {}", paint(BAD, "does not fit:"), shown(&file.path), sanitize(misfit)));
+        cx.output.data(format!(
+            "{} {}: {}",
+            paint(BAD, "does not fit:"),
+            shown(&file.path),
+            sanitize(misfit)
+        ));
     }
     let sign = if file.problems.has_errors() || !file.misfits.is_empty() {
         paint(BAD, "✗")
@@ -117,13 +128,13 @@ fn entry(file: &Checked) -> serde_json::Value {
         .problems
         .iter()
         .map(|problem| {
-            let place = file.problems.source.location(problem.span.start);
+            let place = problem.span.map(|span| file.problems.source.location(span.start));
             json!({
                 "severity": format!("{:?}", problem.severity).to_lowercase(),
                 "code": problem.code,
                 "message": problem.message,
-                "line": place.line,
-                "column": place.column,
+                "line": place.map(|place| place.line),
+                "column": place.map(|place| place.column),
                 "hints": problem.hints,
             })
         })

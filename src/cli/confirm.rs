@@ -40,9 +40,8 @@ enum Answer {
 pub(super) async fn run(cx: &Context, args: ConfirmArgs) -> Result<u8, CliError> {
     let run = open::store_to_read(cx)?.find(&args.run)?;
     let history = journal::read(&run.journal_path())?;
-    let view = View::of(&history.records).ok_or_else(|| {
-        CliError::new(UNEXPECTED, "find the start of the run in its journal")
-    })?;
+    let view = View::of(&history.records)
+        .ok_or_else(|| CliError::new(UNEXPECTED, "find the start of the run in its journal"))?;
     let open: Vec<_> = view.open_questions().cloned().collect();
     if open.is_empty() {
         cx.output.progress(format!("run {} has no open items", run.id()));
@@ -69,7 +68,8 @@ fn list(cx: &Context, open: &[QuestionView]) {
         if cx.output.format == Format::Human {
             cx.output.data(line);
         } else {
-            let item = serde_json::json!({"number": index + 1, "at": question.at, "text": question.text});
+            let item =
+                serde_json::json!({"number": index + 1, "at": question.at, "text": question.text});
             cx.output.data(item.to_string());
         }
     }

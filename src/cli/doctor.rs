@@ -37,23 +37,36 @@ pub(super) async fn run(cx: &Context, args: DoctorArgs) -> Result<u8, CliError> 
     };
     let config = open::config(cx)?;
     let read: Vec<_> = config.files.iter().map(|path| path.display().to_string()).collect();
-    tell("configuration", Ok(if read.is_empty() { "no rollback.yaml; defaults".to_owned() } else { read.join(", ") }));
+    tell(
+        "configuration",
+        Ok(if read.is_empty() { "no rollback.yaml; defaults".to_owned() } else { read.join(", ") }),
+    );
     let store = open::store(cx, &config);
-    tell("state", match &store {
-        Ok(store) => Ok(format!("{} can be written", store.dir().display())),
-        Err(error) => Err((error.message.clone(), error.hints.clone())),
-    });
+    tell(
+        "state",
+        match &store {
+            Ok(store) => Ok(format!("{} can be written", store.dir().display())),
+            Err(error) => Err((error.message.clone(), error.hints.clone())),
+        },
+    );
     if let Ok(store) = &store {
         match LockDir::usual(store.dir()) {
             Ok((_, None)) => tell("locks", Ok("shared by all users of this machine".to_owned())),
             Ok((_, Some(warning))) => {
-                cx.output.data(format!("{} {:<14} {}", paint(DOUBT, "!"), "locks", sanitize(&warning)));
+                cx.output.data(format!(
+                    "{} {:<14} {}",
+                    paint(DOUBT, "!"),
+                    "locks",
+                    sanitize(&warning)
+                ));
             }
             Err(error) => tell("locks", Err((error.to_string(), error.hints()))),
         }
     }
     match args.env.as_deref().or(config.environment.as_deref()) {
-        None => cx.output.data(paint(FAINT, "  add `--env NAME` to ask the systems of an environment")),
+        None => {
+            cx.output.data(paint(FAINT, "  add `--env NAME` to ask the systems of an environment"))
+        }
         Some(env) => {
             for (name, answer) in systems(cx, env, &config).await? {
                 tell(&name, answer);
@@ -72,8 +85,9 @@ async fn systems(
 ) -> Result<Vec<Answer>, CliError> {
     let here = std::env::current_dir().unwrap_or_default();
     let found = runbook_folder(&here, config);
-    let choice = locate::locate(Some(env), &found, config)
-        .map_err(|error| CliError::new(super::error::USAGE, error.to_string()).hints(error.hints()))?;
+    let choice = locate::locate(Some(env), &found, config).map_err(|error| {
+        CliError::new(super::error::USAGE, error.to_string()).hints(error.hints())
+    })?;
     let registry = std::sync::Arc::new(crate::adapters::registry());
     let (_, resolve) = open::enter(cx, &choice.path, registry, config).await?;
     let asked = resolve.registry.systems().iter().filter_map(|system| {
@@ -83,7 +97,9 @@ async fn systems(
             let answer = match tokio::time::timeout(PATIENCE, reach(connections)).await {
                 Ok(Ok(line)) => Ok(line),
                 Ok(Err(error)) => Err((error.message, error.hints)),
-                Err(_) => Err((format!("get an answer within {} s", PATIENCE.as_secs()), Vec::new())),
+                Err(_) => {
+                    Err((format!("get an answer within {} s", PATIENCE.as_secs()), Vec::new()))
+                }
             };
             (system.name.to_owned(), answer)
         })
@@ -93,7 +109,8 @@ async fn systems(
 
 /// Environments are looked for beside runbooks: the first runbook of the project, or this folder.
 fn runbook_folder(here: &Path, config: &crate::environment::Config) -> std::path::PathBuf {
-    crate::environment::runbooks::all(here, config)
+    crate::environment::runbooks::search(here, config)
+        .0
         .into_iter()
         .next()
         .map_or_else(|| here.join("runbook.yaml"), |found| found.path)

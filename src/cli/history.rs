@@ -4,8 +4,8 @@ use clap::Args;
 use serde_json::json;
 
 use super::args::Context;
-use super::open;
 use super::error::CliError;
+use super::open;
 use super::output::Format;
 use crate::event::RunVerdict;
 use crate::journal::Summary;
@@ -38,7 +38,9 @@ pub(super) fn run(cx: &Context, args: &HistoryArgs) -> Result<u8, CliError> {
     };
     let runs: Vec<_> = listing.runs.iter().filter(wanted).take(args.limit).collect();
     match cx.output.format {
-        Format::Json => cx.output.data(json!({"runs": runs.iter().map(|run| entry(run)).collect::<Vec<_>>()}).to_string()),
+        Format::Json => cx.output.data(
+            json!({"runs": runs.iter().map(|run| entry(run)).collect::<Vec<_>>()}).to_string(),
+        ),
         Format::Jsonl => runs.iter().for_each(|run| cx.output.data(entry(run).to_string())),
         Format::Human if runs.is_empty() => cx.output.progress("no runs yet"),
         Format::Human => runs.iter().for_each(|run| cx.output.data(line(run))),

@@ -37,8 +37,11 @@ pub(super) fn run(cx: &Context, args: &InitArgs) -> Result<u8, CliError> {
         .map(|path| path.display().to_string())
         .collect();
     if !there.is_empty() {
-        return Err(CliError::new(USAGE, format!("write a first project: {} exists", there.join(", ")))
-            .hint("Nothing was written. Choose another folder: `rollback init DIR`."));
+        return Err(CliError::new(
+            USAGE,
+            format!("write a first project: {} exists", there.join(", ")),
+        )
+        .hint("Nothing was written. Choose another folder: `rollback init DIR`."));
     }
     for (name, text) in files {
         write(&args.dir.join(name), text).map_err(|error| {

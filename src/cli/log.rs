@@ -15,7 +15,8 @@ pub(super) fn init() {
     if wanted.is_empty() {
         return;
     }
-    let own = EnvFilter::builder().with_default_directive(LevelFilter::WARN.into()).parse_lossy(&wanted);
+    let own =
+        EnvFilter::builder().with_default_directive(LevelFilter::WARN.into()).parse_lossy(&wanted);
     let capped = tracing_subscriber::filter::filter_fn(|metadata| {
         metadata.target().starts_with("rollback") || *metadata.level() <= tracing::Level::WARN
     });

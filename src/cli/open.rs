@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::args::Context;
-use super::error::{self, CliError, INVALID, NO_TERMINAL, UNEXPECTED, USAGE};
+use super::error::{self, CliError, NO_TERMINAL, UNEXPECTED, USAGE};
 use super::prompt;
 use crate::action::{Registry, ResolveContext};
 use crate::environment::runbooks::{self, Found, FoundRunbook};
@@ -12,8 +12,7 @@ use crate::environment::{Config, Environment, EnvironmentFile, locate};
 use crate::journal::Store;
 use crate::report::style::{DOUBT, paint};
 use crate::report::text::sanitize;
-use crate::runbook::load::{Loaded, load};
-use crate::runbook::Scenario;
+use crate::runbook::{Loaded, Scenario, load};
 use crate::sandbox::process as sandbox;
 
 /// Which runbook is meant.
@@ -60,9 +59,8 @@ pub(super) async fn open(
         )
         .hint(format!("Run it as it is with `rollback run {}`.", found.path.display())));
     }
-    let choice = locate::locate(env, &found.path, &config).map_err(|error| {
-        CliError::new(USAGE, error.to_string()).hints(error.hints())
-    })?;
+    let choice = locate::locate(env, &found.path, &config)
+        .map_err(|error| CliError::new(USAGE, error.to_string()).hints(error.hints()))?;
     let (environment, resolve) = enter(cx, &choice.path, registry, &config).await?;
     let store = store(cx, &config)?;
     Ok(Opened { config, store, loaded, path: found.path, environment, resolve })
@@ -107,9 +105,8 @@ pub(super) async fn enter(
                 .caused_by(&error)
                 .hint("Start it in the foreground to see why: `rollback sandbox serve`.")
         })?;
-        let value = serde_json::to_value(info).map_err(|error| {
-            CliError::new(UNEXPECTED, "describe the sandbox").caused_by(&error)
-        })?;
+        let value = serde_json::to_value(info)
+            .map_err(|error| CliError::new(UNEXPECTED, "describe the sandbox").caused_by(&error))?;
         Some(value)
     } else {
         None
@@ -183,9 +180,4 @@ pub(super) fn scenario_name(scenario: Scenario) -> &'static str {
 /// The error for a question that nobody can be asked.
 pub(super) fn nobody_to_ask(what: &str) -> CliError {
     CliError::new(NO_TERMINAL, format!("ask {what}: there is no terminal"))
-}
-
-/// The error for a file that could not be used.
-pub(super) fn unusable(what: &str, problem: &str) -> CliError {
-    CliError::new(INVALID, format!("{what}: {problem}"))
 }

@@ -8,7 +8,7 @@ use clap::ValueEnum;
 
 /// The form of the data on standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Format {
+pub(super) enum Format {
     /// For people.
     #[default]
     Human,
@@ -20,7 +20,7 @@ pub enum Format {
 
 /// When to colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Color {
+pub(super) enum Color {
     /// On a terminal, unless `NO_COLOR` is set.
     #[default]
     Auto,
@@ -34,16 +34,16 @@ type Stream = Mutex<AutoStream<Box<dyn Write + Send>>>;
 
 /// Standard output for data, standard error for progress.
 #[derive(Clone)]
-pub struct Output {
+pub(super) struct Output {
     streams: Arc<Streams>,
     /// The form of the data.
-    pub format: Format,
+    pub(super) format: Format,
     /// Whether standard error is a terminal that can redraw a line.
-    pub live: bool,
+    pub(super) live: bool,
     /// Whether errors and progress are coloured.
-    pub color: bool,
+    pub(super) color: bool,
     /// Whether somebody can be asked: standard input and standard error are a terminal.
-    pub interactive: bool,
+    pub(super) interactive: bool,
 }
 
 struct Streams {
@@ -55,7 +55,7 @@ struct Streams {
 
 impl Output {
     /// The outputs of this process.
-    pub fn new(format: Format, color: Color) -> Self {
+    pub(super) fn new(format: Format, color: Color) -> Self {
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let terminal = io::stderr().is_terminal();
         let plain = dumb || std::env::var_os("CI").is_some();
@@ -76,22 +76,22 @@ impl Output {
     }
 
     /// Writes a line of data.
-    pub fn data(&self, line: impl AsRef<str>) {
+    pub(super) fn data(&self, line: impl AsRef<str>) {
         self.write(&self.streams.data, "standard output", &format!("{}\n", line.as_ref()));
     }
 
     /// Writes a line of progress.
-    pub fn progress(&self, line: impl AsRef<str>) {
+    pub(super) fn progress(&self, line: impl AsRef<str>) {
         self.raw_progress(&format!("{}\n", line.as_ref()));
     }
 
     /// Writes to standard error as it is: for the line that is redrawn in place, and for prompts.
-    pub fn raw_progress(&self, text: &str) {
+    pub(super) fn raw_progress(&self, text: &str) {
         self.write(&self.streams.progress, "standard error", text);
     }
 
     /// What became of the first stream that was lost, once.
-    pub fn take_lost(&self) -> Option<String> {
+    pub(super) fn take_lost(&self) -> Option<String> {
         self.streams.lost.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 

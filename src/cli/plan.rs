@@ -9,7 +9,7 @@ use super::args::Context;
 use super::error::{CliError, REFUSED, UNEXPECTED};
 use super::open::{self, Opened, Which};
 use super::output::Format;
-use super::run::{StartArgs, make_plan};
+use super::run::{DRY, StartArgs, make_plan};
 use crate::plan::budget::Schedule;
 use crate::plan::preview::{Finding, Known, PreviewItem, PreviewStep, PreviewVerdict};
 use crate::plan::{Built, Items, Plan, PlannedStep, Preview, PreviewContext, preview};
@@ -31,7 +31,7 @@ pub(super) struct PlanArgs {
 
 pub(super) async fn run(cx: Context, args: PlanArgs) -> Result<u8, CliError> {
     let opened = open::open(&cx, &Which::Runbook(args.runbook), args.start.env()).await?;
-    let built = make_plan(&cx, &opened, &args.start).await?;
+    let built = make_plan(&cx, &opened, &args.start, DRY).await?;
     show(&cx, &opened, &built, args.explain).await
 }
 
@@ -63,8 +63,7 @@ pub(super) async fn show(
 }
 
 /// The plan on one screen, before the question.
-pub(super) fn screen(_cx: &Context, built: &Built) -> Vec<String> {
-    let plan = &built.plan;
+pub(super) fn screen(plan: &Plan) -> Vec<String> {
     let mut lines = head(plan);
     for phase in &plan.phases {
         let budget = phase.budget.map(|budget| format!("  budget {}", brief(budget)));
@@ -92,7 +91,8 @@ fn head(plan: &Plan) -> Vec<String> {
         ),
     ];
     for (target, projected) in plan.targets.iter().zip(&projection.targets) {
-        let word = if projected.is_late() { paint(BAD, "does not fit") } else { paint(GOOD, "fits") };
+        let word =
+            if projected.is_late() { paint(BAD, "does not fit") } else { paint(GOOD, "fits") };
         lines.push(format!(
             "  target {} in {}: expected after {}, {word}",
             sanitize(&target.name),
@@ -113,12 +113,17 @@ fn step_line(step: &PlannedStep) -> String {
             [] => step.verb.clone(),
             [only] => sanitize(&only.does),
             [first, rest @ ..] => {
-                format!("{} {}", sanitize(&first.does), paint(FAINT, format!("and {} more", rest.len())))
+                format!(
+                    "{} {}",
+                    sanitize(&first.does),
+                    paint(FAINT, format!("and {} more", rest.len()))
+                )
             }
         },
     };
     let optional = if step.policy.optional { paint(FAINT, " (optional)") } else { String::new() };
-    let forever = if step.policy.irreversible { paint(DOUBT, " (cannot be undone)") } else { String::new() };
+    let forever =
+        if step.policy.irreversible { paint(DOUBT, " (cannot be undone)") } else { String::new() };
     format!("  {:<24} {what}{optional}{forever}", name(step))
 }
 
@@ -157,7 +162,11 @@ fn seen_lines(step: &PlannedStep, seen: &PreviewStep) -> Vec<String> {
     }
     for (index, (item, count)) in told.iter().enumerate() {
         let label = if index == 0 { label.as_str() } else { "" };
-        let more = if *count > 1 { paint(FAINT, format!(" and {} more", count - 1)) } else { String::new() };
+        let more = if *count > 1 {
+            paint(FAINT, format!(" and {} more", count - 1))
+        } else {
+            String::new()
+        };
         let (sign, text) = finding(item);
         lines.push(format!("  {label:<24} {sign} {text}{more} {}", paint(FAINT, how(item.known))));
     }
@@ -177,10 +186,13 @@ fn finding(item: &PreviewItem) -> (String, String) {
             (paint(GOOD, "="), format!("already done: {}", sanitize(evidence)))
         }
         Finding::Holds { evidence } => (paint(GOOD, "✓"), sanitize(evidence)),
-        Finding::WillHold { .. } => (paint(GOOD, "✓"), format!("{does}: will hold after the steps above")),
-        Finding::MayHold { observed } => {
-            (paint(DOUBT, "~"), format!("{does}: not now ({}), to be seen after the steps above", sanitize(observed)))
+        Finding::WillHold { .. } => {
+            (paint(GOOD, "✓"), format!("{does}: will hold after the steps above"))
         }
+        Finding::MayHold { observed } => (
+            paint(DOUBT, "~"),
+            format!("{does}: not now ({}), to be seen after the steps above", sanitize(observed)),
+        ),
         Finding::DoesNotHold { observed } => {
             (paint(BAD, "✗"), format!("{does}: does not hold: {}", sanitize(observed)))
         }
@@ -188,7 +200,9 @@ fn finding(item: &PreviewItem) -> (String, String) {
             let word = if *required { "the run waits for the answer" } else { "recorded as open" };
             (paint(DOUBT, "?"), format!("{does} ({word})"))
         }
-        Finding::Skipped { because } => (paint(FAINT, "–"), format!("skipped: {}", sanitize(because))),
+        Finding::Skipped { because } => {
+            (paint(FAINT, "–"), format!("skipped: {}", sanitize(because)))
+        }
         Finding::CannotTell { error } => {
             (paint(DOUBT, "?"), format!("{does}: failed to {}", sanitize(&error.message)))
         }
@@ -208,9 +222,13 @@ fn verdict(found: &Preview) -> Vec<String> {
     let text = match found.verdict {
         PreviewVerdict::NothingToDo => paint(GOOD, "nothing to do: everything is there already"),
         PreviewVerdict::Ready => paint(GOOD, "ready: everything was read live"),
-        PreviewVerdict::Likely => paint(GOOD, "likely: some answers depend on what earlier steps change"),
+        PreviewVerdict::Likely => {
+            paint(GOOD, "likely: some answers depend on what earlier steps change")
+        }
         PreviewVerdict::CannotTell => paint(DOUBT, "cannot tell: some things could not be read"),
-        PreviewVerdict::WillFail => paint(BAD, "will fail: a required answer is wrong, and nothing before it changes that"),
+        PreviewVerdict::WillFail => {
+            paint(BAD, "will fail: a required answer is wrong, and nothing before it changes that")
+        }
     };
     let mut lines = vec![String::new(), text];
     if !weakest.is_empty() {

@@ -3,8 +3,8 @@
 use clap::{Args, ValueEnum};
 
 use super::args::Context;
-use super::open;
 use super::error::{CliError, UNEXPECTED};
+use super::open;
 use super::output::Format;
 use crate::journal::read;
 use crate::report::{View, json, markdown};

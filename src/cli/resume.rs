@@ -14,7 +14,7 @@ use super::session::Session;
 use crate::clock;
 use crate::engine::recover;
 use crate::event::Header;
-use crate::journal::{self, Holder, Journal, Lock, LockDir, Run};
+use crate::journal::{self, Holder, Journal, LockDir, Run};
 use crate::report::style::{BAD, DOUBT, GOOD, paint};
 use crate::report::text::sanitize;
 
@@ -37,9 +37,10 @@ pub(super) async fn run(cx: Context, args: ResumeArgs) -> Result<u8, CliError> {
     let run = store.find(&args.run)?;
     let mut locks = vec![run.lock(&holder(&run, None, store.dir()))?];
     let (history, salvaged) = history(&cx, &run, args.salvage)?;
-    let header = history.header().cloned().ok_or_else(|| {
-        CliError::new(UNEXPECTED, "find the start of the run in its journal")
-    })?;
+    let header = history
+        .header()
+        .cloned()
+        .ok_or_else(|| CliError::new(UNEXPECTED, "find the start of the run in its journal"))?;
     let (state, elapsed_ms) =
         recover::fold(&history.records, salvaged.is_some()).map_err(|error| {
             CliError::new(UNEXPECTED, error.to_string())
@@ -47,7 +48,8 @@ pub(super) async fn run(cx: Context, args: ResumeArgs) -> Result<u8, CliError> {
                 .hint(format!("Look at every step anew: `rollback resume {} --salvage`.", run.id()))
         })?;
     if let Some((_, 0 | 5)) = state.ended {
-        cx.output.progress(format!("run {} has recovered already; nothing is left to do", run.id()));
+        cx.output
+            .progress(format!("run {} has recovered already; nothing is left to do", run.id()));
         return Ok(0);
     }
     if !args.as_approved {
@@ -64,14 +66,18 @@ pub(super) async fn run(cx: Context, args: ResumeArgs) -> Result<u8, CliError> {
         ));
     }
     let plan = &header.plan;
-    let dir = lock_dir(environment.lock_dir.clone().or(config.lock_dir), environment.sandbox, store.dir())?;
+    let dir = lock_dir(
+        environment.lock_dir.clone().or(config.lock_dir),
+        environment.sandbox,
+        store.dir(),
+    )?;
     locks.push(dir.acquire(
         &plan.environment,
         &plan.subject,
         &holder(&run, Some(&header), store.dir()),
     )?);
     let journal = Journal::reopen(&run.journal_path(), &history)?;
-    let session = Session { output: cx.output, resolve, run, _locks: locks };
+    let session = Session { output: cx.output, resolve, store, run, _locks: locks };
     let by = super::actor::this_process();
     session.resume(journal, &history.records, state, elapsed_ms, by, salvaged).await
 }
@@ -156,8 +162,8 @@ fn lock_dir(
     let own = sandbox.then(|| state_dir.join("locks"));
     match configured.or(own) {
         Some(dir) => Ok(LockDir::at(&dir)?),
-        None => Ok(LockDir::usual(state_dir).map_err(|error| {
-            CliError { code: INVALID, ..CliError::from(error) }
-        })?.0),
+        None => Ok(LockDir::usual(state_dir)
+            .map_err(|error| CliError { code: INVALID, ..CliError::from(error) })?
+            .0),
     }
 }

@@ -20,6 +20,9 @@ use crate::report::text::sanitize;
 
 pub(super) use super::open::Which;
 
+/// What a plan that is only looked at calls its run.
+pub(super) const DRY: &str = "dry-run";
+
 /// How a run starts.
 #[derive(Debug, Clone, Args)]
 pub(super) struct StartArgs {
@@ -71,16 +74,13 @@ pub(super) struct RunArgs {
 pub(super) async fn run(cx: Context, which: Which, args: StartArgs) -> Result<u8, CliError> {
     let since = args.since.as_deref().map(since::parse).transpose()?;
     let opened = open::open(&cx, &which, args.env.as_deref()).await?;
-    let built = make_plan(&cx, &opened, &args).await?;
-    let left_out = left_out(&built.plan, &args)?;
     if args.dry_run {
+        let built = make_plan(&cx, &opened, &args, DRY).await?;
         return plan::show(&cx, &opened, &built, false).await;
     }
-    pre_flight(&cx, &opened, &built.plan).await?;
     let run = opened.store.create_run()?;
-    let started = start(&cx, &opened, &built, &args, &run).await;
-    let locks = match started {
-        Ok(locks) => locks,
+    let (built, left_out, locks) = match prepare(&cx, &opened, &args, &run).await {
+        Ok(prepared) => prepared,
         Err(error) => {
             // Nothing has begun, so nothing is left behind.
             run.discard_unbegun()?;
@@ -88,34 +88,40 @@ pub(super) async fn run(cx: Context, which: Which, args: StartArgs) -> Result<u8
         }
     };
     let header = header(&opened, built.plan, &args, since, left_out, &run);
-    let session = Session { output: cx.output, resolve: opened.resolve, run, _locks: locks };
+    let Opened { resolve, store, .. } = opened;
+    let session = Session { output: cx.output, resolve, store, run, _locks: locks };
     session.start(header).await
 }
 
-/// Shows the plan, takes the subject, asks.
-async fn start(
+type Prepared = (Built, BTreeMap<String, String>, Vec<Lock>);
+
+/// Everything before the first change: makes the plan, asks the systems, takes the subject, shows the plan, asks.
+async fn prepare(
     cx: &Context,
     opened: &Opened,
-    built: &Built,
     args: &StartArgs,
     run: &Run,
-) -> Result<Vec<Lock>, CliError> {
+) -> Result<Prepared, CliError> {
+    let built = make_plan(cx, opened, args, run.id()).await?;
+    let left_out = left_out(&built.plan, args)?;
+    pre_flight(cx, opened, &built.plan).await?;
     let holder = holder(opened, &built.plan, run);
     let own = run.lock(&holder)?;
     let subject = take_subject(cx, opened, &built.plan, &holder, args.take_over).await?;
     if cx.output.format == super::output::Format::Human {
-        plan::screen(cx, built).into_iter().for_each(|line| cx.output.progress(line));
+        plan::screen(&built.plan).into_iter().for_each(|line| cx.output.progress(line));
     }
     if !args.yes {
         if !cx.output.interactive {
-            return Err(nobody_to_ask("whether to start")
-                .hint("Add `--yes` to start without being asked."));
+            return Err(
+                nobody_to_ask("whether to start").hint("Add `--yes` to start without being asked.")
+            );
         }
         if !prompt::confirm(&cx.output, "Start?")? {
             return Err(CliError::new(USAGE, "start: you said no; nothing was touched"));
         }
     }
-    Ok(vec![own, subject])
+    Ok((built, left_out, vec![own, subject]))
 }
 
 /// Resolves the inputs (asking for what is missing) and makes the plan.
@@ -123,6 +129,7 @@ pub(super) async fn make_plan(
     cx: &Context,
     opened: &Opened,
     args: &StartArgs,
+    run: &str,
 ) -> Result<Built, CliError> {
     let inputs = gather_inputs(cx, opened, args).await?;
     let runbook = &opened.loaded.runbook;
@@ -130,10 +137,13 @@ pub(super) async fn make_plan(
     let measured =
         opened.store.measured(&runbook.name, &opened.environment.name).unwrap_or_default();
     let history = |step: &StepId| measured.get(&step.0).copied();
+    let known = serde_json::json!({"id": run});
     let request = Request {
         runbook,
         environment: &opened.environment,
         inputs: &inputs,
+        source: &opened.loaded.source,
+        run: &known,
         cx: &opened.resolve,
         history: &history,
     };
@@ -155,7 +165,10 @@ async fn gather_inputs(
         flags.push(("reason".to_owned(), reason.clone()));
     }
     for flag in &args.set {
-        flags.push(inputs::split_flag(flag).map_err(|why| CliError::new(USAGE, format!("read --set: {why}")))?);
+        flags.push(
+            inputs::split_flag(flag)
+                .map_err(|why| CliError::new(USAGE, format!("read --set: {why}")))?,
+        );
     }
     let given = Given {
         flags,
@@ -173,8 +186,9 @@ async fn gather_inputs(
                 "reason" => "--reason TEXT".to_owned(),
                 name => format!("--set {name}=VALUE"),
             };
-            return Err(nobody_to_ask(&format!("`{}`", question.prompt))
-                .hint(format!("Add `{flag}`.")));
+            return Err(
+                nobody_to_ask(&format!("`{}`", question.prompt)).hint(format!("Add `{flag}`."))
+            );
         }
         loop {
             let answer = prompt::ask(&cx.output, &format!("{} ", sanitize(&question.prompt)))?;

@@ -12,7 +12,7 @@ use crate::report::style::{FAINT, STRONG, paint};
 use crate::report::text::sanitize;
 use crate::sandbox::faults::Fault;
 use crate::sandbox::world::{Options, Status};
-use crate::sandbox::{SandboxError, control, nginx, process};
+use crate::sandbox::{SandboxError, nginx, process};
 
 /// The small world on loopback that runbooks can be tried against
 #[derive(Debug, Args)]
@@ -96,7 +96,11 @@ pub(super) async fn run(cx: &Context, args: SandboxArgs) -> Result<u8, CliError>
         SandboxCommand::Down => {
             let store = open::store(cx, &config)?;
             let ended = process::down(store.dir()).await.map_err(failed("end the sandbox"))?;
-            cx.output.progress(if ended { "the sandbox has ended" } else { "no sandbox was running" });
+            cx.output.progress(if ended {
+                "the sandbox has ended"
+            } else {
+                "no sandbox was running"
+            });
             Ok(0)
         }
         SandboxCommand::Status => {
@@ -113,7 +117,7 @@ pub(super) async fn run(cx: &Context, args: SandboxArgs) -> Result<u8, CliError>
         }
         SandboxCommand::Fault(args) => {
             let info = running(cx, &config).await?;
-            control::set_faults(&info, &args.fault, args.clear)
+            process::inject(&info, &args.fault, args.clear)
                 .await
                 .map_err(failed("inject the fault"))?;
             let status = process::status(&info).await.map_err(failed("ask the sandbox"))?;
@@ -153,7 +157,8 @@ fn show(cx: &Context, status: &Status) {
         balancer.agents.unwrap_or(0)
     ));
     for (project, states) in &status.containers {
-        let states: Vec<_> = states.iter().map(|(state, count)| format!("{count} {state}")).collect();
+        let states: Vec<_> =
+            states.iter().map(|(state, count)| format!("{count} {state}")).collect();
         out(format!("containers     {project}: {}", states.join(", ")));
     }
     for (image, count) in &status.images {

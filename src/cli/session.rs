@@ -13,7 +13,7 @@ use super::watch::{Screen, watch};
 use crate::action::{ActionError, ErrorKind, ResolveContext};
 use crate::engine::{Ended, Engine, Request, RunState, Vault};
 use crate::event::{Actor, Event, Header, Place, PrivateRef, Record};
-use crate::journal::{self, Journal, Lock, Run};
+use crate::journal::{self, Journal, Lock, Run, Store};
 use crate::report::{json, summary};
 use crate::signal;
 
@@ -24,6 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 pub(super) struct Session {
     pub(super) output: Output,
     pub(super) resolve: Arc<ResolveContext>,
+    pub(super) store: Store,
     pub(super) run: Run,
     /// Held until the end.
     pub(super) _locks: Vec<Lock>,
@@ -32,7 +33,7 @@ pub(super) struct Session {
 impl Session {
     /// Starts a run and goes with it to its end.
     pub(super) async fn start(self, header: Header) -> Result<u8, CliError> {
-        let (journal, first) = Journal::create(&self.run.journal_path(), header.clone())?;
+        let (journal, first) = self.store.begin(&self.run, header.clone())?;
         let screen = Screen::new(self.output.clone(), &[(*first).clone()], true)?;
         self.go(journal, screen, |engine| engine.run(header)).await
     }
@@ -57,9 +58,8 @@ impl Session {
         screen: Screen,
         run: impl FnOnce(Engine) -> F,
     ) -> Result<u8, CliError> {
-        let signals = signal::listen().map_err(|error| {
-            CliError::new(UNEXPECTED, "listen to signals").caused_by(&error)
-        })?;
+        let signals = signal::listen()
+            .map_err(|error| CliError::new(UNEXPECTED, "listen to signals").caused_by(&error))?;
         let (to_engine, requests) = mpsc::unbounded_channel();
         let watching = tokio::spawn(watch(screen, journal.subscribe(), to_engine.clone()));
         let reading = tokio::spawn(read_letters(self.run.clone(), to_engine));
@@ -101,7 +101,8 @@ async fn read_letters(run: Run, to_engine: mpsc::UnboundedSender<Request>) {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         let Ok(taken) = run.take() else { continue };
-        let refused = taken.refused.into_iter().map(|message| Request::Tell(Event::Warned { message }));
+        let refused =
+            taken.refused.into_iter().map(|message| Request::Tell(Event::Warned { message }));
         let requests = taken.requests.into_iter().map(understand).chain(refused);
         for request in requests {
             if to_engine.send(request).is_err() {

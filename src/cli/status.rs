@@ -5,8 +5,8 @@ use std::time::Duration;
 use clap::Args;
 
 use super::args::Context;
-use super::open;
 use super::error::{CliError, UNEXPECTED};
+use super::open;
 use super::output::Format;
 use crate::journal::{Follower, Run, read};
 use crate::report::{View, json, lines, summary};

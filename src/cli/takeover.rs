@@ -29,12 +29,21 @@ pub(super) async fn take_over(
     let run = Store::open_to_read(Some(Path::new(&other.state_dir)))?.find(&other.run)?;
     let theirs = read(&run.journal_path())?;
     if theirs.header().is_some_and(|header| header.plan.scenario == Scenario::Emergency) {
-        return Err(CliError::new(HELD, format!("take over run {}: it is an emergency, too", other.run))
-            .hint(format!("Stop it first: `rollback abort {}`.", other.run)));
+        return Err(CliError::new(
+            HELD,
+            format!("take over run {}: it is an emergency, too", other.run),
+        )
+        .hint(format!("Stop it first: `rollback abort {}`.", other.run)));
     }
     let by = super::actor::this_process();
-    run.post(&Request::Abort { by, reason: Some(format!("taken over by an emergency ({})", plan.runbook)) })?;
-    cx.output.progress(paint(DOUBT, format!("taking over from run {}; waiting for it to settle", other.run)));
+    run.post(&Request::Abort {
+        by,
+        reason: Some(format!("taken over by an emergency ({})", plan.runbook)),
+    })?;
+    cx.output.progress(paint(
+        DOUBT,
+        format!("taking over from run {}; waiting for it to settle", other.run),
+    ));
     let until = Instant::now() + PATIENCE;
     loop {
         match acquire() {

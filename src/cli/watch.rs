@@ -12,8 +12,8 @@ use super::prompt;
 use crate::engine::Request;
 use crate::event::{Event, Place, Record};
 use crate::plan::budget::{Schedule, Stage};
-use crate::report::{View, json, lines, live};
 use crate::report::text::sanitize;
+use crate::report::{View, json, lines, live};
 
 /// How often the status line is drawn anew.
 const DRAW_EVERY: Duration = Duration::from_millis(250);
@@ -31,9 +31,8 @@ pub(super) struct Screen {
 impl Screen {
     /// A screen for a run with these records; `tell` shows them, too.
     pub(super) fn new(output: Output, records: &[Record], tell: bool) -> Result<Self, CliError> {
-        let view = View::of(records).ok_or_else(|| {
-            CliError::new(UNEXPECTED, "find the start of the run in its journal")
-        })?;
+        let view = View::of(records)
+            .ok_or_else(|| CliError::new(UNEXPECTED, "find the start of the run in its journal"))?;
         let schedule = Schedule::of(&view.header.plan);
         let last = (view.elapsed_ms, Instant::now());
         let mut screen = Self { output, view, schedule, last, drawn: false };
@@ -146,8 +145,7 @@ fn ask(screen: &mut Screen, record: &Record, to_engine: &mpsc::UnboundedSender<R
             answer(screen, move || {
                 if let Ok(confirmed) = prompt::confirm(&output, &text) {
                     let by = super::actor::this_process();
-                    let _over =
-                        to_engine.send(Request::Answer { at, by, confirmed, remark: None });
+                    let _over = to_engine.send(Request::Answer { at, by, confirmed, remark: None });
                 }
             });
         }

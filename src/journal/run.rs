@@ -97,7 +97,7 @@ impl Run {
     }
 
     /// Removes the folder of a run that could not begin. A folder with a journal stays.
-    pub(super) fn discard_unbegun(&self) -> Result<(), JournalError> {
+    pub fn discard_unbegun(&self) -> Result<(), JournalError> {
         if self.journal_path().exists() {
             return Ok(());
         }

@@ -11,8 +11,11 @@ use crate::plan::StepId;
 
 /// The status line at `now_ms` (since the run's start), no wider than `width` columns.
 pub fn line(view: &View, now_ms: u64, projected: Option<Duration>, width: usize) -> String {
-    let running: Vec<_> =
-        view.steps.iter().filter(|(_, step)| step.started_ms.is_some() && step.outcome.is_none()).collect();
+    let running: Vec<_> = view
+        .steps
+        .iter()
+        .filter(|(_, step)| step.started_ms.is_some() && step.outcome.is_none())
+        .collect();
     let mut plain = Vec::new();
     let mut painted = Vec::new();
     let mut push = |text: String, style| {
@@ -24,15 +27,14 @@ pub fn line(view: &View, now_ms: u64, projected: Option<Duration>, width: usize)
         push(text, if late { BAD } else { GOOD });
     }
     if let Some(projected) = projected {
-        push(format!("done at about {}", clock(u64::try_from(projected.as_millis()).unwrap_or(0))), FAINT);
+        push(
+            format!("done at about {}", clock(u64::try_from(projected.as_millis()).unwrap_or(0))),
+            FAINT,
+        );
     }
     push(work(&running), STRONG);
     let shown = plain.join(" · ");
-    if shown.width() <= width {
-        painted.join(" · ")
-    } else {
-        cut(&shown, width)
-    }
+    if shown.width() <= width { painted.join(" · ") } else { cut(&shown, width) }
 }
 
 /// The next open target, and what is left of it.
@@ -46,7 +48,13 @@ fn next_target(view: &View, now_ms: u64) -> Option<(String, bool)> {
     let name = sanitize(name);
     Some(match target.within_ms.checked_sub(passed) {
         Some(left) => (format!("{} left to {name}", brief_ms(left.max(1000) / 1000 * 1000)), false),
-        None => (format!("{name} LATE by {}", brief_ms((passed - target.within_ms).max(1000) / 1000 * 1000)), true),
+        None => (
+            format!(
+                "{name} LATE by {}",
+                brief_ms((passed - target.within_ms).max(1000) / 1000 * 1000)
+            ),
+            true,
+        ),
     })
 }
 

@@ -17,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
 use super::client::ask;
+use super::faults::Fault;
 use super::world::{Options, Status, World, WorldInfo};
 use super::{SandboxError, store};
 
@@ -120,6 +121,22 @@ pub async fn reset(info: &WorldInfo) -> Result<Status, SandboxError> {
     answer(info, Method::POST, "/reset").await
 }
 
+/// Adds faults to a running world, after clearing those that hold when `clear` says so.
+pub async fn inject(info: &WorldInfo, faults: &[Fault], clear: bool) -> Result<(), SandboxError> {
+    let address = WorldInfo::host_of(&info.control);
+    let send =
+        async |method: Method, body: String| match ask(method, address, "/faults", body).await {
+            Ok((StatusCode::OK, _)) => Ok(()),
+            Ok((status, body)) => Err(unexpected("/faults", status, &body)),
+            Err(error) => Err(SandboxError::from(error)),
+        };
+    if clear {
+        send(Method::DELETE, String::new()).await?;
+    }
+    let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    send(Method::POST, lines.join("\n")).await
+}
+
 /// Ends the world of a state folder; false when none ran. Its state stays.
 pub async fn down(state_dir: &Path) -> Result<bool, SandboxError> {
     down_in(&world_dir(state_dir)).await
@@ -150,10 +167,8 @@ async fn answer(info: &WorldInfo, method: Method, path: &str) -> Result<Status, 
     if status != StatusCode::OK {
         return Err(unexpected(path, status, &body));
     }
-    serde_json::from_str(&body).map_err(|error| SandboxError::Request {
-        what: path.to_owned(),
-        why: error.to_string(),
-    })
+    serde_json::from_str(&body)
+        .map_err(|error| SandboxError::Request { what: path.to_owned(), why: error.to_string() })
 }
 
 fn unexpected(path: &str, status: StatusCode, body: &str) -> SandboxError {
@@ -255,10 +270,9 @@ mod tests {
         let second = serve(&dir, Options::default()).await.unwrap_err();
         assert!(second.to_string().contains("already running"), "{second}");
 
-        let docker = bollard::Docker::connect_with_unix(
-            &one.docker, 10, bollard::API_DEFAULT_VERSION,
-        )
-        .unwrap();
+        let docker =
+            bollard::Docker::connect_with_unix(&one.docker, 10, bollard::API_DEFAULT_VERSION)
+                .unwrap();
         docker.stop_container("legacy-agent-001-1", None).await.unwrap();
         assert!(down(state.path()).await.unwrap());
         assert!(!down(state.path()).await.unwrap());
