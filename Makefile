@@ -28,7 +28,7 @@ bench: ## the timing gates, as ratios measured in one run
 deny: ## licences, sources and forbidden crates of the whole dependency tree
 	@$(CARGO) deny --version 2>/dev/null | grep -qx 'cargo-deny $(CARGO_DENY_VERSION)' || \
 	  $(CARGO) install --locked cargo-deny --version $(CARGO_DENY_VERSION) --no-default-features
-	$(CARGO) deny --locked check bans licenses sources
+	$(CARGO) deny --locked check --hide-inclusion-graph bans licenses sources
 
 fmt: ## format the source
 	$(CARGO) fmt

@@ -16,6 +16,8 @@ pub(super) struct SourceFile {
     pub(super) tests: Vec<Token>,
     /// Lines, without its tests; 0 for a file that holds nothing but tests.
     pub(super) lines: usize,
+    /// The modules that it declares by `#[path = "…"]`.
+    by_path: Vec<String>,
 }
 
 /// A function with a body.
@@ -52,7 +54,8 @@ pub(super) fn read_tree(root: &Path) -> Vec<SourceFile> {
     texts
         .into_iter()
         .map(|(path, text)| {
-            let is_test = test_only.iter().any(|module| is_in_module(&path, module));
+            let is_test = path.ends_with("/tests.rs")
+                || test_only.iter().any(|module| is_in_module(&path, module));
             SourceFile::new(path, &text, is_test)
         })
         .collect()
@@ -82,15 +85,16 @@ impl SourceFile {
     /// A file from its text; `is_test` when the whole of it is compiled for tests only.
     pub(super) fn new(path: String, text: &str, is_test: bool) -> Self {
         let all = tokens(text);
+        let by_path = modules_by_path(&path, text);
         if is_test {
-            return Self { path, production: Vec::new(), tests: all, lines: 0 };
+            return Self { path, production: Vec::new(), tests: all, lines: 0, by_path };
         }
         let (production, tests) = test_parts(&all);
         let test_lines: usize = test_ranges(&all)
             .into_iter()
             .map(|range| all[range.end - 1].line - all[range.start].line + 1)
             .sum();
-        Self { path, production, tests, lines: text.lines().count() - test_lines }
+        Self { path, production, tests, lines: text.lines().count() - test_lines, by_path }
     }
 
     /// The top-level module that the file belongs to: `adapters` for `adapters/docker/stop.rs`.
@@ -113,6 +117,7 @@ impl SourceFile {
     pub(super) fn declared_modules(&self) -> Vec<String> {
         let mut all = modules_of(&self.path, &self.production);
         all.extend(modules_of(&self.path, &self.tests));
+        all.extend(self.by_path.iter().cloned());
         all
     }
 
@@ -214,6 +219,15 @@ fn modules_of(path: &str, tokens: &[Token]) -> Vec<String> {
     (0..tokens.len())
         .filter(|at| word(tokens, *at) == "mod" && word(tokens, at + 2) == ";")
         .map(|at| format!("{folder}{}", word(tokens, at + 1)))
+        .collect()
+}
+
+/// The files that `#[path = "…"]` names, which are relative to the folder of the file at `path`.
+fn modules_by_path(path: &str, text: &str) -> Vec<String> {
+    let folder = path.rsplit_once('/').map(|(folder, _)| format!("{folder}/")).unwrap_or_default();
+    text.lines()
+        .filter_map(|line| line.trim().strip_prefix("#[path = \"")?.strip_suffix(".rs\"]"))
+        .map(|module| format!("{folder}{module}"))
         .collect()
 }
 
@@ -344,6 +358,8 @@ fn tests_do_not_count_as_lines_or_functions() {
     assert_eq!(functions, [("long".to_owned(), 1, 3)]);
     assert_eq!(file.lines, 4);
     assert_eq!(file.declared_modules(), ["plan/testing"]);
+    let other = "#[cfg(test)]\n#[path = \"tests.rs\"]\nmod tests;\n";
+    assert_eq!(modules_by_path("adapters/notify/slack.rs", other), ["adapters/notify/tests"]);
     assert!(is_in_module("plan/testing.rs", "plan/testing"));
     assert!(is_in_module("plan/testing/inner.rs", "plan/testing"));
     assert!(!is_in_module("plan/testing_more.rs", "plan/testing"));
