@@ -29,8 +29,8 @@ pub(super) fn private_dir(path: &Path) -> Result<(), JournalError> {
 pub(super) fn new_private_dir(path: &Path) -> Result<(), JournalError> {
     let failed = |source| JournalError::io("create", path, source);
     DirBuilder::new().mode(0o700).create(path).map_err(failed)?;
-    let dir = open(path, OpenOptions::new().read(true), OFlags::DIRECTORY).map_err(failed)?;
-    dir.set_permissions(Permissions::from_mode(0o700)).map_err(failed)?;
+    // By name, because a umask may have taken the right to open it.
+    std::fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(failed)?;
     sync_parent(path)
 }
 
