@@ -1,5 +1,6 @@
 //! The only list of adapters. A new adapter is one folder here and one line below.
 
+mod file;
 mod manual;
 mod notify;
 mod script;
@@ -12,5 +13,12 @@ pub fn registry() -> Registry {
 }
 
 fn systems() -> Vec<System> {
-    vec![script::system(), manual::system(), notify::system(), notify::slack_connection()]
+    vec![
+        script::system(),
+        file::system(),
+        file::files_connection(),
+        manual::system(),
+        notify::system(),
+        notify::slack_connection(),
+    ]
 }
