@@ -10,7 +10,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Action, ActionError, Evidence, Readiness, Recorder, Reversal, Saved, StepContext, Verdict,
+    Action, ActionError, Connections, ErrorKind, Evidence, Probe, Readiness, Recorder, Registry,
+    ResolveContext, Reversal, Saved, StepContext, Verdict, Work,
 };
 
 /// A run in memory: it hands out contexts that share one journal of notes.
@@ -67,6 +68,43 @@ impl World {
     /// Tells the run to stop at once.
     pub(crate) fn cancel(&self) {
         self.cancel.cancel();
+    }
+}
+
+/// Goes from a step's arguments to its named work, as a plan does: validate, expand, and through JSON to `make`.
+pub(crate) async fn make(
+    registry: Registry,
+    connections: Connections,
+    verb: &str,
+    args: Value,
+) -> Result<Vec<(String, Work)>, ActionError> {
+    let cx =
+        ResolveContext { connections: Arc::new(connections), registry: Arc::new(registry.clone()) };
+    let verb = registry.verb(verb).expect("a verb of this registry");
+    (verb.validate)(args.clone())
+        .map_err(|problem| ActionError::new(ErrorKind::Invalid, problem))?;
+    let mut work = Vec::new();
+    for item in verb.expand(args, &cx).await? {
+        let text = serde_json::to_string(&item.args).expect("an item is JSON");
+        let args = serde_json::from_str(&text).expect("and reads back");
+        work.push((item.name, verb.make(args, &cx)?));
+    }
+    Ok(work)
+}
+
+/// The single action of a step.
+pub(crate) fn action(mut work: Vec<(String, Work)>) -> Box<dyn Action> {
+    match (work.pop(), work.is_empty()) {
+        (Some((_, Work::Action(action))), true) => action,
+        _ => panic!("not a single action"),
+    }
+}
+
+/// The single probe of a step.
+pub(crate) fn probe(mut work: Vec<(String, Work)>) -> Box<dyn Probe> {
+    match (work.pop(), work.is_empty()) {
+        (Some((_, Work::Probe(probe))), true) => probe,
+        _ => panic!("not a single probe"),
     }
 }
 

@@ -6,6 +6,8 @@
 
 mod client;
 mod slack;
+#[cfg(test)]
+mod tests;
 
 use futures_util::FutureExt as _;
 

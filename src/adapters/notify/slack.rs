@@ -277,7 +277,3 @@ impl Action for Post {
             .hint("Post a correction, or delete the message in Slack."))
     }
 }
-
-#[cfg(test)]
-#[path = "tests.rs"]
-mod tests;
