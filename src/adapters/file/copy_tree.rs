@@ -107,9 +107,8 @@ impl Trees {
             agree(&from, args, &root.place(&args.manifest)?)?;
         }
         let place = root.place(&args.to)?;
-        let wanted = |present: &Manifest| match args.keep_extra {
-            true => from.with_extras_of(present),
-            false => from.clone(),
+        let wanted = |present: &Manifest| {
+            if args.keep_extra { from.with_extras_of(present) } else { from.clone() }
         };
         let mut present = manifest(&place, place.name(), until)?;
         let mut swap = None;
@@ -143,7 +142,7 @@ impl Trees {
         until: &Until,
     ) -> Result<(), ActionError> {
         match stage {
-            Stage::Stage => {
+            Stage::Copy => {
                 let source = (&self.source, &self.from, self.shown.as_str());
                 swap.stage(&self.place, source, &self.wanted, until)
             }

@@ -104,14 +104,11 @@ fn observe(place: &Place, args: &ExpectArgs) -> Result<Verdict, ActionError> {
 impl Probe for Expect {
     fn describe(&self) -> Description {
         let ExpectArgs { path, exists, sha256, contains } = &self.args;
-        let mut text = format!("{path} {}", if *exists { "exists" } else { "does not exist" });
-        if let Some(contains) = contains {
-            text.push_str(&format!(" and holds {contains:?}"));
-        }
-        if let Some(sha256) = sha256 {
-            text.push_str(&format!(" and has the SHA-256 {sha256}"));
-        }
-        Description::question(text)
+        let exists = if *exists { "exists" } else { "does not exist" };
+        let holds = contains.as_ref().map(|text| format!(" and holds {text:?}"));
+        let hashes = sha256.as_ref().map(|sum| format!(" and has the SHA-256 {sum}"));
+        let (holds, hashes) = (holds.unwrap_or_default(), hashes.unwrap_or_default());
+        Description::question(format!("{path} {exists}{holds}{hashes}"))
     }
 
     async fn observe(&self, cx: &StepContext) -> Result<Verdict, ActionError> {

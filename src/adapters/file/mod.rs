@@ -28,6 +28,7 @@ mod work;
 mod write;
 
 use futures_util::FutureExt as _;
+use schemars::SchemaGenerator;
 
 use crate::action::{System, Verb};
 
@@ -54,7 +55,7 @@ pub(super) fn files_connection() -> System {
     System {
         name: "files",
         summary: "The root below which the verbs of `file` work",
-        connection: Some(|generator| generator.subschema_for::<root::FilesConnection>()),
+        connection: Some(SchemaGenerator::subschema_for::<root::FilesConnection>),
         reach: Some(|connections| root::reach(connections).boxed()),
         verbs: Vec::new(),
     }

@@ -56,25 +56,18 @@ impl VerbArgs for RemoveArgs {
 /// Where a removed thing went, and which it was.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Parked {
-    parked: String,
-    device: u64,
-    inode: u64,
+    aside: String,
+    /// Device and inode, which a rename keeps.
+    identity: String,
 }
 
 impl Parked {
-    #[expect(
-        clippy::useless_conversion,
-        clippy::unnecessary_fallible_conversions,
-        reason = "the fields of `Stat` differ between systems"
-    )]
-    fn of(stat: &Stat, parked: String) -> Self {
-        let device = u64::try_from(stat.st_dev).unwrap_or_default();
-        let inode = u64::try_from(stat.st_ino).unwrap_or_default();
-        Self { parked, device, inode }
+    fn of(stat: &Stat, aside: String) -> Self {
+        Self { aside, identity: identity(stat) }
     }
 
     fn is(&self, stat: &Stat) -> bool {
-        *self == Self::of(stat, self.parked.clone())
+        self.identity == identity(stat)
     }
 
     fn read(saved: &Saved) -> Result<Self, ActionError> {
@@ -82,6 +75,10 @@ impl Parked {
             ActionError::new(ErrorKind::Invalid, "read where the file was moved").caused_by(&error)
         })
     }
+}
+
+fn identity(stat: &Stat) -> String {
+    format!("{}:{}", stat.st_dev, stat.st_ino)
 }
 
 struct Remove {
@@ -100,9 +97,9 @@ fn look(place: &Place, recursive: bool, run: &str) -> Result<Option<Parked>, Act
         .hint("Add `recursive: true` if the whole folder should go."));
     }
     for number in 1..=MOST_COPIES {
-        let parked = place.aside(run, &format!("removed-{number}"));
-        if !place.is_there(&parked)? {
-            return Ok(Some(Parked::of(&stat, parked)));
+        let aside = place.aside(run, &format!("removed-{number}"));
+        if !place.is_there(&aside)? {
+            return Ok(Some(Parked::of(&stat, aside)));
         }
     }
     Err(ActionError::new(
@@ -113,7 +110,7 @@ fn look(place: &Place, recursive: bool, run: &str) -> Result<Option<Parked>, Act
 
 fn park(place: &Place, parked: &Parked) -> Result<(), ActionError> {
     match place.stat(place.name())? {
-        Some(stat) if parked.is(&stat) => place.rename(place.name(), &parked.parked),
+        Some(stat) if parked.is(&stat) => place.rename(place.name(), &parked.aside),
         Some(_) => Err(ActionError::new(
             ErrorKind::Conflict,
             format!("remove `{}`: it was replaced since it was looked at", place.shown()),
@@ -127,8 +124,8 @@ fn put_back(place: &Place, parked: &Parked) -> Result<(), ActionError> {
         let message = format!("bring `{}` back: {why}", place.shown());
         Err(ActionError::new(ErrorKind::Conflict, message))
     };
-    match (place.stat(place.name())?, place.stat(&parked.parked)?) {
-        (None, Some(_)) => place.rename(&parked.parked, place.name()),
+    match (place.stat(place.name())?, place.stat(&parked.aside)?) {
+        (None, Some(_)) => place.rename(&parked.aside, place.name()),
         (Some(present), None) if parked.is(&present) => Ok(()),
         (Some(_), _) => conflict("something else has its name now"),
         (None, None) => conflict("the copy that was kept aside is gone"),
@@ -160,7 +157,7 @@ impl Action for Remove {
 
     async fn apply(&self, cx: &StepContext, saved: &Saved) -> Result<Evidence, ActionError> {
         let parked = Parked::read(saved)?;
-        let summary = format!("{} is now {}", self.site.path(), parked.parked);
+        let summary = format!("{} is now {}", self.site.path(), parked.aside);
         self.site.at(cx, Effect::Changes, move |place, _| park(place, &parked)).await?;
         Ok(Evidence::new(summary))
     }
@@ -168,9 +165,10 @@ impl Action for Remove {
     async fn verify(&self, cx: &StepContext, _: &Evidence) -> Result<Verdict, ActionError> {
         self.site
             .at(cx, Effect::Reads, |place, _| {
-                Ok(match place.is_there(place.name())? {
-                    false => Verdict::holds(format!("{} does not exist", place.shown())),
-                    true => Verdict::not_yet(format!("{} exists", place.shown())),
+                Ok(if place.is_there(place.name())? {
+                    Verdict::not_yet(format!("{} exists", place.shown()))
+                } else {
+                    Verdict::holds(format!("{} does not exist", place.shown()))
                 })
             })
             .await

@@ -3,7 +3,7 @@
 //! | after | the folder | `.new` beside it | `.old` beside it |
 //! |---|---|---|---|
 //! | nothing | old | – | – |
-//! | `Stage` | old | a copy, perhaps partial | – |
+//! | `Copy` | old | a copy, perhaps partial | – |
 //! | `SwapOut` by exchange | **new** | old | – |
 //! | `SwapOut` by two renames | – | new | old |
 //! | `SwapIn` | **new** | – | old |
@@ -25,7 +25,7 @@ use crate::action::{ActionError, ErrorKind};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
     /// The copy is made and verified beside the folder.
-    Stage,
+    Copy,
     /// The old folder leaves its name.
     SwapOut,
     /// The new folder has the name, and the old one is kept aside.
@@ -34,7 +34,7 @@ pub(super) enum Stage {
 
 impl Stage {
     /// All steps.
-    pub(super) const ALL: [Self; 3] = [Self::Stage, Self::SwapOut, Self::SwapIn];
+    pub(super) const ALL: [Self; 3] = [Self::Copy, Self::SwapOut, Self::SwapIn];
 }
 
 /// One swap as it is written down: what was, what shall be, and the two hidden names.
@@ -74,7 +74,7 @@ impl Swap {
     ) -> Result<Option<(Manifest, Self)>, ActionError> {
         let prefix = place.aside(run, "");
         for name in siblings(place)? {
-            if !(name.starts_with(&prefix) && name.ends_with(".old")) {
+            if !name.starts_with(&prefix) || name.strip_suffix(".old").is_none() {
                 continue;
             }
             let Some(old) = manifest(place, &name, until)? else { continue };

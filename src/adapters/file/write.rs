@@ -206,12 +206,11 @@ fn restore(place: &Place, run: &str, former: &Former, saved: &Saved) -> Result<(
         return Err(ActionError::new(ErrorKind::Conflict, message)
             .hint("Look at the file and decide by hand which content should stay."));
     }
-    match former.content(saved.private.as_ref())? {
-        Some(content) => place.replace(run, &content),
-        None => {
-            place.unlink(place.name())?;
-            place.sync()
-        }
+    if let Some(content) = former.content(saved.private.as_ref())? {
+        place.replace(run, &content)
+    } else {
+        place.unlink(place.name())?;
+        place.sync()
     }
 }
 
