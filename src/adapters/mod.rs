@@ -1,6 +1,7 @@
 //! The only list of adapters. A new adapter is one folder here and its name below.
 
 mod docker;
+mod file;
 pub mod http;
 pub mod loadbalancer;
 mod manual;
@@ -17,6 +18,8 @@ pub fn registry() -> Registry {
 fn systems() -> Vec<System> {
     vec![
         docker::system(),
+        file::system(),
+        file::files_connection(),
         http::system(),
         loadbalancer::system(),
         manual::system(),

@@ -205,7 +205,3 @@ impl Probe for Confirmed {
         Ok(Verdict::Holds { evidence: Evidence::with(summary, Value::Array(facts)) })
     }
 }
-
-#[cfg(test)]
-#[path = "tests.rs"]
-mod tests;

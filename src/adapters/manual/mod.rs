@@ -4,6 +4,8 @@
 //! item without one is recorded as open and asked later by `rollback confirm`, unless it is `required`.
 
 mod confirm;
+#[cfg(test)]
+mod tests;
 
 use crate::action::{System, Verb};
 

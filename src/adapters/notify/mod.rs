@@ -6,8 +6,11 @@
 
 mod client;
 mod slack;
+#[cfg(test)]
+mod tests;
 
 use futures_util::FutureExt as _;
+use schemars::SchemaGenerator;
 
 use crate::action::{System, Verb};
 
@@ -27,7 +30,7 @@ pub(super) fn slack_connection() -> System {
     System {
         name: "slack",
         summary: "A Slack workspace's incoming webhook, for `notify.slack`",
-        connection: Some(|generator| generator.subschema_for::<slack::SlackConnection>()),
+        connection: Some(SchemaGenerator::subschema_for::<slack::SlackConnection>),
         reach: Some(|connections| slack::reach(connections).boxed()),
         verbs: Vec::new(),
     }

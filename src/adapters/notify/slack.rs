@@ -176,14 +176,14 @@ impl PostError {
                     _ => ErrorKind::Failed,
                 };
                 let body = secrets.redact(body.trim());
-                let mut message = format!("post the message: Slack answered {}", status.as_u16());
-                if !body.is_empty() {
-                    message.push_str(&format!(" ({body})"));
-                }
+                let word = if body.is_empty() { String::new() } else { format!(" ({body})") };
                 let soon = retry_after.is_none_or(|wait| wait < cx.remaining());
-                if let Some(wait) = retry_after {
-                    message.push_str(&format!(", try again in {}s", wait.as_secs()));
-                }
+                let wait = retry_after.map(|wait| format!(", try again in {}s", wait.as_secs()));
+                let message = format!(
+                    "post the message: Slack answered {}{word}{}",
+                    status.as_u16(),
+                    wait.unwrap_or_default()
+                );
                 let passing = status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error();
                 let error = ActionError::new(kind, message).retryable(passing && soon);
                 match hint(&body) {
@@ -277,7 +277,3 @@ impl Action for Post {
             .hint("Post a correction, or delete the message in Slack."))
     }
 }
-
-#[cfg(test)]
-#[path = "tests.rs"]
-mod tests;

@@ -85,70 +85,108 @@ pub(super) async fn run(
     secrets: &Secrets,
     part: Option<Part>,
 ) -> Result<Ended, ActionError> {
-    let shown = program.path.display();
-    if cx.cancelled().is_cancelled() {
-        return Err(ActionError::new(ErrorKind::Cancelled, format!("start `{shown}`")));
-    }
-    if cx.remaining().is_zero() {
-        return Err(ActionError::new(ErrorKind::TimedOut, format!("start `{shown}` in time")));
-    }
-    let token = format!("{}/{}", cx.run(), Uuid::new_v4());
-    if let Some(part) = part {
-        Note::Starting { part, token: token.clone() }.write(cx).await?;
-    }
-    let unprepared = |error: std::io::Error| {
-        ActionError::new(ErrorKind::Failed, format!("run `{shown}`")).caused_by(&error)
-    };
-    // Listening starts before the child does, so that its end cannot be missed.
-    let mut changes = signal(SignalKind::child()).map_err(unprepared)?;
-    let mut child = prepare(program, around, secrets, &token)?.spawn().map_err(|error| {
-        let kind = match error.kind() {
-            std::io::ErrorKind::NotFound => ErrorKind::NotFound,
-            std::io::ErrorKind::PermissionDenied => ErrorKind::Denied,
-            _ => ErrorKind::Failed,
-        };
-        ActionError::new(kind, format!("start `{shown}`")).caused_by(&error)
-    })?;
-    let group = Group::of(&child, token).ok_or_else(|| {
-        ActionError::new(ErrorKind::Unknown, format!("learn the process id of `{shown}`"))
-    })?;
-    if let Some(part) = part {
-        let note = Note::started(part, &group.token, group.leader, shown.to_string());
-        note.write(cx).await.map_err(|error| ActionError { kind: ErrorKind::Unknown, ..error })?;
-    }
-    let mut streams = Streams::of(&mut child, around, secrets);
-
+    let mut running = Running::start(cx, program, around, secrets, part).await?;
     let grace = around.grace.0.min(cx.remaining() / 5);
     let stopped = tokio::select! {
-        () = group.exited(&mut changes) => None,
+        () = running.group.exited(&mut running.changes) => None,
         () = cx.cancelled().cancelled() => Some((End::Cancelled, grace.min(GRACE_AT_STOP))),
         () = sleep_until(cx.deadline() - grace) => Some((End::TimedOut, grace)),
     };
     let leaked = match stopped {
-        None => !streams.drained(Instant::now() + LEAK).await,
+        None => !running.streams.drained(Instant::now() + LEAK).await,
         Some((_, grace)) => {
-            group.signal(Signal::TERM);
-            let end = cx.deadline().min(Instant::now() + grace);
-            let quiet = async {
-                group.exited(&mut changes).await;
-                streams.drained(end).await
-            };
-            // Whether the grace was enough does not matter: SIGKILL follows in any case.
-            timeout_at(end, quiet).await.is_ok_and(|drained| !drained)
+            running.ask_to_end(cx.deadline().min(Instant::now() + grace)).await;
+            false
         }
     };
-    let token = group.token.clone();
-    let status = group.end(&mut child).await.map_err(|error| {
-        ActionError::new(ErrorKind::Unknown, format!("learn how `{shown}` ended")).caused_by(&error)
-    })?;
-    if stopped.is_some() {
-        // Everything that was in the group is dead, so what is left in the pipes is there already.
-        let _all = streams.drained(Instant::now() + LEAK).await;
-        tokio::task::spawn_blocking(move || kill_marked(&token)).await.ok();
+    let end = stopped.map(|(end, _)| end);
+    running.collect(end, leaked, secrets).await.map_err(|error| {
+        let message = format!("learn how `{}` ended", program.path.display());
+        ActionError::new(ErrorKind::Unknown, message).caused_by(&error)
+    })
+}
+
+/// A child at work.
+struct Running {
+    child: Child,
+    group: Group,
+    changes: tokio::signal::unix::Signal,
+    streams: Streams,
+}
+
+impl Running {
+    async fn start(
+        cx: &StepContext,
+        program: &Program,
+        around: &Surroundings,
+        secrets: &Secrets,
+        part: Option<Part>,
+    ) -> Result<Self, ActionError> {
+        let shown = program.path.display();
+        if cx.cancelled().is_cancelled() {
+            return Err(ActionError::new(ErrorKind::Cancelled, format!("start `{shown}`")));
+        }
+        if cx.remaining().is_zero() {
+            return Err(ActionError::new(ErrorKind::TimedOut, format!("start `{shown}` in time")));
+        }
+        let token = format!("{}/{}", cx.run(), Uuid::new_v4());
+        if let Some(part) = part {
+            Note::Starting { part, token: token.clone() }.write(cx).await?;
+        }
+        // Listening starts before the child does, so that its end cannot be missed.
+        let changes = signal(SignalKind::child()).map_err(|error| not_started(program, &error))?;
+        let mut child = prepare(program, around, secrets, &token)?
+            .spawn()
+            .map_err(|error| not_started(program, &error))?;
+        let group = Group::of(&child, token).ok_or_else(|| {
+            ActionError::new(ErrorKind::Unknown, format!("learn the process id of `{shown}`"))
+        })?;
+        if let Some(part) = part {
+            let note = Note::started(part, &group.token, group.leader, shown.to_string());
+            let written = note.write(cx).await;
+            written.map_err(|error| ActionError { kind: ErrorKind::Unknown, ..error })?;
+        }
+        let streams = Streams::of(&mut child, around, secrets);
+        Ok(Self { child, group, changes, streams })
     }
-    let [stdout, stderr] = streams.captured(secrets);
-    let end = stopped.map_or(End::Itself(status), |(end, _)| end);
-    Ok(Ended { end, stdout, stderr, leaked })
+
+    /// Sends SIGTERM and waits until all is quiet, at most until `end`. SIGKILL follows in any case.
+    async fn ask_to_end(&mut self, end: Instant) {
+        self.group.signal(Signal::TERM);
+        let quiet = async {
+            self.group.exited(&mut self.changes).await;
+            self.streams.drained(end).await
+        };
+        timeout_at(end, quiet).await.ok();
+    }
+
+    /// Kills what is left of the group and collects the child and its output.
+    async fn collect(
+        mut self,
+        stopped: Option<End>,
+        leaked: bool,
+        secrets: &Secrets,
+    ) -> std::io::Result<Ended> {
+        let token = self.group.token.clone();
+        let status = self.group.end(&mut self.child).await?;
+        if stopped.is_some() {
+            // Everything in the group is dead, so what is left in the pipes is there already.
+            let _all = self.streams.drained(Instant::now() + LEAK).await;
+            let killed = tokio::task::spawn_blocking(move || kill_marked(&token)).await;
+            killed.map_err(std::io::Error::other)?;
+        }
+        let [stdout, stderr] = self.streams.captured(secrets);
+        Ok(Ended { end: stopped.unwrap_or(End::Itself(status)), stdout, stderr, leaked })
+    }
+}
+
+fn not_started(program: &Program, error: &std::io::Error) -> ActionError {
+    let kind = match error.kind() {
+        std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+        std::io::ErrorKind::PermissionDenied => ErrorKind::Denied,
+        _ => ErrorKind::Failed,
+    };
+    ActionError::new(kind, format!("start `{}`", program.path.display())).caused_by(error)
 }
 
 fn prepare(

@@ -134,14 +134,12 @@ struct Expect {
 #[async_trait]
 impl Probe for Expect {
     fn describe(&self) -> Description {
-        let mut text = format!("{} ends with {}", self.item.program.shown(), self.item.exit);
-        if let Some(wanted) = &self.item.stdout.contains {
-            text.push_str(&format!(" and prints {wanted:?}"));
-        }
-        if let Some(wanted) = &self.item.stdout.equals {
-            text.push_str(&format!(" and prints exactly {wanted:?}"));
-        }
-        Description::question(text)
+        let ExpectItem { program, exit, stdout: OutputExpectation { contains, equals }, .. } =
+            &self.item;
+        let contains = contains.as_ref().map(|text| format!(" and prints {text:?}"));
+        let equals = equals.as_ref().map(|text| format!(" and prints exactly {text:?}"));
+        let (contains, equals) = (contains.unwrap_or_default(), equals.unwrap_or_default());
+        Description::question(format!("{} ends with {exit}{contains}{equals}", program.shown()))
     }
 
     async fn observe(&self, cx: &StepContext) -> Result<Verdict, ActionError> {

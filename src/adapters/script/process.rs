@@ -216,9 +216,9 @@ async fn orphans(notes: &[Note]) -> Result<HashSet<Process>, ActionError> {
                 Note::Starting { token, .. } => {
                     let _new = tokens.insert(token);
                 }
-                Note::Started { pid, start_time: Some(noted), boot_id, .. } if boot_id == boot => {
+                Note::Started { pid, start_time: Some(began), boot_id, .. } if boot_id == boot => {
                     let process = Pid::from_raw(pid).and_then(Process::of);
-                    found.extend(process.filter(|process| process.start_time == noted));
+                    found.extend(process.filter(|process| process.start_time == began));
                 }
                 Note::Started { .. } | Note::Undone => {}
             }

@@ -79,7 +79,7 @@ impl VerbArgs for ShellArgs {
         if run.trim().is_empty() {
             return Err("`run` is empty".into());
         }
-        if ["{{", "{%", "{#"].iter().any(|open| run.contains(open)) {
+        if ["{{", "{%"].iter().any(|open| run.contains(open)) {
             return Err("`run` holds a template; pass the value as a variable: `env: {NAME: \"{{ … }}\"}`, \
                         then write \"$NAME\""
                 .into());
