@@ -130,8 +130,7 @@ async fn a_raw_client_sees_versions_and_not_modified() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let front = crate::sandbox::wire::Front {
-        double: crate::sandbox::faults::Double::Docker,
-        faults: rig.world.faults().clone(),
+        faults: None,
         handler: super::routes::handler(rig.world.engine().clone()),
         refuse: super::routes::refuse,
     };
@@ -219,10 +218,8 @@ async fn a_swap_renames_updates_connects_and_removes() {
     let rig = rig(1, 100.0).await;
     let docker = &rig.docker;
     let id = rig.create("new", from_image("legacy/agent:1.0.0")).await.unwrap();
-    let connection = |endpoint_config| NetworkConnectRequest {
-        container: id.clone(),
-        endpoint_config,
-    };
+    let connection =
+        |endpoint_config| NetworkConnectRequest { container: id.clone(), endpoint_config };
     docker.connect_network("ollama-optimized_default", connection(None)).await.unwrap();
     let twice = docker.connect_network("ollama-optimized_default", connection(None)).await;
     assert_eq!(parts(twice.unwrap_err()).0, 403);
@@ -232,10 +229,8 @@ async fn a_swap_renames_updates_connects_and_removes() {
     let rename = |name: &str| RenameContainerOptionsBuilder::default().name(name).build();
     docker.rename_container(GREEN, rename("parked")).await.unwrap();
     docker.rename_container("new", rename(GREEN)).await.unwrap();
-    let policy = RestartPolicy {
-        name: Some(RestartPolicyNameEnum::NO),
-        maximum_retry_count: Some(0),
-    };
+    let policy =
+        RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: Some(0) };
     let update = ContainerUpdateBody { restart_policy: Some(policy.clone()), ..Default::default() };
     docker.update_container("parked", update).await.unwrap();
     let parked = docker.inspect_container("parked", None).await.unwrap();
@@ -321,7 +316,7 @@ async fn the_state_survives_the_process() {
     let rename = RenameContainerOptionsBuilder::default().name("parked").build();
     docker.rename_container(GREEN, rename).await.unwrap();
     let before = docker.inspect_container("parked", None).await.unwrap();
-    drop((world, docker));
+    world.close().await;
     let world = World::start(dir.path(), options).await.unwrap();
     let docker = connect(&world);
     assert_eq!(docker.inspect_container("parked", None).await.unwrap(), before);

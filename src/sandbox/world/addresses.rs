@@ -26,7 +26,8 @@ pub(super) struct Sockets {
 impl Sockets {
     /// Binds all of them, where `former` had them if possible.
     pub(super) async fn bind(former: Option<&WorldInfo>) -> Result<Self, SandboxError> {
-        let at = |address: fn(&WorldInfo) -> &str| former.map(|info| WorldInfo::host_of(address(info)));
+        let at =
+            |address: fn(&WorldInfo) -> &str| former.map(|info| WorldInfo::host_of(address(info)));
         Ok(Self {
             load_balancer: bind(at(|info| &info.load_balancer)).await?,
             proof: bind(at(|info| &info.proof)).await?,
@@ -52,10 +53,9 @@ async fn bind(former: Option<&str>) -> Result<TcpListener, SandboxError> {
 
 /// The address of a listener.
 pub(super) fn address(listener: &TcpListener) -> Result<String, SandboxError> {
-    let address = listener.local_addr().map_err(|source| SandboxError::Listen {
-        address: "127.0.0.1".to_owned(),
-        source,
-    })?;
+    let address = listener
+        .local_addr()
+        .map_err(|source| SandboxError::Listen { address: "127.0.0.1".to_owned(), source })?;
     Ok(address.to_string())
 }
 
@@ -81,7 +81,7 @@ pub(super) fn docker_socket(dir: &Path) -> Result<PathBuf, SandboxError> {
     let found = fs::symlink_metadata(&folder).map_err(SandboxError::file("look at", &folder))?;
     let private = found.is_dir()
         && found.uid() == rustix::process::getuid().as_raw()
-        && found.permissions().mode() & 0o077 == 0;
+        && found.permissions().mode() & 0o777 == 0o700;
     if !private {
         return Err(SandboxError::Process(format!(
             "use {}: it is not a private folder of this user",

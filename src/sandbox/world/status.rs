@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::info::WorldInfo;
-use super::open::World;
-use crate::sandbox::{SandboxError, store};
+use super::open::Inhabitants;
 use crate::sandbox::client::ask;
 use crate::sandbox::ledger::Effects;
+use crate::sandbox::{SandboxError, store};
 
 /// Containers of a project by state: `running`, `exited`, and of the running ones `healthy`.
 pub type States = BTreeMap<String, usize>;
@@ -59,7 +59,7 @@ pub struct Answer {
     pub agents: Option<u64>,
 }
 
-impl World {
+impl Inhabitants {
     /// Looks at everything.
     pub async fn status(&self) -> Result<Status, SandboxError> {
         let info = self.info();
