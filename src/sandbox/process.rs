@@ -51,6 +51,7 @@ pub async fn serve(dir: &Path, options: Options) -> Result<(), SandboxError> {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
+    world.close().await;
     Ok(())
 }
 
@@ -72,10 +73,7 @@ async fn ensure_with(dir: &Path, command: Command) -> Result<WorldInfo, SandboxE
             dir.display()
         )));
     };
-    let mut child = match is_running(dir).await? {
-        true => None,
-        false => Some(spawn(dir, command)?),
-    };
+    let mut child = if is_running(dir).await? { None } else { Some(spawn(dir, command)?) };
     let until = Instant::now() + PATIENCE;
     loop {
         if let Some(info) = answering(dir).await {
@@ -104,10 +102,10 @@ async fn ensure_with(dir: &Path, command: Command) -> Result<WorldInfo, SandboxE
 /// The running world of a state folder, if there is one that answers.
 pub async fn running(state_dir: &Path) -> Result<Option<WorldInfo>, SandboxError> {
     let dir = world_dir(state_dir);
-    match dir.exists() && is_running(&dir).await? {
-        true => Ok(answering(&dir).await),
-        false => Ok(None),
+    if dir.exists() && is_running(&dir).await? {
+        return Ok(answering(&dir).await);
     }
+    Ok(None)
 }
 
 /// What became of a running world, as it says itself.
