@@ -234,7 +234,8 @@ fn former_text(saved: &Saved) -> Result<Option<&str>, ActionError> {
 
 fn unproven(why: &str, seen: &str, complaints: Complaints) -> ActionError {
     let text = format!("prove that nginx has taken the configuration: {why}, and {seen}");
-    let mut error = ActionError::new(ErrorKind::Unknown, text);
+    let mut error = ActionError::new(ErrorKind::Unknown, text)
+        .hint("Look into nginx's error log: it says why a reload was not taken.");
     error.causes.extend(complaints.fatal.or(complaints.passing));
     error
 }
