@@ -15,12 +15,12 @@ use serde_json::json;
 use super::SandboxError;
 use super::faults::{Double, Fault, FaultError};
 use super::wire::{Handler, routed};
-use super::world::World;
+use super::world::Inhabitants;
 
-type Shared = State<Arc<World>>;
+type Shared = State<Arc<Inhabitants>>;
 
 /// The endpoint as a handler for the wire.
-pub fn handler(world: World) -> Handler {
+pub fn handler(world: Arc<Inhabitants>) -> Handler {
     let router = axum::Router::new()
         .route("/ping", get(ping))
         .route("/status", get(status))
@@ -28,7 +28,7 @@ pub fn handler(world: World) -> Handler {
         .route("/faults", get(faults).post(add_faults).delete(clear_faults))
         .route("/reset", post(reset))
         .route("/down", post(down))
-        .with_state(Arc::new(world));
+        .with_state(world);
     routed(router)
 }
 
@@ -62,7 +62,9 @@ async fn add_faults(State(world): Shared, body: String) -> Response {
     let parsed: Result<Vec<Fault>, FaultError> = lines.map(str::parse).collect();
     match parsed {
         Ok(parsed) => {
-            parsed.into_iter().for_each(|fault| world.faults().add(fault));
+            for fault in parsed {
+                world.faults().add(fault);
+            }
             faults(State(world)).await
         }
         Err(error) => (StatusCode::BAD_REQUEST, error.to_string()).into_response(),

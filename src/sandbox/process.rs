@@ -17,7 +17,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
 use super::client::ask;
-use super::faults::Fault;
 use super::world::{Options, Status, World, WorldInfo};
 use super::{SandboxError, store};
 
@@ -52,6 +51,7 @@ pub async fn serve(dir: &Path, options: Options) -> Result<(), SandboxError> {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
+    world.close().await;
     Ok(())
 }
 
@@ -73,10 +73,7 @@ async fn ensure_with(dir: &Path, command: Command) -> Result<WorldInfo, SandboxE
             dir.display()
         )));
     };
-    let mut child = match is_running(dir).await? {
-        true => None,
-        false => Some(spawn(dir, command)?),
-    };
+    let mut child = if is_running(dir).await? { None } else { Some(spawn(dir, command)?) };
     let until = Instant::now() + PATIENCE;
     loop {
         if let Some(info) = answering(dir).await {
@@ -105,10 +102,10 @@ async fn ensure_with(dir: &Path, command: Command) -> Result<WorldInfo, SandboxE
 /// The running world of a state folder, if there is one that answers.
 pub async fn running(state_dir: &Path) -> Result<Option<WorldInfo>, SandboxError> {
     let dir = world_dir(state_dir);
-    match dir.exists() && is_running(&dir).await? {
-        true => Ok(answering(&dir).await),
-        false => Ok(None),
+    if dir.exists() && is_running(&dir).await? {
+        return Ok(answering(&dir).await);
     }
+    Ok(None)
 }
 
 /// What became of a running world, as it says itself.
@@ -119,22 +116,6 @@ pub async fn status(info: &WorldInfo) -> Result<Status, SandboxError> {
 /// Puts a running world back to its first state.
 pub async fn reset(info: &WorldInfo) -> Result<Status, SandboxError> {
     answer(info, Method::POST, "/reset").await
-}
-
-/// Adds faults to a running world, after clearing those that hold when `clear` says so.
-pub async fn inject(info: &WorldInfo, faults: &[Fault], clear: bool) -> Result<(), SandboxError> {
-    let address = WorldInfo::host_of(&info.control);
-    let send =
-        async |method: Method, body: String| match ask(method, address, "/faults", body).await {
-            Ok((StatusCode::OK, _)) => Ok(()),
-            Ok((status, body)) => Err(unexpected("/faults", status, &body)),
-            Err(error) => Err(SandboxError::from(error)),
-        };
-    if clear {
-        send(Method::DELETE, String::new()).await?;
-    }
-    let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
-    send(Method::POST, lines.join("\n")).await
 }
 
 /// Ends the world of a state folder; false when none ran. Its state stays.

@@ -19,11 +19,12 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::SandboxError;
-use super::faults::{Double, Effect, Faults};
+use super::faults::{Double, Effect, Faults, Verdict};
 
 /// What a double does with a request.
 pub type Handler = Arc<dyn Fn(Request<Body>) -> BoxFuture<'static, Response<Body>> + Send + Sync>;
@@ -31,10 +32,8 @@ pub type Handler = Arc<dyn Fn(Request<Body>) -> BoxFuture<'static, Response<Body
 /// A double with the faults that stand before it.
 #[derive(Clone)]
 pub struct Front {
-    /// Which one.
-    pub double: Double,
-    /// The faults of its world.
-    pub faults: Faults,
+    /// Which one it is and the faults of its world; none for what cannot be harmed.
+    pub faults: Option<(Double, Faults)>,
     /// What it does.
     pub handler: Handler,
     /// How it words an injected error.
@@ -70,7 +69,10 @@ struct Cut;
 
 impl Front {
     async fn answer(&self, request: Request<Body>) -> Result<Response<Body>, Cut> {
-        let verdict = self.faults.decide(self.double, request.uri().path());
+        let verdict = match &self.faults {
+            Some((double, faults)) => faults.decide(*double, request.uri().path()),
+            None => Verdict::default(),
+        };
         if !verdict.latency.is_zero() {
             tokio::time::sleep(verdict.latency).await;
         }
@@ -91,11 +93,37 @@ impl Front {
 
 /// An open listener; dropping it closes it and its connections.
 #[derive(Debug)]
-pub struct Door(CancellationToken);
+pub struct Door {
+    stop: CancellationToken,
+    accepting: JoinHandle<()>,
+}
+
+impl Door {
+    fn open<F: Future<Output = ()> + Send + 'static>(
+        accepting: impl FnOnce(CancellationToken) -> F,
+    ) -> Self {
+        let stop = CancellationToken::new();
+        let accepting = tokio::spawn(accepting(stop.clone()));
+        Self { stop, accepting }
+    }
+
+    /// Closes the listener and its connections, and waits until the address is free.
+    pub async fn close(mut self) {
+        self.stop.cancel();
+        // The task ends by itself and does not panic.
+        drop((&mut self.accepting).await);
+    }
+
+    /// Closes the listener alone; connections end in their own time.
+    pub fn retire(mut self) {
+        self.accepting.abort();
+        self.stop = CancellationToken::new();
+    }
+}
 
 impl Drop for Door {
     fn drop(&mut self) {
-        self.0.cancel();
+        self.stop.cancel();
     }
 }
 
@@ -111,9 +139,7 @@ pub fn open_tcp_with(
     listener: TcpListener,
     front: impl Fn() -> (Front, CancellationToken) + Send + 'static,
 ) -> Door {
-    let stop = CancellationToken::new();
-    let stopped = stop.clone();
-    tokio::spawn(async move {
+    Door::open(|stopped| async move {
         while let Some(accepted) = stopped.run_until_cancelled(listener.accept()).await {
             match accepted {
                 Ok((stream, _)) => {
@@ -123,17 +149,14 @@ pub fn open_tcp_with(
                 Err(error) => pause_after(&error).await,
             }
         }
-    });
-    Door(stop)
+    })
 }
 
 /// Serves `front` on a Unix socket at `path`, replacing a socket that a former process left.
 pub fn open_unix(path: &Path, front: Front) -> Result<Door, SandboxError> {
     let listener = bind_unix(path)
         .map_err(|source| SandboxError::Listen { address: path.display().to_string(), source })?;
-    let stop = CancellationToken::new();
-    let stopped = stop.clone();
-    tokio::spawn(async move {
+    Ok(Door::open(|stopped| async move {
         while let Some(accepted) = stopped.run_until_cancelled(listener.accept()).await {
             match accepted {
                 Ok((stream, _)) => {
@@ -148,8 +171,7 @@ pub fn open_unix(path: &Path, front: Front) -> Result<Door, SandboxError> {
                 Err(error) => pause_after(&error).await,
             }
         }
-    });
-    Ok(Door(stop))
+    }))
 }
 
 fn bind_unix(path: &Path) -> io::Result<UnixListener> {
@@ -284,17 +306,17 @@ mod tests {
 
     async fn rig() -> Rig {
         let faults = Faults::default();
-        let handled = Arc::new(AtomicUsize::new(0));
+        let count = Arc::new(AtomicUsize::new(0));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let count = handled.clone();
+        let counting = count.clone();
         let handler: Handler = Arc::new(move |_| {
-            count.fetch_add(1, Ordering::Relaxed);
+            counting.fetch_add(1, Ordering::Relaxed);
             Box::pin(async { Response::new(Body::from("ok")) })
         });
         let front =
-            Front { double: Double::Chat, faults: faults.clone(), handler, refuse: plain_refusal };
-        Rig { faults, handled, address, _door: open_tcp(listener, front) }
+            Front { faults: Some((Double::Chat, faults.clone())), handler, refuse: plain_refusal };
+        Rig { faults, handled: count, address, _door: open_tcp(listener, front) }
     }
 
     impl Rig {

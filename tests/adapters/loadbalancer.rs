@@ -15,6 +15,9 @@ use rollback::action::{
     Action, ActionError, Connections, ErrorKind, Evidence, Item, Probe, Readiness, Registry,
     ResolveContext, Saved, StepContext, Verdict, Work,
 };
+use rollback::sandbox::faults::Faults;
+use rollback::sandbox::ledger::Ledger;
+use rollback::sandbox::nginx;
 use rollback::secret::Secrets;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -26,19 +29,27 @@ use tokio_util::sync::CancellationToken;
 use crate::support::nginx::Nginx;
 use crate::support::{HANG, free_port};
 
-/// Runs each test of this file against each kind of server.
+/// Runs tests against one kind of server.
 macro_rules! against {
-    ($($name:ident),+ $(,)?) => {
-        mod real {
+    ($server:ident: $($name:ident),+ $(,)?) => {
+        mod $server {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
-                super::$name(super::Balancer::real().await).await;
+                super::$name(super::Balancer::$server().await).await;
             })+
         }
     };
 }
 
-against!(
+/// What holds for nginx and for its double.
+macro_rules! against_both {
+    ($($name:ident),+ $(,)?) => {
+        against!(real: $($name),+, a_rendered_file_is_live_and_taken_back);
+        against!(double: $($name),+);
+    };
+}
+
+against_both!(
     traffic_moves_without_a_failed_request,
     a_side_that_is_live_is_already_done,
     undo_brings_the_hand_written_file_back,
@@ -51,50 +62,89 @@ against!(
     a_run_that_was_killed_before_the_reload_is_continued,
     a_command_that_hangs_ends_at_the_deadline,
     a_command_that_cannot_reload_leaves_the_file_as_it_was,
-    a_rendered_file_is_live_and_taken_back,
     a_rendered_file_can_bring_its_own_proof,
     looking_changes_nothing,
 );
 
+/// Doubles live in this process and reload when it gets SIGHUP, all of them: so there is one at a time.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// What serves; closed when dropped.
+enum Server {
+    Real { _nginx: Nginx },
+    Double { _nginx: nginx::Server, _alone: tokio::sync::MutexGuard<'static, ()> },
+}
+
 /// An nginx in front of a blue and a green service, at first hand-written for green.
 struct Balancer {
-    _nginx: Nginx,
+    _server: Server,
     folder: TempDir,
     address: SocketAddr,
     proof: SocketAddr,
     blue: SocketAddr,
     green: SocketAddr,
     command: Vec<String>,
-    prefix: PathBuf,
+    error_log: PathBuf,
+    /// The double has no workers.
+    pid_file: Option<PathBuf>,
 }
 
 impl Balancer {
     async fn real() -> Self {
-        let folder = tempfile::tempdir().expect("the temporary folder is writable");
-        let (blue, green) = (service("blue").await, service("green").await);
-        let upstream = folder.path().join("agents.conf");
-        std::fs::write(&upstream, hand_written(green)).expect("the folder is writable");
-        let nginx = Nginx::start(|port| {
-            format!(
-                "include {};\ninclude {}/more-*.conf;\nserver {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://agents; }} }}",
-                upstream.display(),
-                folder.path().display()
-            )
-        });
+        let (folder, blue, green) = scene().await;
+        let nginx = Nginx::start(|port| site(folder.path(), port));
         let command = nginx.command();
         let words = std::iter::once(command.get_program()).chain(command.get_args());
         let command = words.map(|word| word.to_string_lossy().into_owned()).collect();
-        let prefix =
-            nginx.site().ancestors().nth(2).expect("the site is below the prefix").to_owned();
+        let prefix = nginx.site().ancestors().nth(2).expect("the site is below it").to_owned();
         Self {
             address: ([127, 0, 0, 1], nginx.port()).into(),
             proof: ([127, 0, 0, 1], free_port()).into(),
-            _nginx: nginx,
+            _server: Server::Real { _nginx: nginx },
             folder,
             blue,
             green,
             command,
-            prefix,
+            error_log: prefix.join("error.log"),
+            pid_file: Some(prefix.join("nginx.pid")),
+        }
+    }
+
+    async fn double() -> Self {
+        let alone = ALONE.lock().await;
+        let (folder, blue, green) = scene().await;
+        let port = free_port();
+        let (file, error_log) = (folder.path().join("nginx.conf"), folder.path().join("error.log"));
+        let main = format!(
+            "error_log {};\npid {}/nginx.pid;\nevents {{ }}\nhttp {{\n{}\n}}\n",
+            error_log.display(),
+            folder.path().display(),
+            site(folder.path(), port)
+        );
+        std::fs::write(&file, main).expect("the folder is writable");
+        let ledger = Ledger::open(&folder.path().join("effects.log")).expect("it is writable");
+        let start = nginx::Start {
+            file: file.clone(),
+            prefix: folder.path().to_owned(),
+            faults: Faults::default(),
+            ledger,
+            speed: 1.0,
+            inherited: Vec::new(),
+        };
+        let server = nginx::Server::start(start).await.expect("the double starts");
+        let file = file.to_string_lossy().into_owned();
+        let command = [env!("CARGO_BIN_EXE_rollback"), "sandbox", "nginx", "-c", &file];
+        assert_speaks_nginx(&command[..3]);
+        Self {
+            address: ([127, 0, 0, 1], port).into(),
+            proof: ([127, 0, 0, 1], free_port()).into(),
+            _server: Server::Double { _nginx: server, _alone: alone },
+            folder,
+            blue,
+            green,
+            command: command.map(str::to_owned).to_vec(),
+            error_log,
+            pid_file: None,
         }
     }
 
@@ -115,8 +165,8 @@ impl Balancer {
         let settings = json!({
             "nginx": {
                 "command": command,
-                "error_log": self.prefix.join("error.log"),
-                "pid_file": self.prefix.join("nginx.pid"),
+                "error_log": self.error_log,
+                "pid_file": self.pid_file,
             },
             "upstreams": {"agents": {
                 "file": self.upstream_file(),
@@ -169,6 +219,32 @@ impl Balancer {
         assert_eq!(self.upstream_text(), hand_written(self.green));
         assert_eq!(self.answer().await, "green");
     }
+}
+
+/// That the program answers like nginx: anything else would let each test wait for a reload that nobody made.
+fn assert_speaks_nginx(command: &[&str]) {
+    let told = std::process::Command::new(command[0]).args(&command[1..]).arg("-v").output();
+    let told = told.expect("the program runs");
+    let version = String::from_utf8_lossy(&told.stderr);
+    assert!(version.starts_with("nginx version: "), "{command:?} -v said: {version}");
+}
+
+/// The folder of a test with a hand-written upstream, and its blue and green service.
+async fn scene() -> (TempDir, SocketAddr, SocketAddr) {
+    let folder = tempfile::tempdir().expect("the temporary folder is writable");
+    let (blue, green) = (service("blue").await, service("green").await);
+    let upstream = folder.path().join("agents.conf");
+    std::fs::write(upstream, hand_written(green)).expect("the folder is writable");
+    (folder, blue, green)
+}
+
+/// What stands inside `http`: the upstream, files that a test adds, and the server that users reach.
+fn site(folder: &Path, port: u16) -> String {
+    let folder = folder.display();
+    format!(
+        "include {folder}/agents.conf;\ninclude {folder}/more-*.conf;\n\
+         server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://agents; }} }}"
+    )
 }
 
 fn hand_written(server: SocketAddr) -> String {
@@ -417,7 +493,7 @@ async fn a_command_that_hangs_ends_at_the_deadline(balancer: Balancer) {
 }
 
 async fn a_command_that_cannot_reload_leaves_the_file_as_it_was(balancer: Balancer) {
-    // Its child keeps the pipes open, which must not be waited for.
+    // Its child keeps the pipes open, which is not waited for.
     let fails = script(
         &balancer.folder.path().join("fails"),
         "case \"$*\" in *reload*) sleep 5 & echo 'nginx: [error] invalid PID number' >&2; exit 1;; esac",

@@ -157,7 +157,7 @@ impl Client {
             ErrorKind::Unknown
         };
         let text = match kind {
-            ErrorKind::Unreachable => format!("connect for {}", message.line()),
+            ErrorKind::Unreachable => format!("connect to send {}", message.line()),
             ErrorKind::Invalid => format!("send {}", message.line()),
             _ => format!("learn what became of {}", message.line()),
         };
@@ -207,7 +207,7 @@ fn interrupted(message: &Message, progress: &Progress, early: ErrorKind) -> Acti
         let line = message.line();
         ActionError::new(ErrorKind::Unknown, format!("learn what became of {line}: {reason}"))
     } else {
-        ActionError::new(early, format!("connect for {} in time: {reason}", message.line()))
+        ActionError::new(early, format!("connect to send {}: {reason}", message.line()))
     }
 }
 

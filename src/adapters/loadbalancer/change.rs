@@ -102,13 +102,7 @@ impl Change {
         text: Option<&str>,
         former: Option<&str>,
     ) -> Result<(), ActionError> {
-        let _turn = tokio::select! {
-            turn = self.nginx.turn.lock() => turn,
-            () = tokio::time::sleep_until(cx.deadline()) => {
-                let text = "begin: another change of nginx was not done in time";
-                return Err(ActionError::new(ErrorKind::TimedOut, text));
-            }
-        };
+        let _turn = self.nginx.turn(cx).await?;
         let goal = self.goal(text)?;
         let former_workers = self.pid_file().and_then(workers::of_master).unwrap_or_default();
         files::put(&self.file, text)?;
@@ -141,7 +135,7 @@ impl Change {
         let mut suspected = false;
         loop {
             // The log is read before the question, so that a complaint about something else never hides a proof.
-            let complaints = mark.complaints().unwrap_or_default();
+            let complaints = mark.complaints();
             let Err(seen) = self.reached(goal, cx.deadline()).await else { return Ok(None) };
             if let (true, Some(reason)) = (suspected, &complaints.fatal) {
                 return Ok(Some(reason.clone()));
@@ -228,14 +222,20 @@ async fn retire(cx: &StepContext, former: &[Worker]) -> Result<(), ActionError> 
     Ok(())
 }
 
-/// The former text of a saved state.
-fn former_text(saved: &Saved) -> Option<&str> {
-    saved.private.as_ref().and_then(Value::as_str)
+/// The former text of a saved state. One that lost its text would otherwise read as "there was no file".
+fn former_text(saved: &Saved) -> Result<Option<&str>, ActionError> {
+    let text = saved.private.as_ref().and_then(Value::as_str);
+    if saved.state["sha256"].as_str() == text.map(files::fingerprint).as_deref() {
+        return Ok(text);
+    }
+    let error = "use the saved configuration: its text is not the one whose hash was recorded";
+    Err(ActionError::new(ErrorKind::Invalid, error))
 }
 
 fn unproven(why: &str, seen: &str, complaints: Complaints) -> ActionError {
     let text = format!("prove that nginx has taken the configuration: {why}, and {seen}");
-    let mut error = ActionError::new(ErrorKind::Unknown, text);
+    let mut error = ActionError::new(ErrorKind::Unknown, text)
+        .hint("Look into nginx's error log: it says why a reload was not taken.");
     error.causes.extend(complaints.fatal.or(complaints.passing));
     error
 }
@@ -266,7 +266,7 @@ impl Action for Change {
 
     async fn apply(&self, cx: &StepContext, saved: &Saved) -> Result<Evidence, ActionError> {
         let began = Instant::now();
-        let former = former_text(saved);
+        let former = former_text(saved)?;
         let present = files::read(&self.file)?;
         if present.as_deref() != Some(&self.text) {
             if present.as_deref() != former {
@@ -307,7 +307,7 @@ impl Action for Change {
         saved: &Saved,
         _: Option<&Evidence>,
     ) -> Result<(), ActionError> {
-        let former = former_text(saved);
+        let former = former_text(saved)?;
         let present = files::read(&self.file)?;
         if present.as_deref() == former && self.is_live(former, cx).await {
             return Ok(());

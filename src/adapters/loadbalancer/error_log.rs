@@ -35,8 +35,16 @@ impl Mark {
         Ok(Self { path: path.map(Path::to_owned), inode, length })
     }
 
-    /// Reads what was written since. A log that was rotated is read from its beginning.
-    pub(super) fn complaints(&self) -> std::io::Result<Complaints> {
+    /// What was written since. A log that cannot be read is itself something to tell, and stops nothing.
+    pub(super) fn complaints(&self) -> Complaints {
+        self.read().unwrap_or_else(|error| Complaints {
+            fatal: None,
+            passing: Some(format!("nginx's error log cannot be read ({error})")),
+        })
+    }
+
+    /// A log that was rotated is read from its beginning.
+    fn read(&self) -> std::io::Result<Complaints> {
         let Some(path) = &self.path else { return Ok(Complaints::default()) };
         let mut file = match std::fs::File::open(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Complaints::default()),
@@ -125,10 +133,10 @@ mod tests {
         let path = folder.path().join("error.log");
         std::fs::write(&path, "x [emerg] 1#1: old\n").unwrap();
         let mark = Mark::now(Some(&path)).unwrap();
-        assert_eq!(mark.complaints().unwrap(), Complaints::default());
+        assert_eq!(mark.complaints(), Complaints::default());
         std::fs::rename(&path, folder.path().join("error.log.1")).unwrap();
-        assert_eq!(mark.complaints().unwrap(), Complaints::default());
+        assert_eq!(mark.complaints(), Complaints::default());
         std::fs::write(&path, "x [emerg] 1#1: new\n").unwrap();
-        assert_eq!(mark.complaints().unwrap().fatal.as_deref(), Some("new"));
+        assert_eq!(mark.complaints().fatal.as_deref(), Some("new"));
     }
 }

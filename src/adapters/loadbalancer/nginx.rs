@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 use super::command::{self, Ended, NotEnded};
 use super::connection::{LoadbalancerConnection, NginxSettings};
@@ -13,7 +13,7 @@ use crate::action::{ActionError, Connections, ErrorKind, StepContext};
 pub(super) struct Nginx {
     pub(super) settings: LoadbalancerConnection,
     /// Held from the first write to the proof: the test reads all files, so two changes at once would blame each other.
-    pub(super) turn: Mutex<()>,
+    turn: Mutex<()>,
 }
 
 impl Nginx {
@@ -23,6 +23,21 @@ impl Nginx {
             settings.check()?;
             Ok(Self { settings, turn: Mutex::default() })
         })
+    }
+
+    /// Waits until no other change is under way.
+    pub(super) async fn turn(&self, cx: &StepContext) -> Result<MutexGuard<'_, ()>, ActionError> {
+        tokio::select! {
+            turn = self.turn.lock() => Ok(turn),
+            () = cx.cancelled().cancelled() => {
+                let text = "begin the change: the run was told to stop";
+                Err(ActionError::new(ErrorKind::Cancelled, text))
+            }
+            () = tokio::time::sleep_until(cx.deadline()) => {
+                let text = "begin the change: another change of nginx was not done in time";
+                Err(ActionError::new(ErrorKind::TimedOut, text))
+            }
+        }
     }
 
     fn program(&self) -> &NginxSettings {

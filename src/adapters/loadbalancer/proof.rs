@@ -16,7 +16,7 @@ pub(super) const ENOUGH: u32 = 3;
 /// The longest wait for one answer of a server on loopback.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// The most that is read of an answer.
-const MOST_BYTES: u64 = 4096;
+const MOST_BYTES: u64 = 1024;
 const MARK: &str = "rollback ";
 
 /// Where a configuration answers, and with which line.

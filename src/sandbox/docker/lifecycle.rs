@@ -222,10 +222,8 @@ impl Engine {
         tokio::spawn(async move {
             let Ok(started) = self.find(&id) else { return };
             tokio::time::sleep(START_PERIOD.div_f64(self.speed)).await;
-            let health = match started.config.behaves("never-healthy") {
-                true => Health::Unhealthy,
-                false => Health::Healthy,
-            };
+            let sick = started.config.behaves("never-healthy");
+            let health = if sick { Health::Unhealthy } else { Health::Healthy };
             self.note(&id, |container| {
                 let same = container.state.started_at == started.state.started_at;
                 if same && container.state.process {

@@ -130,8 +130,7 @@ async fn a_raw_client_sees_versions_and_not_modified() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let front = crate::sandbox::wire::Front {
-        double: crate::sandbox::faults::Double::Docker,
-        faults: rig.world.faults().clone(),
+        faults: None,
         handler: super::routes::handler(rig.world.engine().clone()),
         refuse: super::routes::refuse,
     };
@@ -317,7 +316,7 @@ async fn the_state_survives_the_process() {
     let rename = RenameContainerOptionsBuilder::default().name("parked").build();
     docker.rename_container(GREEN, rename).await.unwrap();
     let before = docker.inspect_container("parked", None).await.unwrap();
-    drop((world, docker));
+    world.close().await;
     let world = World::start(dir.path(), options).await.unwrap();
     let docker = connect(&world);
     assert_eq!(docker.inspect_container("parked", None).await.unwrap(), before);

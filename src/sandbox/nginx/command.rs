@@ -22,10 +22,19 @@ pub struct Outcome {
 struct Options {
     file: Option<PathBuf>,
     prefix: Option<PathBuf>,
-    test: bool,
     quiet: bool,
-    reload: bool,
-    version: bool,
+    task: Task,
+}
+
+/// What a call is for.
+#[derive(Default, Clone, Copy, PartialEq, Eq)]
+enum Task {
+    /// To run the server, which the sandbox does by itself.
+    #[default]
+    Run,
+    Test,
+    Reload,
+    Version,
 }
 
 /// Carries out a call of the `nginx` program with these arguments.
@@ -34,7 +43,7 @@ pub fn command(arguments: &[String]) -> Outcome {
         Ok(options) => options,
         Err(text) => return failed(&format!("nginx: {text}\n")),
     };
-    if options.version {
+    if options.task == Task::Version {
         return Outcome {
             stderr: "nginx version: nginx/1.22.1 (rollback sandbox)\n".to_owned(),
             code: 0,
@@ -47,23 +56,22 @@ pub fn command(arguments: &[String]) -> Outcome {
         check_system(&config)?;
         Ok(config)
     });
-    match config {
-        Err(error) if options.test => failed(&format!(
-            "nginx: [emerg] {error}\nnginx: configuration file {} test failed\n",
-            file.display()
+    let main = file.display();
+    match (options.task, config) {
+        (Task::Test, Err(error)) => failed(&format!(
+            "nginx: [emerg] {error}\nnginx: configuration file {main} test failed\n"
         )),
-        Err(error) => failed(&format!("nginx: [emerg] {error}\n")),
-        Ok(_) if options.test && options.quiet => Outcome { stderr: String::new(), code: 0 },
-        Ok(_) if options.test => Outcome {
+        (_, Err(error)) => failed(&format!("nginx: [emerg] {error}\n")),
+        (Task::Test, Ok(_)) if options.quiet => Outcome { stderr: String::new(), code: 0 },
+        (Task::Test, Ok(_)) => Outcome {
             stderr: format!(
-                "nginx: the configuration file {0} syntax is ok\n\
-                 nginx: configuration file {0} test is successful\n",
-                file.display()
+                "nginx: the configuration file {main} syntax is ok\n\
+                 nginx: configuration file {main} test is successful\n"
             ),
             code: 0,
         },
-        Ok(config) if options.reload => reload(&config.pid),
-        Ok(_) => failed(
+        (Task::Reload, Ok(config)) => reload(&config.pid),
+        (Task::Run | Task::Version, Ok(_)) => failed(
             "nginx: the sandbox runs nginx by itself; only -t, -s reload and -v are implemented\n",
         ),
     }
@@ -85,15 +93,15 @@ impl Options {
                     .ok_or_else(|| format!("option \"{argument}\" requires {what}"))
             };
             match argument.as_str() {
-                "-t" => options.test = true,
+                "-t" => options.task = Task::Test,
                 "-q" => options.quiet = true,
-                "-v" | "-V" => options.version = true,
+                "-v" | "-V" => options.task = Task::Version,
                 "-c" => options.file = Some(value("file name")?.into()),
                 "-p" => options.prefix = Some(value("directory name")?.into()),
                 // Global directives of the command line: the double has none that they could change.
                 "-g" => drop(value("parameter")?),
                 "-s" => match value("parameter")?.as_str() {
-                    "reload" => options.reload = true,
+                    "reload" => options.task = Task::Reload,
                     other => return Err(format!("invalid option: \"-s {other}\"")),
                 },
                 other => return Err(format!("invalid option: \"{other}\"")),

@@ -49,8 +49,16 @@ pub(super) struct Location {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Scope {
     pub(super) act: Option<Act>,
-    pub(super) headers: Vec<(String, String)>,
+    pub(super) headers: Vec<Header>,
     pub(super) default_type: Option<String>,
+}
+
+/// A header to add: to answers that went well, or to all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) name: String,
+    pub(super) value: String,
+    pub(super) always: bool,
 }
 
 /// Where the answer comes from.
@@ -134,7 +142,7 @@ impl Config {
             }
         }
         if peers.iter().all(|peer| peer.backup) {
-            return Err(statement.place.error(format!("no servers are inside upstream")));
+            return Err(statement.end.error("no servers are inside upstream"));
         }
         self.upstreams.insert(name.clone(), peers);
         Ok(())
@@ -168,17 +176,16 @@ impl Config {
     }
 
     fn location(&self, statement: &Statement, above: &Scope) -> Result<Location, ConfigError> {
-        let (exact, path) = match statement.arguments() {
-            [path] => (false, path),
-            [modifier, path] if modifier == "=" => (true, path),
-            [modifier, path] if modifier == "^~" => (false, path),
-            [modifier, ..] => {
-                return Err(statement
-                    .place
-                    .error(format!("invalid location modifier \"{modifier}\"")));
-            }
-            [] => unreachable!("the table of directives asks for an argument"),
+        let (modifier, path) = match statement.arguments() {
+            [modifier, path] => (modifier.as_str(), path),
+            // The table of directives asks for one argument at least.
+            others => ("", &others[0]),
         };
+        if !matches!(modifier, "" | "=" | "^~") {
+            let place = &statement.place;
+            return Err(place.error(format!("invalid location modifier \"{modifier}\"")));
+        }
+        let exact = modifier == "=";
         let mut answer = Scope::default();
         for inner in block(statement) {
             check(inner, Level::Location)?;
@@ -214,15 +221,17 @@ impl Scope {
     fn read(&mut self, statement: &Statement) -> Result<(), ConfigError> {
         let arguments = statement.arguments();
         match statement.name() {
-            "add_header" => self.headers.push((arguments[0].clone(), arguments[1].clone())),
+            "add_header" => {
+                if let Some(other) = arguments.get(2).filter(|word| *word != "always") {
+                    return Err(statement.place.error(format!("invalid parameter \"{other}\"")));
+                }
+                let (name, value) = (arguments[0].clone(), arguments[1].clone());
+                self.headers.push(Header { name, value, always: arguments.len() > 2 });
+            }
             "default_type" => self.default_type = Some(arguments[0].clone()),
             "return" => {
-                let code = arguments[0].parse().ok().filter(|code| (100..=999).contains(code));
-                let code = code.ok_or_else(|| {
-                    statement.place.error(format!("invalid return code \"{}\"", arguments[0]))
-                })?;
-                let text = arguments.get(1).cloned().unwrap_or_default();
-                self.act.get_or_insert(Act::Return(code, text));
+                let act = returning(statement)?;
+                self.act.get_or_insert(act);
             }
             _ => {}
         }
@@ -239,15 +248,26 @@ impl Scope {
     }
 }
 
+/// `return CODE [TEXT]`, or `return URL`.
+fn returning(statement: &Statement) -> Result<Act, ConfigError> {
+    let arguments = statement.arguments();
+    let url = |word: &str| word.starts_with("http://") || word.starts_with("https://");
+    match arguments[0].parse() {
+        Ok(code @ ..=999) => Ok(Act::Return(code, arguments.get(1).cloned().unwrap_or_default())),
+        Err(_) if arguments.len() == 1 && url(&arguments[0]) => {
+            Ok(Act::Return(302, arguments[0].clone()))
+        }
+        _ => Err(statement.place.error(format!("invalid return code \"{}\"", arguments[0]))),
+    }
+}
+
 fn block(statement: &Statement) -> impl Iterator<Item = &Statement> {
     statement.block.iter().flatten()
 }
 
 fn peer(statement: &Statement) -> Result<Peer, ConfigError> {
-    let (address, parameters) = match statement.arguments() {
-        [address, parameters @ ..] => (address, parameters),
-        [] => unreachable!("the table of directives asks for an argument"),
-    };
+    // The table of directives asks for one argument at least.
+    let (address, parameters) = (&statement.arguments()[0], &statement.arguments()[1..]);
     check_host(address, &statement.place, "upstream")?;
     let address = if address.contains(':') { address.clone() } else { format!("{address}:80") };
     let mut peer = Peer { address, weight: 1, down: false, backup: false };
@@ -280,10 +300,8 @@ fn check_host(address: &str, place: &Place, of: &str) -> Result<(), ConfigError>
 }
 
 fn listen(statement: &Statement) -> Result<(SocketAddr, bool), ConfigError> {
-    let (given, parameters) = match statement.arguments() {
-        [given, parameters @ ..] => (given, parameters),
-        [] => unreachable!("the table of directives asks for an argument"),
-    };
+    // The table of directives asks for one argument at least.
+    let (given, parameters) = (&statement.arguments()[0], &statement.arguments()[1..]);
     let place = &statement.place;
     let address = match given.rsplit_once(':') {
         None if given.parse::<u16>().is_ok() => format!("0.0.0.0:{given}"),

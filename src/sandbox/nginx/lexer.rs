@@ -26,7 +26,10 @@ impl Place {
 pub(super) struct Statement {
     pub(super) words: Vec<String>,
     pub(super) block: Option<Vec<Statement>>,
+    /// Where it begins.
     pub(super) place: Place,
+    /// Where its block ends.
+    pub(super) end: Place,
 }
 
 impl Statement {
@@ -63,34 +66,33 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn file(&mut self, file: &Path) -> Result<Vec<Statement>, ConfigError> {
         let bytes = fs::read(file).map_err(|error| open_failed(file, &error))?;
-        let tokens = tokens(&String::from_utf8_lossy(&bytes), file)?;
-        let mut tokens = tokens.into_iter();
-        let end = Place { file: file.to_owned(), line: 0 };
-        self.block(&mut tokens, &end, false)
+        let text = String::from_utf8_lossy(&bytes);
+        let end = Place { file: file.to_owned(), line: text.matches('\n').count() + 1 };
+        let mut tokens = tokens(&text, file, &end)?.into_iter();
+        let (statements, _) = self.block(&mut tokens, &end, false)?;
+        Ok(statements)
     }
 
     fn block(
         &mut self,
         tokens: &mut std::vec::IntoIter<(Token, Place)>,
-        last: &Place,
+        end: &Place,
         nested: bool,
-    ) -> Result<Vec<Statement>, ConfigError> {
+    ) -> Result<(Vec<Statement>, Place), ConfigError> {
         self.depth += 1;
         if self.depth > DEEPEST {
-            return Err(last.error("too many nested blocks or includes"));
+            return Err(end.error("too many nested blocks or includes"));
         }
-        let mut last = last.clone();
         let mut statements = Vec::new();
         let mut words: Vec<String> = Vec::new();
-        let mut closed = false;
+        let mut closed = None;
         while let Some((token, place)) = tokens.next() {
-            last = place.clone();
             match token {
                 Token::Word(word) => words.push(word),
                 Token::Semicolon if words.is_empty() => return Err(place.error("unexpected \";\"")),
                 Token::Semicolon => {
                     let words = std::mem::take(&mut words);
-                    let statement = Statement { words, block: None, place };
+                    let statement = Statement { words, block: None, end: place.clone(), place };
                     if statement.name() == "include" {
                         statements.extend(self.include(&statement)?);
                     } else {
@@ -99,25 +101,25 @@ impl Reader<'_> {
                 }
                 Token::Open if words.is_empty() => return Err(place.error("unexpected \"{\"")),
                 Token::Open => {
-                    let block = self.block(tokens, &place, true)?;
+                    let (block, end) = self.block(tokens, end, true)?;
                     let words = std::mem::take(&mut words);
-                    statements.push(Statement { words, block: Some(block), place });
+                    statements.push(Statement { words, block: Some(block), place, end });
                 }
                 Token::Close if nested && words.is_empty() => {
-                    closed = true;
+                    closed = Some(place);
                     break;
                 }
                 Token::Close => return Err(place.error("unexpected \"}\"")),
             }
         }
         if !words.is_empty() {
-            return Err(last.error("unexpected end of file, expecting \";\" or \"}\""));
+            return Err(end.error("unexpected end of file, expecting \";\" or \"}\""));
         }
-        if nested && !closed {
-            return Err(last.error("unexpected end of file, expecting \"}\""));
+        if nested && closed.is_none() {
+            return Err(end.error("unexpected end of file, expecting \"}\""));
         }
         self.depth -= 1;
-        Ok(statements)
+        Ok((statements, closed.unwrap_or_else(|| end.clone())))
     }
 
     fn include(&mut self, statement: &Statement) -> Result<Vec<Statement>, ConfigError> {
@@ -169,33 +171,34 @@ fn expand(pattern: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn tokens(text: &str, file: &Path) -> Result<Vec<(Token, Place)>, ConfigError> {
+fn tokens(text: &str, file: &Path, end: &Place) -> Result<Vec<(Token, Place)>, ConfigError> {
     let mut tokens = Vec::new();
     let mut characters = text.chars().peekable();
     let mut line = 1;
     while let Some(c) = characters.next() {
         let place = Place { file: file.to_owned(), line };
-        let token = match c {
-            '\n' => {
-                line += 1;
-                continue;
-            }
-            c if c.is_ascii_whitespace() => continue,
-            '#' => {
-                while characters.next_if(|c| *c != '\n').is_some() {}
-                continue;
-            }
-            ';' => Token::Semicolon,
-            '{' => Token::Open,
-            '}' => Token::Close,
-            quote @ ('"' | '\'') => {
-                let word = quoted(&mut characters, quote, &mut line);
-                Token::Word(word.ok_or_else(|| {
-                    place.error("unexpected end of file, expecting \";\" or \"}\"")
-                })?)
-            }
-            first => Token::Word(bare(&mut characters, first)),
-        };
+        let token =
+            match c {
+                '\n' => {
+                    line += 1;
+                    continue;
+                }
+                c if c.is_ascii_whitespace() => continue,
+                '#' => {
+                    while characters.next_if(|c| *c != '\n').is_some() {}
+                    continue;
+                }
+                ';' => Token::Semicolon,
+                '{' => Token::Open,
+                '}' => Token::Close,
+                quote @ ('"' | '\'') => {
+                    let word = quoted(&mut characters, quote, &mut line);
+                    Token::Word(word.ok_or_else(|| {
+                        end.error("unexpected end of file, expecting \";\" or \"}\"")
+                    })?)
+                }
+                first => Token::Word(bare(&mut characters, first)),
+            };
         tokens.push((token, place));
     }
     Ok(tokens)

@@ -43,14 +43,14 @@ impl Live {
                 self.forward(upstream, replaced, path, request).await
             }
         };
-        // nginx adds these to successes and redirections alone.
-        if answer.status().as_u16() < 400 {
-            for (name, value) in &scope.headers {
-                if let (Ok(name), Ok(value)) =
-                    (name.parse::<HeaderName>(), HeaderValue::from_str(value))
-                {
-                    answer.headers_mut().append(name, value);
-                }
+        // The statuses that nginx adds a header to without `always`.
+        let well =
+            matches!(answer.status().as_u16(), 200 | 201 | 204 | 206 | 301..=304 | 307 | 308);
+        for each in scope.headers.iter().filter(|each| well || each.always) {
+            if let (Ok(name), Ok(value)) =
+                (each.name.parse::<HeaderName>(), HeaderValue::from_str(&each.value))
+            {
+                answer.headers_mut().append(name, value);
             }
         }
         answer.headers_mut().insert(header::SERVER, HeaderValue::from_static("nginx/1.22.1"));
@@ -65,8 +65,7 @@ impl Live {
                 .iter()
                 .filter(|server| server.listen.iter().any(|(listen, _)| *listen == address))
         };
-        let is_default =
-            |server: &&Server| server.listen.iter().any(|listen| *listen == (address, true));
+        let is_default = |server: &&Server| server.listen.contains(&(address, true));
         here()
             .find(|server| server.names.iter().any(|given| given.eq_ignore_ascii_case(name)))
             .or_else(|| here().find(is_default))

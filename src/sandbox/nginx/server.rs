@@ -116,6 +116,15 @@ impl Server {
         Ok(())
     }
 
+    /// Closes everything, and waits until the addresses are free.
+    pub async fn close(&self) {
+        self.stop.cancel();
+        let doors = std::mem::take(&mut self.shared.current().doors);
+        for (_, door) in doors {
+            door.close().await;
+        }
+    }
+
     /// Reloads the configuration, as SIGHUP does.
     pub async fn reload(&self) {
         self.shared.clone().reload().await;
@@ -178,7 +187,8 @@ impl Shared {
         let mut current = self.current();
         let former = std::mem::replace(&mut current.drain, CancellationToken::new());
         current.live = Arc::new(Live::new(config));
-        current.doors.retain(|address, _| addresses.contains(address));
+        let retired = current.doors.extract_if(|address, _| !addresses.contains(address));
+        retired.for_each(|(_, door)| door.retire());
         for (address, listener) in opened {
             let door = self.clone().open(address, listener);
             current.doors.insert(address, door);
@@ -209,8 +219,7 @@ impl Shared {
             let current = self.current();
             let live = current.live.clone();
             let front = Front {
-                double: Double::LoadBalancer,
-                faults: self.faults.clone(),
+                faults: Some((Double::LoadBalancer, self.faults.clone())),
                 handler: Arc::new(move |request| {
                     let live = live.clone();
                     Box::pin(live.answer(address, request))

@@ -81,7 +81,7 @@ pub(super) fn docker_socket(dir: &Path) -> Result<PathBuf, SandboxError> {
     let found = fs::symlink_metadata(&folder).map_err(SandboxError::file("look at", &folder))?;
     let private = found.is_dir()
         && found.uid() == rustix::process::getuid().as_raw()
-        && found.permissions().mode() & 0o077 == 0;
+        && found.permissions().mode() & 0o777 == 0o700;
     if !private {
         return Err(SandboxError::Process(format!(
             "use {}: it is not a private folder of this user",

@@ -16,5 +16,5 @@ mod seed;
 mod tests;
 
 pub use info::WorldInfo;
-pub use open::{Options, World};
+pub use open::{Inhabitants, Options, World};
 pub use status::Status;

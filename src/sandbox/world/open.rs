@@ -1,5 +1,6 @@
 //! Opening a world, and putting it back to its first state.
 
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use crate::sandbox::docker::{Engine, Setup, routes};
 use crate::sandbox::faults::{Double, Fault, Faults};
 use crate::sandbox::ledger::Ledger;
 use crate::sandbox::services::{self, Colour};
-use crate::sandbox::wire::{Door, Front, Handler, open_tcp, open_unix, plain_refusal, routed};
+use crate::sandbox::wire::{Door, Front, open_tcp, open_unix, plain_refusal, routed};
 use crate::sandbox::{SandboxError, control, nginx, store};
 
 /// What a world starts with.
@@ -35,18 +36,28 @@ impl Default for Options {
     }
 }
 
-/// A world that runs in this process; dropping it closes it and keeps its state.
+/// A world that runs in this process. Dropping it closes it in its own time, [`close`](Self::close) waits for
+/// that; its state is kept either way.
 #[derive(Debug)]
 pub struct World {
-    inner: Arc<Inner>,
-    balancer: Arc<nginx::Server>,
-    _doors: Vec<Door>,
+    inhabitants: Arc<Inhabitants>,
+    doors: Vec<Door>,
 }
 
+impl Deref for World {
+    type Target = Inhabitants;
+
+    fn deref(&self) -> &Inhabitants {
+        &self.inhabitants
+    }
+}
+
+/// Those who live in a world.
 #[derive(Debug)]
-struct Inner {
+pub struct Inhabitants {
     info: WorldInfo,
     engine: Arc<Engine>,
+    balancer: nginx::Server,
     chat: Chat,
     faults: Faults,
     ledger: Ledger,
@@ -58,10 +69,8 @@ impl World {
     pub async fn start(dir: &Path, options: Options) -> Result<Self, SandboxError> {
         store::folder(dir)?;
         let dir = dir.canonicalize().map_err(SandboxError::file("find", dir))?;
-        let former = match WorldInfo::path(&dir).exists() {
-            true => Some(WorldInfo::read(&dir)?),
-            false => None,
-        };
+        let known = WorldInfo::path(&dir).exists();
+        let former = if known { Some(WorldInfo::read(&dir)?) } else { None };
         let sockets = Sockets::bind(former.as_ref()).await?;
         let info = describe(&dir, &sockets, former.as_ref(), &options)?;
         let ledger = Ledger::open(&dir.join("effects.log"))?;
@@ -75,7 +84,9 @@ impl World {
             Some(former) => files::readdress(former, &info)?,
         }
         let faults = Faults::default();
-        options.faults.into_iter().for_each(|fault| faults.add(fault));
+        for fault in options.faults {
+            faults.add(fault);
+        }
         let chat = Chat::open(&dir.join("chat.json"), ledger.clone())?;
         let Sockets { load_balancer, proof, blue, green, chat: hook, control } = sockets;
         let balancer = nginx::Server::start(nginx::Start {
@@ -88,8 +99,7 @@ impl World {
         })
         .await?;
         let front = |double, handler| Front {
-            double,
-            faults: faults.clone(),
+            faults: Some((double, faults.clone())),
             handler,
             refuse: plain_refusal,
         };
@@ -103,78 +113,76 @@ impl World {
             ..front(Double::Docker, routes::handler(engine.clone()))
         };
         let socket = info.docker.strip_prefix("unix://").unwrap_or(&info.docker);
-        let doors = vec![
+        let mut doors = vec![
             open_unix(Path::new(socket), docker)?,
             open_tcp(blue, colour(Colour::Blue)),
             open_tcp(green, colour(Colour::Green)),
             open_tcp(hook, front(Double::Chat, routed(webhook))),
         ];
         store::write_json(&WorldInfo::path(&dir), &info)?;
-        let inner =
-            Arc::new(Inner { info, engine, chat, faults, ledger, end: CancellationToken::new() });
-        let mut world = Self { inner, balancer: Arc::new(balancer), _doors: doors };
-        let handler: Handler = control::handler(world.view());
-        let unharmed = Front {
-            double: Double::Chat,
-            faults: Faults::default(),
-            handler,
-            refuse: plain_refusal,
-        };
-        world._doors.push(open_tcp(control, unharmed));
-        Ok(world)
+        let end = CancellationToken::new();
+        let inhabitants =
+            Arc::new(Inhabitants { info, engine, balancer, chat, faults, ledger, end });
+        let handler = control::handler(inhabitants.clone());
+        doors.push(open_tcp(control, Front { faults: None, handler, refuse: plain_refusal }));
+        Ok(Self { inhabitants, doors })
     }
 
-    /// The same world without its doors, for those who answer questions about it.
-    fn view(&self) -> Self {
-        Self { inner: self.inner.clone(), balancer: self.balancer.clone(), _doors: Vec::new() }
+    /// Closes the world and waits until its addresses are free.
+    pub async fn close(self) {
+        for door in self.doors {
+            door.close().await;
+        }
+        self.inhabitants.balancer.close().await;
     }
+}
 
+impl Inhabitants {
     /// Where everything is.
     pub fn info(&self) -> &WorldInfo {
-        &self.inner.info
+        &self.info
     }
 
     /// The engine.
     pub fn engine(&self) -> &Arc<Engine> {
-        &self.inner.engine
+        &self.engine
     }
 
     /// The chat.
     pub fn chat(&self) -> &Chat {
-        &self.inner.chat
+        &self.chat
     }
 
     /// The faults.
     pub fn faults(&self) -> &Faults {
-        &self.inner.faults
+        &self.faults
     }
 
     /// The ledger of effects.
     pub fn ledger(&self) -> &Ledger {
-        &self.inner.ledger
+        &self.ledger
     }
 
     /// Asks whoever runs this world to close it.
     pub fn end(&self) {
-        self.inner.end.cancel();
+        self.end.cancel();
     }
 
     /// Waits until somebody asked for the [`end`](Self::end).
     pub async fn ended(&self) {
-        self.inner.end.cancelled().await;
+        self.end.cancelled().await;
     }
 
     /// Puts everything back to "deployed-green" and forgets messages, faults and effects.
     pub async fn reset(&self) -> Result<(), SandboxError> {
-        let inner = &self.inner;
-        inner.faults.clear(None);
-        seed::engine(&inner.engine, inner.info.agents)?;
-        let pid = inner.info.root.join("run/nginx.pid");
-        files::seed(&inner.info)?;
+        self.faults.clear(None);
+        seed::engine(&self.engine, self.info.agents)?;
+        let pid = self.info.root.join("run/nginx.pid");
+        files::seed(&self.info)?;
         store::replace(&pid, format!("{}\n", std::process::id()).as_bytes())?;
         self.balancer.reload().await;
-        inner.chat.clear()?;
-        inner.ledger.clear()
+        self.chat.clear()?;
+        self.ledger.clear()
     }
 }
 

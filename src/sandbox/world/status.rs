@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::info::WorldInfo;
-use super::open::World;
+use super::open::Inhabitants;
 use crate::sandbox::client::ask;
 use crate::sandbox::ledger::Effects;
 use crate::sandbox::{SandboxError, store};
@@ -59,7 +59,7 @@ pub struct Answer {
     pub agents: Option<u64>,
 }
 
-impl World {
+impl Inhabitants {
     /// Looks at everything.
     pub async fn status(&self) -> Result<Status, SandboxError> {
         let info = self.info();

@@ -1,1 +1,141 @@
+use std::fs;
 
+use axum::http::Method;
+
+use super::*;
+use crate::sandbox::client::ask;
+use crate::sandbox::nginx;
+
+async fn world(agents: usize) -> (tempfile::TempDir, World) {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { agents, speed: 100.0, ..Options::default() };
+    let world = World::start(dir.path(), options).await.unwrap();
+    (dir, world)
+}
+
+fn nginx(world: &World, arguments: &[&str]) -> nginx::Outcome {
+    let conf = world.info().nginx_conf.to_string_lossy().into_owned();
+    let mut all = vec!["-c".to_owned(), conf];
+    all.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+    nginx::command(&all)
+}
+
+#[tokio::test]
+async fn a_new_world_is_deployed_green() {
+    let (_dir, world) = world(131).await;
+    let status = world.status().await.unwrap();
+    for project in ["ollama-optimized", "legacy"] {
+        let fleet = &status.containers[project];
+        assert_eq!((fleet["running"], fleet["healthy"]), (131, 131), "{project}");
+    }
+    assert_eq!(status.images["ollama/agent:2.0.0"], 131);
+    let green = &status.load_balancer;
+    assert_eq!((green.http, green.agents), (200, Some(131)));
+    assert_eq!(green.colour.as_deref(), Some("green"));
+    assert_eq!(status.green.version.as_deref(), Some("2.0.0"));
+    assert_eq!(status.blue.version.as_deref(), Some("1.0.0"));
+    assert_eq!(status.proof.as_deref(), Some("deployed-green"));
+    assert_eq!((status.effects_total, status.chat.len()), (0, 0));
+    let file = |name: &str| status.files.get(&format!("opt/sutazaiapp/{name}"));
+    assert!(file("backup/agent-configs/.environment").is_some());
+    assert!(file("agents/configs/base-agent-v2.yaml").is_some());
+    assert!(file("backup/agent-configs/base-agent-v2.yaml").is_none());
+    let (old, new) =
+        (file("backup/agent-configs/agent-001.yaml"), file("agents/configs/agent-001.yaml"));
+    assert!(old.is_some() && new.is_some() && old != new);
+    assert_eq!(nginx(&world, &["-t"]).code, 0, "{}", nginx(&world, &["-t"]).stderr);
+    let again = world.status().await.unwrap();
+    assert_eq!(again, status, "looking changes nothing");
+}
+
+#[tokio::test]
+async fn the_services_tell_what_the_agents_can_do() {
+    let (_dir, world) = world(2).await;
+    let get = async |path: &str| {
+        let (status, text) =
+            ask(Method::GET, &world.info().green, path, String::new()).await.unwrap();
+        (status.as_u16(), serde_json::from_str::<serde_json::Value>(&text).unwrap())
+    };
+    let expected = serde_json::json!({
+        "status": "ok", "version": "2.0.0", "colour": "green", "agents": 2});
+    assert_eq!(get("/health-check").await, (200, expected));
+    world.engine().stop("ollama-optimized-agent-001-1", None).await.unwrap();
+    let system = get("/api/system/health").await.1;
+    assert_eq!(system["status"], "degraded");
+    assert_eq!(system["agents"]["running"], 1);
+    world.engine().stop("ollama-optimized-agent-002-1", None).await.unwrap();
+    let (status, body) = get("/health").await;
+    assert_eq!((status, &body["status"]), (503, &serde_json::json!("degraded")));
+    assert_eq!(world.status().await.unwrap().load_balancer.http, 503);
+}
+
+#[tokio::test]
+async fn the_load_balancer_moves_to_blue_and_back_with_a_reset() {
+    let (_dir, world) = world(2).await;
+    let before = world.status().await.unwrap();
+    let info = world.info();
+    let conf = info.root.join("etc/nginx/conf.d/agents.conf");
+    let text = fs::read_to_string(&conf).unwrap();
+    fs::write(&conf, text.replace(&info.green, &info.blue).replace("deployed-green", "run-1"))
+        .unwrap();
+    assert_eq!(nginx(&world, &["-s", "reload"]).code, 0);
+    let live = async { while world.status().await.unwrap().proof.as_deref() != Some("run-1") {} };
+    tokio::time::timeout(std::time::Duration::from_secs(20), live).await.unwrap();
+    world.engine().stop("ollama-optimized-agent-001-1", None).await.unwrap();
+    let lock = info.root.join("opt/sutazaiapp/deployment/.rollback-in-progress");
+    fs::write(&lock, "run-1").unwrap();
+    let after = world.status().await.unwrap();
+    assert_eq!(after.load_balancer.colour.as_deref(), Some("blue"));
+    assert_eq!(after.effects["loadbalancer reload"], 1);
+    assert_eq!(after.effects["stop ollama-optimized/agent-001"], 1);
+    assert_eq!(after.containers["ollama-optimized"]["exited"], 1);
+    assert!(after.files.contains_key("opt/sutazaiapp/deployment/.rollback-in-progress"));
+    world.reset().await.unwrap();
+    assert_eq!(world.status().await.unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_world_is_private_and_keeps_its_addresses_or_mends_them() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { agents: 1, speed: 100.0, ..Options::default() };
+    let first = World::start(dir.path(), options.clone()).await.unwrap();
+    let file = WorldInfo::path(dir.path());
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(WorldInfo::read(dir.path()).unwrap(), *first.info());
+    let former = first.info().clone();
+    first.close().await;
+    let first = World::start(dir.path(), options.clone()).await.unwrap();
+    assert_eq!(*first.info(), former);
+    // The first world holds its ports, so that the second has to find others.
+    let second = World::start(dir.path(), options).await.unwrap();
+    assert_ne!(second.info().load_balancer, first.info().load_balancer);
+    let status = second.status().await.unwrap();
+    assert_eq!(status.load_balancer.colour.as_deref(), Some("green"));
+    assert_eq!(status.proof.as_deref(), Some("deployed-green"));
+    let conf = fs::read_to_string(second.info().root.join("etc/nginx/conf.d/agents.conf")).unwrap();
+    assert!(conf.contains(&format!("upstream agents {{ server {}; }}", second.info().green)));
+}
+
+#[tokio::test]
+async fn faults_are_set_and_cleared_while_the_world_runs() {
+    let (_dir, world) = world(1).await;
+    let control = WorldInfo::host_of(&world.info().control);
+    let call = async |method: Method, path: &str, body: &str| {
+        let (status, text) = ask(method, control, path, body.to_owned()).await.unwrap();
+        (status.as_u16(), text)
+    };
+    let (status, text) = call(Method::POST, "/faults", "chat:reset\nblue:error=500\n").await;
+    assert_eq!((status, text.as_str()), (200, r#"["chat:reset","blue:error=500"]"#));
+    assert_eq!(call(Method::POST, "/faults", "chat:silence\nchat:nonsense").await.0, 400);
+    assert_eq!(world.faults().list().len(), 2);
+    assert_eq!(world.status().await.unwrap().blue.http, 500);
+    assert_eq!(call(Method::DELETE, "/faults?double=chat", "").await.1, r#"["blue:error=500"]"#);
+    assert_eq!(call(Method::DELETE, "/faults", "").await.1, "[]");
+    assert_eq!(world.status().await.unwrap().blue.http, 200);
+    assert_eq!(call(Method::GET, "/messages", "").await.1, "[]");
+    let (_, ping) = call(Method::GET, "/ping", "").await;
+    assert_eq!(ping, format!("{{\"pid\":{}}}", std::process::id()));
+    assert_eq!(call(Method::POST, "/down", "").await.0, 202);
+    world.ended().await;
+}

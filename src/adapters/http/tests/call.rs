@@ -95,7 +95,7 @@ async fn a_connection_that_is_never_accepted_times_out_as_not_sent() {
         action(&plain(), json!({"method": "POST", "url": format!("http://{address}/")})).await;
     let error = apply(&*call, 300).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::TimedOut, "{error:?}");
-    assert!(error.message.starts_with("connect for POST"), "{error:?}");
+    assert!(error.message.starts_with("connect to send POST"), "{error:?}");
 }
 
 #[tokio::test]
@@ -206,6 +206,16 @@ async fn cancelling_before_an_answer_is_unknown() {
     assert_eq!(result.unwrap_err().kind, ErrorKind::Unknown);
 }
 
+/// Notes that are kept nowhere.
+struct Nowhere;
+
+#[async_trait::async_trait]
+impl crate::action::Recorder for Nowhere {
+    async fn note(&self, _: Value) -> Result<(), crate::action::ActionError> {
+        Ok(())
+    }
+}
+
 #[tokio::test]
 async fn an_idempotency_key_is_the_same_for_every_attempt() {
     let server =
@@ -222,13 +232,6 @@ async fn an_idempotency_key_is_the_same_for_every_attempt() {
     assert!(key(&requests[0]).starts_with("idempotency-key: run-1-"));
 
     let noted = json!({"idempotency-key": "noted-before-the-crash"});
-    struct Nowhere;
-    #[async_trait::async_trait]
-    impl crate::action::Recorder for Nowhere {
-        async fn note(&self, _: Value) -> Result<(), crate::action::ActionError> {
-            Ok(())
-        }
-    }
     let cx = for_millis(5000).recording(std::sync::Arc::new(Nowhere), vec![noted]);
     let _evidence = action(&plain(), args).await.apply(&cx, &Saved::default()).await.unwrap();
     assert_eq!(key(&server.requests()[2]), "idempotency-key: noted-before-the-crash");

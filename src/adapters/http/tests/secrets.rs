@@ -23,7 +23,7 @@ fn assert_clean(text: &str) {
 
 #[tokio::test]
 async fn a_secret_is_sent_and_never_told_even_when_it_is_echoed() {
-    let echo = format!("you sent {CANARY} and {:?}", CANARY);
+    let echo = format!("you sent {CANARY} and {CANARY:?}");
     let redirect = format!("Location: https://x/?key={CANARY}\r\n");
     let replies = [
         reply(200, "", &echo),
