@@ -6,6 +6,8 @@
 
 mod connections;
 mod context;
+#[cfg(test)]
+pub(crate) mod contract;
 mod error;
 mod port;
 mod verb;

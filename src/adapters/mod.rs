@@ -1,4 +1,12 @@
-//! The only list of adapters. A new adapter is one folder here and one line below.
+//! The only list of adapters. A new adapter is one folder here and its name below.
+
+mod docker;
+mod file;
+pub mod http;
+pub mod loadbalancer;
+mod manual;
+mod notify;
+mod script;
 
 use crate::action::{Registry, System};
 
@@ -8,5 +16,15 @@ pub fn registry() -> Registry {
 }
 
 fn systems() -> Vec<System> {
-    vec![]
+    vec![
+        docker::system(),
+        file::system(),
+        file::files_connection(),
+        http::system(),
+        loadbalancer::system(),
+        manual::system(),
+        notify::system(),
+        notify::slack_connection(),
+        script::system(),
+    ]
 }

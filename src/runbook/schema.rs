@@ -1,1 +1,101 @@
-//! (written by the language)
+//! The JSON Schema of a runbook, made from the types of [`forms`](super::forms) and the arguments of every verb.
+//!
+//! Two readers: [`Catalog`] is what [`validate`](super::validate) holds a file against; [`runbook_schema`] is the published document
+//! (draft 2020-12) that editors complete and check with.
+
+mod published;
+
+use std::collections::HashMap;
+
+use schemars::JsonSchema as _;
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value};
+
+use super::forms::{RunbookForm, StepForm};
+use crate::action::{Registry, Verb, VerbKind};
+
+pub use published::{environment_connections, runbook_schema};
+
+/// Every schema that a runbook of this build is held against.
+pub(crate) struct Catalog<'r> {
+    registry: &'r Registry,
+    /// The top level down to the phases.
+    pub(crate) runbook: Value,
+    /// A step without its verb.
+    pub(crate) step: Value,
+    verbs: HashMap<&'static str, Value>,
+    connections: HashMap<&'static str, Value>,
+    definitions: Map<String, Value>,
+}
+
+impl<'r> Catalog<'r> {
+    /// The schemas for the verbs of this registry.
+    pub(crate) fn new(registry: &'r Registry) -> Self {
+        let mut forms = SchemaSettings::draft2020_12()
+            .with(|settings| settings.inline_subschemas = true)
+            .into_generator();
+        let mut arguments = SchemaSettings::draft2020_12().into_generator();
+        let verbs = registry
+            .verbs()
+            .map(|verb| (verb.name, (verb.schema)(&mut arguments).to_value()))
+            .collect();
+        let connections = registry
+            .systems()
+            .iter()
+            .filter_map(|system| Some((system.name, system.connection?(&mut arguments).to_value())))
+            .collect();
+        Self {
+            registry,
+            connections,
+            runbook: RunbookForm::json_schema(&mut forms).to_value(),
+            step: StepForm::json_schema(&mut forms).to_value(),
+            verbs,
+            definitions: arguments.take_definitions(true),
+        }
+    }
+
+    /// The verb of this name.
+    pub(crate) fn verb(&self, name: &str) -> Option<&'r Verb> {
+        self.registry.verb(name)
+    }
+
+    /// The systems and verbs.
+    pub(crate) fn registry(&self) -> &'r Registry {
+        self.registry
+    }
+
+    /// The names of all verbs of some kinds.
+    pub(crate) fn names(&self, wanted: &[VerbKind]) -> Vec<&'static str> {
+        self.registry
+            .verbs()
+            .filter(|verb| wanted.contains(&verb.kind))
+            .map(|verb| verb.name)
+            .collect()
+    }
+
+    /// The schema of a verb's arguments.
+    pub(crate) fn arguments(&self, verb: &str) -> Option<&Value> {
+        self.verbs.get(verb)
+    }
+
+    /// The schema of a system's connection, if it has settings.
+    pub(crate) fn connection(&self, system: &str) -> Option<&Value> {
+        self.connections.get(system)
+    }
+
+    /// Follows `$ref`s. References never form a circle without a structure between.
+    pub(crate) fn resolve<'a>(&'a self, mut schema: &'a Value) -> &'a Value {
+        while let Some(target) = schema
+            .get("$ref")
+            .and_then(Value::as_str)
+            .and_then(|path| path.rsplit('/').next())
+            .and_then(|name| self.definitions.get(name))
+        {
+            schema = target;
+        }
+        schema
+    }
+}
+
+#[cfg(test)]
+mod tests;

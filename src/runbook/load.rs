@@ -1,0 +1,68 @@
+//! The door: a file, or a text, through reading, parsing and validation.
+
+use std::path::Path;
+
+use sha2::{Digest as _, Sha256};
+
+use super::diagnostic::{Diagnostic, Diagnostics, Severity, Source};
+use super::model::Runbook;
+use super::{parse, read, validate};
+use crate::action::Registry;
+
+/// A runbook that can be used.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The runbook.
+    pub runbook: Runbook,
+    /// Its text and path.
+    pub source: Source,
+    /// The SHA-256 of the file's bytes, in lower-case hexadecimal digits.
+    pub sha256: String,
+    /// Warnings, and notes on what could not be evaluated offline.
+    pub warnings: Diagnostics,
+}
+
+/// Loads a runbook from a file.
+///
+/// # Errors
+/// All problems of the file at once: it cannot be read, is not YAML, or breaks a rule of the language.
+pub fn load(path: &Path, registry: &Registry) -> Result<Loaded, Diagnostics> {
+    let shown = path.display().to_string();
+    match read::bytes(path) {
+        Ok(bytes) => load_bytes(&shown, bytes, registry),
+        Err(problem) => Err(Diagnostics::new(Source::new(shown, ""), vec![problem])),
+    }
+}
+
+/// Loads a runbook from a text; `path` is only shown.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_text(path: &str, text: &str, registry: &Registry) -> Result<Loaded, Diagnostics> {
+    load_bytes(path, text.as_bytes().to_vec(), registry)
+}
+
+fn load_bytes(path: &str, bytes: Vec<u8>, registry: &Registry) -> Result<Loaded, Diagnostics> {
+    let sha256 = hex(&Sha256::digest(&bytes));
+    let source = read::text(path, bytes)
+        .map_err(|(source, problem)| Diagnostics::new(source, vec![problem]))?;
+    let (runbook, problems) = match parse::parse(&source) {
+        Ok(root) => validate::validate(&root, &source, registry),
+        Err(problems) => (None, problems),
+    };
+    let failed = problems.iter().any(|found: &Diagnostic| found.severity == Severity::Error);
+    let warnings = Diagnostics::new(source.clone(), problems);
+    match runbook {
+        Some(runbook) if !failed => Ok(Loaded { runbook, source, sha256, warnings }),
+        _ => Err(warnings),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ok = write!(text, "{byte:02x}");
+        text
+    })
+}

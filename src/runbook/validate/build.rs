@@ -1,0 +1,242 @@
+//! Makes the [`Runbook`] of a tree that the walk has looked at.
+//!
+//! What the walk refused is left out, so that the other passes still find everything else. A value that the
+//! walk accepted and a type refuses is reported here: nothing is dropped in silence.
+
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::walk::names_verb;
+use crate::runbook::diagnostic::Diagnostic;
+use crate::runbook::forms::{
+    AfterForm, End, InputForm, PhaseForm, RunbookForm, StepForm, TargetForm, VERSION, VerifyForm,
+};
+use crate::runbook::model::{
+    After, ForEach, Input, InputType, Phase, ProbeCall, Retry, Runbook, Scenario, Step, Target,
+    Verify,
+};
+use crate::runbook::node::{Key, Node, NodeValue, Span};
+use crate::value::Lasting;
+
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+const RETRY_MAX_DELAY: Duration = Duration::from_secs(30);
+
+/// The runbook, as far as it could be read.
+pub(super) fn runbook(root: &Node, problems: &mut Vec<Diagnostic>) -> Runbook {
+    let mut build = Build::new(problems);
+    let runbook = build.runbook(root);
+    problems.append(&mut build.found);
+    runbook
+}
+
+struct Build {
+    /// Where the walk found something wrong, sorted.
+    refused: Vec<usize>,
+    /// Where it found something missing, sorted: that makes no key wrong that is there.
+    incomplete: Vec<usize>,
+    found: Vec<Diagnostic>,
+}
+
+impl Build {
+    fn new(problems: &[Diagnostic]) -> Self {
+        let (missing, wrong): (Vec<&Diagnostic>, Vec<&Diagnostic>) =
+            problems.iter().partition(|found| found.code.starts_with("missing-"));
+        Self { refused: starts(&wrong), incomplete: starts(&missing), found: Vec::new() }
+    }
+
+    /// Whether the walk found something wrong inside a place.
+    fn is_refused(&self, span: Span) -> bool {
+        any_within(&self.refused, span)
+    }
+
+    /// Deserializes a mapping without the keys that the walk refused; `assumed` fills in for keys without which
+    /// the type could not exist.
+    fn form<T: DeserializeOwned>(&mut self, node: &Node, assumed: &[(&str, Value)]) -> Option<T> {
+        let mut map = Map::new();
+        let mut complete = true;
+        for (key, value) in entries(node) {
+            if names_verb(&key.name) {
+                continue;
+            }
+            if self.is_refused(Span { start: key.span.start, end: value.span.end }) {
+                complete = false;
+                continue;
+            }
+            let _none = map.insert(key.name.clone(), value.to_json());
+        }
+        for (key, value) in assumed {
+            let _present = map.entry(*key).or_insert_with(|| value.clone());
+        }
+        match serde_json::from_value(Value::Object(map)) {
+            Ok(form) => Some(form),
+            Err(error) => {
+                if complete && !any_within(&self.incomplete, node.span) {
+                    self.found
+                        .push(Diagnostic::error("invalid-value", error.to_string()).at(node.span));
+                }
+                None
+            }
+        }
+    }
+
+    fn runbook(&mut self, root: &Node) -> Runbook {
+        let assumed =
+            [("name", "".into()), ("scenario", "emergency".into()), ("phases", Value::Null)];
+        let form: Option<RunbookForm> = self.form(root, &assumed);
+        let name = form.as_ref().map_or_else(String::new, |form| form.name.0.clone());
+        let (title, subject, scenario, give_up) = match form {
+            Some(form) => (form.title, form.subject, form.scenario, form.give_up),
+            None => (None, None, Scenario::Emergency, None),
+        };
+        Runbook {
+            version: VERSION,
+            title: title.map_or_else(|| name.clone(), |title| title.0),
+            subject: subject.map_or_else(|| name.clone(), |subject| subject.0),
+            name,
+            scenario,
+            inputs: self.named(root.get("inputs"), Self::input),
+            targets: self.named(root.get("targets"), Self::target),
+            give_up: lasting(give_up),
+            phases: items(root.get("phases")).iter().map(|phase| self.phase(phase)).collect(),
+        }
+    }
+
+    fn named<T>(
+        &mut self,
+        node: Option<&Node>,
+        read: fn(&mut Self, &Key, &Node) -> Option<T>,
+    ) -> IndexMap<String, T> {
+        let mut map = IndexMap::new();
+        for (key, value) in node.map(entries).unwrap_or_default() {
+            if let Some(item) = read(self, key, value) {
+                let _none = map.insert(key.name.clone(), item);
+            }
+        }
+        map
+    }
+
+    fn input(&mut self, key: &Key, node: &Node) -> Option<Input> {
+        let assumed = [("type", serde_json::to_value(InputType::String).unwrap_or_default())];
+        let form: InputForm = self.form(node, &assumed)?;
+        Some(Input {
+            kind: form.kind,
+            required: form.required,
+            prompt: form.prompt.map(|prompt| prompt.0),
+            default: node.get("default").cloned(),
+            from: node.get("from").and_then(call).map(|(key, args)| (key.name, args)),
+            at_least: form.at_least,
+            one_of: form.one_of.map(|values| values.into_iter().map(|value| value.0).collect()),
+            sample: node.get("sample").cloned(),
+            span: key.span,
+        })
+    }
+
+    fn target(&mut self, key: &Key, node: &Node) -> Option<Target> {
+        let form: TargetForm = self.form(node, &[])?;
+        let span = node.get("reached_by").map_or(key.span, |reached_by| reached_by.span);
+        Some(Target { within: form.within.0, reached_by: form.reached_by.0, span })
+    }
+
+    fn phase(&mut self, node: &Node) -> Phase {
+        let assumed = [("id", "".into()), ("steps", Value::Null)];
+        let form: Option<PhaseForm> = self.form(node, &assumed);
+        let (id, title, budget) = match form {
+            Some(form) => (form.id.0, form.title, form.budget),
+            None => (String::new(), None, None),
+        };
+        Phase {
+            id,
+            title: title.map(|title| title.0),
+            budget: lasting(budget),
+            steps: items(node.get("steps")).iter().map(|step| self.step(step)).collect(),
+            span: node.get("id").map_or(node.span, |id| id.span),
+        }
+    }
+
+    fn step(&mut self, node: &Node) -> Step {
+        let form: StepForm = self.form(node, &[("id", "".into())]).unwrap_or_default();
+        let verb = entries(node).iter().find(|(key, _)| names_verb(&key.name));
+        let span = node.get("id").map_or(node.span, |id| id.span);
+        Step {
+            id: form.id.0,
+            title: form.title.map(|title| title.0),
+            verb: verb.map_or_else(String::new, |(key, _)| key.name.clone()),
+            args: verb.map_or(Node { value: NodeValue::Null, span }, |(_, args)| args.clone()),
+            optional: form.optional,
+            after: form.after.map(|waits| after(waits, items(node.get("after")))),
+            when: node.get("when").cloned(),
+            timeout: lasting(form.timeout),
+            expected: lasting(form.expected),
+            retry: form.retry.map(|retry| Retry {
+                attempts: retry.attempts,
+                delay: lasting(retry.delay).unwrap_or(RETRY_DELAY),
+                max_delay: lasting(retry.max_delay).unwrap_or(RETRY_MAX_DELAY),
+            }),
+            on_failure: form.on_failure,
+            verify: form.verify.map(|form| verify(&form, node.get("verify"))),
+            irreversible: form.irreversible,
+            for_each: node.get("for_each").map(|list| ForEach { list: list.clone() }),
+            parallel: form.parallel,
+            span,
+            verb_span: verb.map_or(span, |(key, _)| key.span),
+        }
+    }
+}
+
+fn starts(problems: &[&Diagnostic]) -> Vec<usize> {
+    let mut starts: Vec<usize> =
+        problems.iter().filter_map(|found| found.span).map(|span| span.start).collect();
+    starts.sort_unstable();
+    starts
+}
+
+fn any_within(starts: &[usize], span: Span) -> bool {
+    let first = starts.partition_point(|start| *start < span.start);
+    starts.get(first).is_some_and(|start| *start <= span.end)
+}
+
+fn after(waits: Vec<AfterForm>, nodes: &[Node]) -> Vec<After> {
+    let wait = |(form, node): (AfterForm, &Node)| match form {
+        AfterForm::Success(step) => After { step: step.0, settled: false, span: node.span },
+        AfterForm::Settled(form) => {
+            let span = node.get("step").map_or(node.span, |step| step.span);
+            After { step: form.step.0, settled: form.is == End::Settled, span }
+        }
+    };
+    waits.into_iter().zip(nodes).map(wait).collect()
+}
+
+fn verify(form: &VerifyForm, node: Option<&Node>) -> Verify {
+    let probe = node.and_then(|node| node.get("probe")).and_then(call);
+    Verify {
+        within: lasting(form.within),
+        every: lasting(form.every),
+        probe: probe.map(|(key, args)| ProbeCall { verb: key.name, args, span: key.span }),
+    }
+}
+
+fn lasting(value: Option<Lasting>) -> Option<Duration> {
+    value.map(|value| value.0)
+}
+
+/// The verb and the arguments of a call.
+fn call(node: &Node) -> Option<(Key, Node)> {
+    entries(node).first().cloned()
+}
+
+fn entries(node: &Node) -> &[(Key, Node)] {
+    match &node.value {
+        NodeValue::Map(entries) => entries,
+        _ => &[],
+    }
+}
+
+fn items(node: Option<&Node>) -> &[Node] {
+    match node.map(|node| &node.value) {
+        Some(NodeValue::List(items)) => items,
+        _ => &[],
+    }
+}
