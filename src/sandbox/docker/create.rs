@@ -48,6 +48,7 @@ impl Engine {
             state: State {
                 status: Status::Created,
                 process: false,
+                stopped_by_hand: false,
                 exit_code: 0,
                 started_at: NEVER.to_owned(),
                 finished_at: NEVER.to_owned(),
@@ -58,6 +59,7 @@ impl Engine {
             config,
             host_config,
             networks,
+            restart_count: 0,
         };
         let key = container.key();
         self.insert(&mut objects, container)?;

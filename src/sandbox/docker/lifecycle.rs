@@ -34,6 +34,13 @@ pub(super) enum Life {
     Ended,
 }
 
+/// Why a container ends, with its exit code. Its restart policy looks at those that end by themselves alone.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    ByHand(i64),
+    ByItself(i64),
+}
+
 /// Whether a request changed anything: 204 or 304.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Changed {
@@ -85,10 +92,13 @@ impl Engine {
         let engine = self.clone();
         detached(async move {
             let life = engine.life(&container.id);
+            if !matches!(signal, Signal::Other) && engine.stop_restarting(&container.id)? {
+                return Ok(());
+            }
             match signal {
-                Signal::Kill => engine.begin_end(&life, &container.id, 137),
+                Signal::Kill => engine.begin_end(&life, &container.id, End::ByHand(137)),
                 Signal::Terminate if !container.config.behaves("ignores-sigterm") => {
-                    engine.begin_end(&life, &container.id, 143);
+                    engine.begin_end(&life, &container.id, End::ByHand(143));
                 }
                 Signal::Terminate | Signal::Other => return Ok(()),
             }
@@ -118,33 +128,46 @@ impl Engine {
 
     async fn run(self: &Arc<Self>, container: &Container) -> Result<(), EngineError> {
         self.start.pass().await;
-        let id = container.id.clone();
-        let life = self.life(&id);
-        let changed = self.update(&id, |container| {
-            if container.is_running() {
-                return Ok(false);
+        let startable = |status| matches!(status, Status::Created | Status::Exited);
+        if self.launch(&container.id, startable)? {
+            self.ledger.record(&format!("start {}", container.key()));
+        }
+        Ok(())
+    }
+
+    /// Lets a container run that is in a state from which it may; false when it is not.
+    fn launch(
+        self: &Arc<Self>,
+        id: &str,
+        may: impl Fn(Status) -> bool,
+    ) -> Result<bool, EngineError> {
+        let life = self.life(id);
+        let launched = self.update(id, |container| {
+            if !may(container.state.status) {
+                return Ok(None);
+            }
+            if container.state.status != Status::Restarting {
+                container.restart_count = 0;
             }
             let state = &mut container.state;
             state.status = Status::Running;
             state.process = true;
+            state.stopped_by_hand = false;
             state.exit_code = 0;
             state.started_at = clock::now().to_string();
             NEVER.clone_into(&mut state.finished_at);
             state.health = container.config.has_healthcheck().then_some(Health::Starting);
             life.send_replace(Life::Alive);
-            Ok(true)
+            Ok(Some(container.clone()))
         })?;
-        if !changed {
-            return Ok(());
-        }
-        self.ledger.record(&format!("start {}", container.key()));
+        let Some(container) = launched else { return Ok(false) };
         let fails = container.config.cmd.as_ref().is_some_and(|cmd| cmd.as_slice() == ["false"]);
         if fails || container.config.behaves("exits-at-start") {
-            self.begin_end(&life, &id, 1);
+            self.begin_end(&life, id, End::ByItself(1));
         } else if container.config.has_healthcheck() {
-            self.clone().watch_health(id);
+            self.clone().watch_health(id.to_owned());
         }
-        Ok(())
+        Ok(true)
     }
 
     async fn end(
@@ -152,6 +175,9 @@ impl Engine {
         container: &Container,
         timeout: Option<i64>,
     ) -> Result<(), EngineError> {
+        if self.stop_restarting(&container.id)? {
+            return Ok(());
+        }
         let timeout = timeout.or(container.config.stop_timeout).unwrap_or(STOP_TIMEOUT);
         let life = self.life(&container.id);
         if container.config.behaves("ignores-sigterm") {
@@ -161,26 +187,39 @@ impl Engine {
                 Ok(seconds) => {
                     let limit = Duration::from_secs(seconds).div_f64(self.speed);
                     if tokio::time::timeout(limit, gone).await.is_err() {
-                        self.begin_end(&life, &container.id, 137);
+                        self.begin_end(&life, &container.id, End::ByHand(137));
                     }
                 }
             }
         } else {
-            self.begin_end(&life, &container.id, 0);
+            self.begin_end(&life, &container.id, End::ByHand(0));
         }
         reached(&life, Life::Ended).await;
         Ok(())
     }
 
+    /// Takes a container out of its restart policy until its next start; true when it only waited for a restart,
+    /// and is stopped by that.
+    fn stop_restarting(&self, id: &str) -> Result<bool, EngineError> {
+        self.update(id, |container| {
+            container.state.stopped_by_hand = true;
+            let waiting = container.state.status == Status::Restarting;
+            if waiting {
+                container.state.status = Status::Exited;
+            }
+            Ok(waiting)
+        })
+    }
+
     /// Ends a container at once and waits until the engine reports it.
     pub(super) async fn end_now(self: &Arc<Self>, id: &str) {
         let life = self.life(id);
-        self.begin_end(&life, id, 137);
+        self.begin_end(&life, id, End::ByHand(137));
         reached(&life, Life::Ended).await;
     }
 
     /// Lets the process end, once: the first signal decides about the exit code.
-    fn begin_end(self: &Arc<Self>, life: &watch::Sender<Life>, id: &str, code: i64) {
+    fn begin_end(self: &Arc<Self>, life: &watch::Sender<Life>, id: &str, end: End) {
         let first = life.send_if_modified(|life| {
             let first = *life == Life::Alive;
             if first {
@@ -197,9 +236,18 @@ impl Engine {
             engine.note(&id, |container| container.state.process = false);
             life.send_replace(Life::Gone);
             engine.teardown.pass().await;
+            let mut again = None;
             engine.note(&id, |container| {
+                let (code, delay) = match end {
+                    End::ByItself(code) if !container.state.stopped_by_hand => {
+                        (code, container.restart_delay())
+                    }
+                    End::ByItself(code) | End::ByHand(code) => (code, None),
+                };
+                container.restart_count += u32::from(delay.is_some());
+                again = delay;
                 let state = &mut container.state;
-                state.status = Status::Exited;
+                state.status = if delay.is_some() { Status::Restarting } else { Status::Exited };
                 state.exit_code = code;
                 state.finished_at = clock::now().to_string();
                 state.health = state.health.map(|_| Health::Unhealthy);
@@ -214,6 +262,13 @@ impl Engine {
                 }
                 removed
             });
+            if let Some(delay) = again {
+                tokio::time::sleep(delay.div_f64(engine.speed)).await;
+                let restarted = engine.launch(&id, |status| status == Status::Restarting);
+                if let Err(error) = restarted {
+                    tracing::debug!(container = id, %error, "a container was not started again");
+                }
+            }
         });
     }
 

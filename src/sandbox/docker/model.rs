@@ -4,6 +4,7 @@
 //! so that a client gets back what it sent.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -112,6 +113,8 @@ pub enum Status {
     Created,
     /// Started.
     Running,
+    /// Ended by itself, and about to be started again by its restart policy.
+    Restarting,
     /// Ended.
     Exited,
 }
@@ -122,6 +125,7 @@ impl Status {
         match self {
             Self::Created => "created",
             Self::Running => "running",
+            Self::Restarting => "restarting",
             Self::Exited => "exited",
         }
     }
@@ -138,6 +142,8 @@ pub struct State {
     /// Whether the process is there. It is gone well before the engine reports the end, since the engine first
     /// takes the container's network down.
     pub process: bool,
+    /// Whether a request stopped it since its start: then its restart policy leaves it alone.
+    pub stopped_by_hand: bool,
     /// How it ended.
     pub exit_code: i64,
     /// RFC 3339.
@@ -178,6 +184,8 @@ pub struct Container {
     pub networks: BTreeMap<String, Endpoint>,
     /// As reported under `Mounts`.
     pub mounts: Vec<Value>,
+    /// How often its restart policy has started it again since it was started by hand.
+    pub restart_count: u32,
     /// State.
     pub state: State,
 }
@@ -197,9 +205,22 @@ impl Container {
         }
     }
 
-    /// Whether the engine reports it as running.
+    /// Whether the engine reports it as running, which it also does between two starts of its restart policy.
     pub fn is_running(&self) -> bool {
-        self.state.status == Status::Running
+        matches!(self.state.status, Status::Running | Status::Restarting)
+    }
+
+    /// After how long the restart policy starts it again once it has failed: 100 ms, doubled each time (moby
+    /// `restartmanager`).
+    pub fn restart_delay(&self) -> Option<Duration> {
+        let policy = self.host_config.get("RestartPolicy")?;
+        let most = policy.get("MaximumRetryCount").and_then(Value::as_u64).unwrap_or_default();
+        let again = match policy.get("Name").and_then(Value::as_str)? {
+            "always" | "unless-stopped" => true,
+            "on-failure" => most == 0 || u64::from(self.restart_count) < most,
+            _ => false,
+        };
+        again.then(|| Duration::from_millis(100 << self.restart_count.min(9)))
     }
 
     /// Whether it does its work: its process is there and its health check, if any, passes.

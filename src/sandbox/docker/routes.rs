@@ -86,6 +86,7 @@ fn router(engine: Arc<Engine>) -> axum::Router {
         .route("/networks/{id}", get(network))
         .route("/networks/{id}/connect", post(connect))
         .route("/networks/{id}/disconnect", post(disconnect))
+        .method_not_allowed_fallback(async || EngineError::not_found("page not found"))
         .fallback(async || EngineError::not_found("page not found"))
         .with_state(engine)
 }
@@ -126,7 +127,9 @@ fn split_version(path: &str) -> Option<((u32, u32), &str)> {
 async fn version() -> Json<Value> {
     Json(json!({
         "Platform": {"Name": "rollback sandbox"},
-        "Components": [{"Name": "Engine", "Version": ENGINE, "Details": {"ApiVersion": "1.41"}}],
+        "Components": [{"Name": "Engine", "Version": ENGINE, "Details": {
+            "ApiVersion": "1.41", "MinAPIVersion": "1.12", "Os": "linux", "Arch": "amd64",
+            "GitCommit": "sandbox", "GoVersion": "none", "BuildTime": ""}}],
         "Version": ENGINE,
         "ApiVersion": "1.41",
         "MinAPIVersion": "1.12",

@@ -307,6 +307,40 @@ async fn one_that_exits_at_start_says_so() {
 }
 
 #[tokio::test]
+async fn a_restart_policy_starts_it_again_until_it_is_stopped() {
+    let rig = rig(1, 100.0).await;
+    let policy = |name, most| RestartPolicy { name: Some(name), maximum_retry_count: Some(most) };
+    let body = |restart_policy| ContainerCreateBody {
+        cmd: Some(vec!["false".to_owned()]),
+        host_config: Some(HostConfig {
+            restart_policy: Some(restart_policy),
+            ..Default::default()
+        }),
+        ..from_image("legacy/agent:1.0.0")
+    };
+    let tries = policy(RestartPolicyNameEnum::ON_FAILURE, 2);
+    rig.create("tries", body(tries)).await.unwrap();
+    rig.create("loops", body(policy(RestartPolicyNameEnum::ALWAYS, 0))).await.unwrap();
+    rig.docker.start_container("tries", None).await.unwrap();
+    rig.docker.start_container("loops", None).await.unwrap();
+    let find = |name: &str| rig.world.engine().find(name).unwrap();
+    let settled = async {
+        while find("tries").is_running() || find("loops").restart_count < 3 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), settled).await.unwrap();
+    assert_eq!((find("tries").restart_count, find("tries").state.exit_code), (2, 1));
+    let shown = rig.docker.inspect_container("loops", None).await.unwrap();
+    assert!(shown.restart_count.unwrap() >= 3);
+    assert_eq!(shown.state.unwrap().running, Some(true));
+    rig.docker.stop_container("loops", None).await.unwrap();
+    let stopped = find("loops");
+    assert!(!stopped.is_running());
+    assert_eq!(rig.effect("start loops"), 1);
+}
+
+#[tokio::test]
 async fn the_state_survives_the_process() {
     let dir = tempfile::tempdir().unwrap();
     let options = Options { agents: 2, speed: 100.0, ..Options::default() };

@@ -25,7 +25,7 @@ pub(super) fn inspect(container: &Container, networks: &[Network]) -> Value {
         "State": state(container),
         "Image": container.image_id,
         "Name": format!("/{}", container.name),
-        "RestartCount": 0,
+        "RestartCount": container.restart_count,
         "Driver": "overlay2",
         "Platform": "linux",
         "HostConfig": host_config,
@@ -37,15 +37,14 @@ pub(super) fn inspect(container: &Container, networks: &[Network]) -> Value {
 
 fn state(container: &Container) -> Value {
     let state = &container.state;
-    let running = state.status == Status::Running;
     let mut shown = json!({
         "Status": state.status.word(),
-        "Running": running,
+        "Running": container.is_running(),
         "Paused": false,
-        "Restarting": false,
+        "Restarting": state.status == Status::Restarting,
         "OOMKilled": false,
         "Dead": false,
-        "Pid": if running { process_id(container) } else { 0 },
+        "Pid": if state.process { process_id(container) } else { 0 },
         "ExitCode": state.exit_code,
         "Error": "",
         "StartedAt": state.started_at,
@@ -133,6 +132,10 @@ fn status_line(container: &Container) -> String {
                 Some(Health::Unhealthy) => " (unhealthy)",
             };
             format!("Up {}{health}", human(clock::now().as_second() - seconds(&state.started_at)))
+        }
+        Status::Restarting => {
+            let ago = human(clock::now().as_second() - seconds(&state.finished_at));
+            format!("Restarting ({}) {ago} ago", state.exit_code)
         }
         Status::Exited => {
             let ago = human(clock::now().as_second() - seconds(&state.finished_at));

@@ -133,6 +133,7 @@ fn container(colour: Colour, image: &Image, number: usize) -> Container {
         name: format!("{project}-{service}-1"),
         created: now.clone(),
         image_id: image.id.clone(),
+        restart_count: 0,
         config,
         host_config: object(json!({
             "NetworkMode": network,
@@ -147,6 +148,7 @@ fn container(colour: Colour, image: &Image, number: usize) -> Container {
         state: State {
             status: Status::Running,
             process: true,
+            stopped_by_hand: false,
             exit_code: 0,
             started_at: now,
             finished_at: NEVER.to_owned(),
