@@ -16,6 +16,8 @@ pub mod preview;
 mod refusal;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use build::{Built, History, Request, build, outline};
 pub use explain::explain;
