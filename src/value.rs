@@ -200,3 +200,59 @@ impl fmt::Display for Count {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{ProptestConfig, prop_assert, prop_assert_eq, proptest};
+
+    use super::*;
+
+    fn lasting(text: &str) -> Result<Duration, LastingError> {
+        text.parse::<Lasting>().map(|lasting| lasting.0)
+    }
+
+    #[test]
+    fn durations_are_read_with_their_units() {
+        assert_eq!(lasting("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(lasting("1m 30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(lasting(" 2h"), Ok(Duration::from_secs(7200)));
+        assert_eq!(lasting("3650d"), Ok(LONGEST));
+    }
+
+    #[test]
+    fn what_is_no_duration_is_refused() {
+        assert_eq!(lasting("30"), Err(LastingError::NoUnit("30".into())));
+        for text in ["0s", "0ms 0h"] {
+            assert_eq!(lasting(text), Err(LastingError::NotPositive), "{text}");
+        }
+        for text in ["99999999999h", "3651d", "18446744073709551615d", "99999999999999999999s"] {
+            assert_eq!(lasting(text), Err(LastingError::TooLong(text.into())), "{text}");
+        }
+        for text in ["", "-5s", "+5s", "1.5s", "5 parsecs", "1e3s", "s", "1s2", "٣s", "5S"] {
+            assert_eq!(lasting(text), Err(LastingError::Malformed(text.into())), "{text}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 10_000, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_duration_never_wraps(number: u64, unit in proptest::sample::select(vec!["ms", "s", "m", "h", "d"])) {
+            let factor: u128 = match unit { "ms" => 1, "s" => 1000, "m" => 60_000, "h" => 3_600_000, _ => 86_400_000 };
+            let exact = u128::from(number) * factor;
+            let fits = exact > 0 && exact <= LONGEST.as_millis();
+            match lasting(&format!("{number}{unit}")) {
+                Ok(read) => prop_assert_eq!(read.as_millis(), exact),
+                Err(_) => prop_assert!(!fits),
+            }
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in "[0-9 .+a-z-]{0,40}") {
+            if let Ok(read) = lasting(&text) {
+                prop_assert!(!read.is_zero() && read <= LONGEST);
+                prop_assert_eq!(lasting(&format!("{}ms", read.as_millis())), Ok(read));
+            }
+        }
+    }
+}

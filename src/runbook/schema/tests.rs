@@ -1,1 +1,65 @@
+use serde_json::{Value, json};
 
+use super::*;
+use crate::runbook::testing;
+
+fn schema() -> Value {
+    runbook_schema(&testing::registry())
+}
+
+/// Every place below `value` that is called `$ref`.
+fn references(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Object(map) => {
+            found.extend(map.get("$ref").and_then(Value::as_str).map(str::to_owned));
+            map.values().for_each(|inner| references(inner, found));
+        }
+        Value::Array(list) => list.iter().for_each(|inner| references(inner, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn it_is_a_draft_2020_12_document_whose_references_resolve() {
+    let schema = schema();
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    assert_eq!(schema["required"], json!(["version", "name", "scenario", "phases"]));
+    assert_eq!(schema["additionalProperties"], false);
+    let mut found = Vec::new();
+    references(&schema, &mut found);
+    assert!(found.contains(&"#/$defs/Step".to_owned()), "{found:?}");
+    assert!(found.contains(&"#/$defs/ProbeCall".to_owned()), "{found:?}");
+    assert!(found.contains(&"#/$defs/InventoryCall".to_owned()), "{found:?}");
+    for reference in found {
+        let pointer = reference.trim_start_matches('#');
+        assert!(schema.pointer(pointer).is_some(), "{reference} leads nowhere");
+    }
+    assert!(!schema.to_string().contains(crate::runbook::forms::MARK));
+}
+
+#[test]
+fn a_step_has_its_policy_and_exactly_one_verb() {
+    let step = &schema()["$defs"]["Step"];
+    assert_eq!(step["additionalProperties"], false);
+    assert_eq!(step["properties"]["timeout"]["format"], "duration-with-unit");
+    let description = step["properties"]["docker.stop"]["description"].as_str().unwrap_or_default();
+    assert_eq!(description, "Does what its name says. 30s at most by default.");
+    let choices = step["oneOf"].as_array().map_or(0, Vec::len);
+    assert_eq!(choices, 14, "actions and probes, no inventories");
+    assert!(step["properties"].get("docker.services").is_none());
+}
+
+#[test]
+fn an_argument_that_is_no_text_may_be_a_template() {
+    let schema = schema();
+    let stop = &schema["$defs"]["DockerStop"]["properties"];
+    assert_eq!(stop["services"]["anyOf"][1]["$ref"], "#/$defs/Template");
+    assert_eq!(stop["project"], json!({"description": "The compose project.", "type": "string"}));
+}
+
+#[test]
+fn descriptions_come_from_the_types() {
+    let schema = schema();
+    assert_eq!(schema["properties"]["give_up"]["description"], "When the whole run is cancelled.");
+    assert_eq!(schema["description"], "A rollback runbook.");
+}

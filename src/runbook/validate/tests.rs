@@ -43,3 +43,68 @@ fn every_broken_runbook_is_explained() {
         });
     }
 }
+
+fn minimal(steps: &str) -> String {
+    format!("version: 1\nname: x\nscenario: partial\nphases:\n  - id: only\n    steps:\n{steps}")
+}
+
+#[test]
+fn ten_thousand_steps_are_checked() {
+    let mut steps = String::new();
+    for number in 0..10_000 {
+        steps.push_str(&format!(
+            "      - {{id: s{number}, timeout: 5s, http.expect: {{url: \"http://h/{{{{ 1 + 1 }}}}\", status: 200}}}}\n"
+        ));
+    }
+    let loaded =
+        load(&minimal(&steps)).unwrap_or_else(|problems| panic!("{}", problems.render(false)));
+    assert_eq!(loaded.runbook.phases[0].steps.len(), 10_000);
+    assert!(loaded.warnings.is_empty());
+}
+
+#[test]
+fn all_problems_come_in_the_order_of_the_file() {
+    let problems = load(&minimal(
+        "      - {id: a, timeuot: 3s, docker.stop: {projct: x}}\n      - {id: a, after: [b], http.expect: {url: \"{{ x }}\"}}\n",
+    ))
+    .expect_err("problems");
+    let codes: Vec<&str> = problems.iter().map(|found| found.code).collect();
+    assert_eq!(
+        codes,
+        [
+            "unknown-key",
+            "missing-key",
+            "unknown-key",
+            "duplicate-id",
+            "unknown-step",
+            "unknown-name"
+        ]
+    );
+    assert_eq!(problems.to_string(), "6 errors in runbook.yaml");
+}
+
+#[test]
+fn a_sample_makes_a_runbook_evaluable_offline() {
+    let text = "version: 1\nname: x\nscenario: partial\ninputs:\n  host: {type: string, required: true, sample: not-a-url}\nphases:\n  - id: only\n    steps:\n      - {id: a, http.expect: {url: \"{{ inputs.host }}\"}}\n";
+    let problems = load(text).expect_err("the verb refuses it");
+    assert_eq!(problems.iter().map(|found| found.code).collect::<Vec<_>>(), ["invalid-arguments"]);
+    let good = text.replace("not-a-url", "http://x");
+    assert!(load(&good).expect("fine").warnings.is_empty());
+}
+
+#[test]
+fn policy_is_read_into_the_model() {
+    let loaded = load(&minimal(
+        "      - id: a\n        optional: true\n        timeout: 1m 30s\n        retry: {attempts: 3}\n        on_failure: undo\n        verify: {within: 10s, probe: {http.expect: {url: \"http://x\"}}}\n        docker.stop: {project: x}\n      - id: b\n        after: [{step: a, is: settled}]\n        when: \"1 < 2\"\n        for_each: [x, y]\n        parallel: 4\n        docker.stop: {project: \"{{ item }}\"}\n",
+    ))
+    .unwrap_or_else(|problems| panic!("{}", problems.render(false)));
+    let [first, second] = loaded.runbook.phases[0].steps.as_slice() else { panic!("two steps") };
+    assert!(first.optional);
+    assert_eq!(first.timeout.map(|timeout| timeout.as_secs()), Some(90));
+    assert_eq!(first.retry.map(|retry| (retry.attempts, retry.delay.as_secs())), Some((3, 1)));
+    let verify = first.verify.as_ref().expect("verify");
+    assert_eq!(verify.probe.as_ref().map(|probe| probe.verb.as_str()), Some("http.expect"));
+    let after = second.after.as_ref().expect("after");
+    assert!(after[0].settled && after[0].step == "a");
+    assert_eq!(second.parallel, Some(4));
+}
