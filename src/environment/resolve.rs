@@ -71,7 +71,9 @@ impl EnvironmentFile {
         if !resolver.problems.is_empty() {
             return Err(Diagnostics::new(self.source, resolver.problems));
         }
-        let folder = self.path.parent().unwrap_or(Path::new("")).to_owned();
+        // A file named without a folder lies in this one; a child cannot be started in a folder called "".
+        let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let folder = parent.unwrap_or(Path::new(".")).to_owned();
         let (secrets, markers, warnings) =
             read_all(resolver.references, &folder, variables, &self.name).await;
         let warnings = openness(&self.path).into_iter().chain(warnings).collect();
@@ -374,6 +376,14 @@ mod tests {
         let file = EnvironmentFile::read(&path, &testing::registry()).expect("valid");
         let environment = file.resolve(None).await.expect("valid");
         assert!(environment.warnings[0].contains("chmod o-w"), "{:?}", environment.warnings);
+    }
+
+    #[tokio::test]
+    async fn a_file_without_a_folder_runs_its_commands_here() {
+        let text = "version: 1\nvalues: {token: {command: [printf, abcdef]}}\n";
+        let file = EnvironmentFile::parse(Path::new("live.yaml"), text, &testing::registry());
+        let environment = file.expect("valid").resolve(None).await.expect("valid");
+        assert!(environment.warnings.is_empty(), "{:?}", environment.warnings);
     }
 
     #[tokio::test]

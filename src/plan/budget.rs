@@ -531,7 +531,7 @@ mod tests {
             let first = schedule.project(&schedule.progress(Duration::ZERO));
             let mut progress = schedule.progress(s(now));
             for (step, end) in plan.steps().zip(&first.steps) {
-                let began = *end - step.policy.expected;
+                let began = end.saturating_sub(step.policy.expected);
                 let stage = match (began <= s(now), *end <= s(now)) {
                     (_, true) => Stage::Ended(*end),
                     (true, false) => Stage::Running(began),

@@ -19,7 +19,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use build::{Built, History, Request, build, outline};
+pub use build::{Built, History, Request, build, expand, outline};
 pub use explain::explain;
 pub use preflight::{Preflight, preflight};
 pub use preview::{Preview, PreviewContext, preview};
