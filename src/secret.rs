@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD_NO_PAD;
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
 
 /// Private-use characters that no runbook, URL or header contains by accident.
 const OPEN: char = '\u{E000}';
@@ -22,6 +23,16 @@ pub const REDACTED: &str = "[secret]";
 #[derive(Default)]
 pub struct Secrets {
     values: BTreeMap<String, SecretString>,
+    missing: BTreeMap<String, String>,
+}
+
+/// A secret that is used and could not be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MissingSecret<'a> {
+    /// Where the environment file refers to it: `values.api_token`.
+    pub name: &'a str,
+    /// Why it could not be read, as a lower-case fragment: `the variable API_TOKEN is not set`.
+    pub reason: &'a str,
 }
 
 impl Secrets {
@@ -29,6 +40,35 @@ impl Secrets {
     pub fn insert(&mut self, name: &str, value: SecretString) -> String {
         let _former = self.values.insert(name.to_owned(), value);
         marker(name)
+    }
+
+    /// Notes that a secret could not be read, and returns the marker that stands for it. Whoever uses
+    /// that marker has to ask [`missing_in`](Self::missing_in) first.
+    pub fn insert_missing(&mut self, name: &str, reason: String) -> String {
+        let _former = self.missing.insert(name.to_owned(), reason);
+        marker(name)
+    }
+
+    /// The first secret in a value that could not be read.
+    pub fn missing_in(&self, value: &Value) -> Option<MissingSecret<'_>> {
+        if self.missing.is_empty() {
+            return None;
+        }
+        match value {
+            Value::String(text) => self
+                .missing
+                .iter()
+                .find(|(name, _)| text.contains(&marker(name)))
+                .map(|(name, reason)| MissingSecret { name, reason }),
+            Value::Array(values) => values.iter().find_map(|value| self.missing_in(value)),
+            Value::Object(entries) => entries.values().find_map(|value| self.missing_in(value)),
+            Value::Null | Value::Bool(_) | Value::Number(_) => None,
+        }
+    }
+
+    /// The secrets that could not be read, by name.
+    pub fn missing(&self) -> impl Iterator<Item = MissingSecret<'_>> {
+        self.missing.iter().map(|(name, reason)| MissingSecret { name, reason })
     }
 
     /// Replaces every marker in `text` by its value. Unknown markers stay as they are.
@@ -83,7 +123,7 @@ fn spellings(value: &str) -> Vec<String> {
     if value.len() < 4 {
         return Vec::new();
     }
-    let json = serde_json::Value::from(value).to_string();
+    let json = Value::from(value).to_string();
     let mut forms = vec![
         value.to_owned(),
         json[1..json.len() - 1].to_owned(),

@@ -50,13 +50,23 @@ impl Connections {
     }
 
     /// The settings of a system. A missing block reads as an empty one, so that a connection whose
-    /// settings all have defaults needs none.
+    /// settings all have defaults needs none. Fails when a secret in the block could not be read.
     pub fn settings<C: SystemConnection>(&self) -> Result<C, ActionError> {
         let value = self
             .settings
             .get(C::SYSTEM)
             .cloned()
             .unwrap_or_else(|| Value::Object(serde_json::Map::new()));
+        if let Some(missing) = self.secrets.missing_in(&value) {
+            return Err(ActionError::new(
+                ErrorKind::Invalid,
+                format!("read the secret `{}`: {}", missing.name, missing.reason),
+            )
+            .hint(format!(
+                "Provide it, or change `{}` in the environment file `{}`.",
+                missing.name, self.environment
+            )));
+        }
         serde_json::from_value(value).map_err(|error| {
             ActionError::new(
                 ErrorKind::Invalid,

@@ -110,7 +110,8 @@ pub enum Items {
     /// The system could not be asked before the run, and the step does not stand on the path to the first
     /// target: it is resolved when its turn comes.
     Deferred {
-        /// The evaluated arguments of the verb, one per element of `for_each` (or just one), with their names.
+        /// The evaluated arguments of the verb, one per element of `for_each` (or just one), with their names;
+        /// empty when they could not even be evaluated, so that the step fails with `reason` in its turn.
         args: Vec<Item>,
         /// Why it was deferred.
         reason: String,

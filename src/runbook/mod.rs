@@ -11,9 +11,9 @@ mod load;
 pub mod model;
 pub mod node;
 pub mod parse;
-mod read;
+pub(crate) mod read;
 pub mod schema;
-mod suggest;
+pub(crate) mod suggest;
 pub mod template;
 #[cfg(test)]
 pub(crate) mod testing;

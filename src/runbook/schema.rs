@@ -24,6 +24,7 @@ pub(crate) struct Catalog<'r> {
     /// A step without its verb.
     pub(crate) step: Value,
     verbs: HashMap<&'static str, Value>,
+    connections: HashMap<&'static str, Value>,
     definitions: Map<String, Value>,
 }
 
@@ -38,8 +39,14 @@ impl<'r> Catalog<'r> {
             .verbs()
             .map(|verb| (verb.name, (verb.schema)(&mut arguments).to_value()))
             .collect();
+        let connections = registry
+            .systems()
+            .iter()
+            .filter_map(|system| Some((system.name, system.connection?(&mut arguments).to_value())))
+            .collect();
         Self {
             registry,
+            connections,
             runbook: RunbookForm::json_schema(&mut forms).to_value(),
             step: StepForm::json_schema(&mut forms).to_value(),
             verbs,
@@ -69,6 +76,11 @@ impl<'r> Catalog<'r> {
     /// The schema of a verb's arguments.
     pub(crate) fn arguments(&self, verb: &str) -> Option<&Value> {
         self.verbs.get(verb)
+    }
+
+    /// The schema of a system's connection, if it has settings.
+    pub(crate) fn connection(&self, system: &str) -> Option<&Value> {
+        self.connections.get(system)
     }
 
     /// Follows `$ref`s. References never form a circle without a structure between.

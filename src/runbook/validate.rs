@@ -46,5 +46,15 @@ pub fn validate(
     (Some(runbook), problems)
 }
 
+/// Every problem of form in the block of one system under `connections` of an environment file.
+pub(crate) fn connection(
+    system: &str,
+    node: &Node,
+    source: &Source,
+    catalog: &Catalog<'_>,
+) -> Vec<Diagnostic> {
+    walk::connection(system, node, source, catalog)
+}
+
 #[cfg(test)]
 mod tests;

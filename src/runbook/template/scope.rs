@@ -25,6 +25,13 @@ impl Scope {
         self
     }
 
+    /// Gives all inputs their values: `inputs.<name>`. One that is missing here is undefined.
+    #[must_use]
+    pub fn with_inputs(mut self, values: Map<String, Value>) -> Self {
+        let _former = self.values.insert("inputs".into(), Value::Object(values));
+        self
+    }
+
     /// Gives the environment's values: `environment.<name>`, secrets as markers.
     #[must_use]
     pub fn with_environment(mut self, values: Value) -> Self {
@@ -36,6 +43,13 @@ impl Scope {
     #[must_use]
     pub fn with_run(mut self, values: Value) -> Self {
         let _former = self.values.insert("run".into(), values);
+        self
+    }
+
+    /// Gives the addresses of the running sandbox to an environment file: `sandbox.<name>`.
+    #[must_use]
+    pub fn with_sandbox(mut self, values: Value) -> Self {
+        let _former = self.values.insert("sandbox".into(), values);
         self
     }
 

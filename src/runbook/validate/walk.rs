@@ -27,6 +27,20 @@ pub(super) fn form(root: &Node, source: &Source, catalog: &Catalog<'_>) -> Vec<D
     walk.problems
 }
 
+/// Every problem of form in a system's connection.
+pub(super) fn connection(
+    system: &str,
+    node: &Node,
+    source: &Source,
+    catalog: &Catalog<'_>,
+) -> Vec<Diagnostic> {
+    let mut walk = Walk { catalog, source, problems: Vec::new() };
+    let what = format!("the connection `{system}`");
+    let schema = catalog.connection(system).unwrap_or(&ANYTHING);
+    walk.value(node, schema, Place { what: &what, templates: Templates::Allowed });
+    walk.problems
+}
+
 /// Whether a template may stand at a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Templates {

@@ -1,0 +1,284 @@
+use std::collections::HashMap;
+
+use indexmap::IndexMap;
+use serde_json::json;
+
+use super::*;
+use crate::plan::ExpectedFrom;
+use crate::plan::testing::{self, node, runbook, step_with};
+use crate::runbook::node::Span;
+use crate::runbook::{ForEach, ProbeCall, Target, Verify};
+
+fn set(id: &str, key: &str) -> Step {
+    step_with(id, "memory.set", &json!({"key": key, "to": "blue"}))
+}
+
+fn expect(id: &str, key: &str) -> Step {
+    step_with(id, "memory.expect", &json!({"key": key, "is": "blue"}))
+}
+
+fn inputs(values: Value) -> Inputs {
+    let Value::Object(values) = values else { panic!("a mapping") };
+    Inputs { values: values.into_iter().collect(), ..Inputs::default() }
+}
+
+struct World {
+    environment: Environment,
+    cx: ResolveContext,
+}
+
+impl World {
+    fn new(settings: Value) -> Self {
+        let cx = testing::context(settings);
+        let environment = testing::environment(&cx, json!({"key": "traffic"}));
+        Self { environment, cx }
+    }
+
+    async fn build(&self, runbook: &Runbook, inputs: &Inputs) -> Result<Built, Refused> {
+        let history = |id: &StepId| (id.0 == "two/proof").then_some(Duration::from_millis(700));
+        build(Request {
+            runbook,
+            source: &Source::new("runbooks/test.yaml", ""),
+            environment: &self.environment,
+            inputs,
+            run: &json!({"id": "r1"}),
+            cx: &self.cx,
+            history: &history,
+        })
+        .await
+    }
+}
+
+/// one/shift → two/proof (target) → three/late.
+fn three_phases() -> Runbook {
+    let mut runbook = runbook(vec![
+        ("one", vec![set("shift", "{{ environment.key }}")]),
+        ("two", vec![expect("proof", "traffic")]),
+        ("three", vec![set("late", "redis")]),
+    ]);
+    runbook.targets = [(
+        "traffic".to_owned(),
+        Target {
+            within: Duration::from_secs(60),
+            reached_by: "two/proof".into(),
+            span: Span::default(),
+        },
+    )]
+    .into();
+    runbook
+}
+
+fn find<'a>(plan: &'a Plan, id: &str) -> &'a PlannedStep {
+    plan.step(&StepId(id.into())).expect("a step of the plan")
+}
+
+#[tokio::test]
+async fn a_plan_holds_evaluated_arguments_words_and_policy() {
+    let built = World::new(json!({}))
+        .build(&three_phases(), &inputs(json!({})))
+        .await
+        .expect("can be planned");
+    assert!(built.warnings.is_empty(), "{:?}", built.warnings);
+    let shift = find(&built.plan, "one/shift");
+    let item = &shift.items.resolved()[0];
+    assert_eq!(item.does, "set traffic to blue");
+    assert_eq!(item.undo, "set traffic back");
+    assert_eq!(item.args, json!({"key": "traffic", "to": "blue"}));
+    assert_eq!(shift.policy.timeout, Duration::from_secs(7));
+    assert_eq!(shift.policy.verify.within, Duration::from_secs(10));
+    assert_eq!(shift.policy.expected_from, ExpectedFrom::Assumed);
+    assert_eq!(shift.policy.retry.attempts, 1);
+    let proof = find(&built.plan, "two/proof");
+    assert_eq!(proof.policy.expected, Duration::from_millis(700));
+    assert_eq!(proof.policy.expected_from, ExpectedFrom::Measured);
+    assert_eq!(proof.policy.verify.within, Duration::from_secs(3), "the probe's timeout");
+    assert_eq!(proof.items.resolved()[0].undo, "");
+}
+
+#[tokio::test]
+async fn a_step_is_repeated_for_each_element() {
+    let mut repeated = set("agents", "{{ item }}-{{ index }}");
+    repeated.for_each = Some(ForEach { list: node(&json!("{{ inputs.agents }}")) });
+    let runbook = runbook(vec![("one", vec![repeated])]);
+    let world = World::new(json!({}));
+    let built = world
+        .build(&runbook, &inputs(json!({"agents": ["a", "b"]})))
+        .await
+        .expect("can be planned");
+    let items = find(&built.plan, "one/agents").items.resolved();
+    let names: Vec<&str> = items.iter().map(|item| item.name.as_str()).collect();
+    assert_eq!(names, ["a", "b"]);
+    assert_eq!(items[1].does, "set b-1 to blue");
+    for (agents, why) in [
+        (json!([]), "repeat over an empty list"),
+        (json!("a"), "repeat over a list"),
+        (json!(["a", "a"]), "tell two items apart"),
+    ] {
+        let refused =
+            world.build(&runbook, &inputs(json!({"agents": agents}))).await.expect_err("refused");
+        assert!(refused.to_string().contains(why), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_false_condition_skips_without_evaluating_the_rest() {
+    let mut conditional = set("maybe", "{{ inputs.nowhere }}");
+    conditional.when = Some(node(&json!("inputs.stage == 'full'")));
+    let runbook = runbook(vec![("one", vec![conditional])]);
+    let inputs = inputs(json!({"stage": "canary"}));
+    let built = World::new(json!({})).build(&runbook, &inputs).await.expect("can be planned");
+    let step = find(&built.plan, "one/maybe");
+    assert_eq!(step.skip.as_deref(), Some("its condition `inputs.stage == 'full'` is false"));
+    assert!(step.items.resolved().is_empty());
+}
+
+#[tokio::test]
+async fn a_target_whose_step_is_skipped_is_a_warning() {
+    let mut runbook = three_phases();
+    runbook.phases[1].steps[0].when = Some(node(&json!(false)));
+    let built =
+        World::new(json!({})).build(&runbook, &inputs(json!({}))).await.expect("can be planned");
+    let warning = built.warnings[0].to_string();
+    assert_eq!(
+        warning,
+        "target traffic: failed to prove it: the step two/proof is skipped, because its \
+         condition `false` is false"
+    );
+}
+
+#[tokio::test]
+async fn a_dead_system_on_the_path_refuses_with_all_reasons() {
+    let mut runbook = three_phases();
+    runbook.phases[0].steps.push(set("also", "more"));
+    let refused = World::new(json!({"down": true}))
+        .build(&runbook, &inputs(json!({})))
+        .await
+        .expect_err("refused");
+    let about: Vec<&str> = refused.reasons.iter().map(|reason| reason.about.as_str()).collect();
+    assert_eq!(about, ["step one/shift", "step one/also"]);
+    assert_eq!(refused.reasons[0].error.hints, ["Switch memory on."]);
+}
+
+#[tokio::test]
+async fn a_dead_system_after_the_first_target_defers() {
+    let mut runbook = three_phases();
+    let _shift = runbook.phases.remove(0);
+    let mut chat = set("chat", "chat");
+    chat.optional = true;
+    runbook.phases[1].steps.push(chat);
+    let built = World::new(json!({"down": true}))
+        .build(&runbook, &inputs(json!({})))
+        .await
+        .expect("the path to the target is fine");
+    let Items::Deferred { args, reason } = &find(&built.plan, "three/late").items else {
+        panic!("deferred");
+    };
+    assert_eq!(args[0].args, json!({"key": "redis", "to": "blue"}));
+    assert_eq!(reason, "reach memory");
+    let skip = find(&built.plan, "three/chat").skip.as_deref().expect("dropped");
+    assert!(skip.contains("optional"), "{skip}");
+    assert_eq!(built.warnings.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_system_costs_five_seconds_and_no_more() {
+    let started = Instant::now();
+    let mut runbook = three_phases();
+    runbook.phases[0].steps.push(set("also", "more"));
+    let refused = World::new(json!({"silent": true}))
+        .build(&runbook, &inputs(json!({})))
+        .await
+        .expect_err("refused");
+    assert_eq!(refused.reasons[0].error.kind, ErrorKind::TimedOut);
+    assert_eq!(started.elapsed(), STEP_TIMEOUT);
+}
+
+#[tokio::test]
+async fn an_unread_input_counts_where_it_is_used() {
+    let mut runbook = three_phases();
+    runbook.phases[2].steps[0] = set("late", "{{ inputs.agents }}");
+    let mut inputs = inputs(json!({}));
+    let error = ActionError::new(ErrorKind::Unreachable, "reach redis");
+    inputs.unread = IndexMap::from([("agents".to_owned(), error)]);
+    let world = World::new(json!({}));
+    let built = world.build(&runbook, &inputs).await.expect("only the last phase needs it");
+    let Items::Deferred { args, reason } = &find(&built.plan, "three/late").items else {
+        panic!("deferred");
+    };
+    assert!(args.is_empty(), "there are no arguments without the input");
+    assert_eq!(reason, "resolve the input `agents`: failed to reach redis");
+    runbook.phases[0].steps[0] = set("shift", "{{ inputs.agents }}");
+    let refused = world.build(&runbook, &inputs).await.expect_err("the first phase needs it");
+    assert_eq!(refused.reasons.len(), 1);
+}
+
+#[tokio::test]
+async fn an_input_that_nobody_gave_is_undefined() {
+    let world = World::new(json!({}));
+    let runbook = runbook(vec![("one", vec![set("a", "{{ inputs.remark | default('none') }}")])]);
+    let built = world.build(&runbook, &inputs(json!({}))).await.expect("has a default");
+    assert_eq!(find(&built.plan, "one/a").items.resolved()[0].does, "set none to blue");
+}
+
+#[tokio::test]
+async fn a_template_without_a_value_is_explained_with_its_place() {
+    let world = World::new(json!({}));
+    let runbook = runbook(vec![("one", vec![set("a", "{{ environment.kez }}")])]);
+    let refused = world.build(&runbook, &inputs(json!({}))).await.expect_err("refused");
+    let error = &refused.reasons[0].error;
+    assert_eq!(error.message, "evaluate `environment.kez`: `environment.kez` is not defined");
+    assert_eq!(
+        error.hints,
+        ["did you mean `environment.key`?", "See runbooks/test.yaml, line 1, column 1."]
+    );
+}
+
+#[tokio::test]
+async fn an_additional_probe_is_resolved_too() {
+    let mut step = set("a", "k");
+    let probe = ProbeCall {
+        verb: "memory.expect".into(),
+        args: node(&json!({"key": "{{ environment.key }}", "is": "blue"})),
+        span: Span::default(),
+    };
+    let within = Some(Duration::from_secs(4));
+    step.verify = Some(Verify { within, every: None, probe: Some(probe) });
+    let world = World::new(json!({}));
+    let runbook = runbook(vec![("one", vec![step])]);
+    let built = world.build(&runbook, &inputs(json!({}))).await.expect("can be planned");
+    let verify = &find(&built.plan, "one/a").policy.verify;
+    assert_eq!(verify.within, Duration::from_secs(4));
+    let probe = verify.probe.as_ref().expect("a probe");
+    assert_eq!(probe.args["key"], "traffic");
+}
+
+#[tokio::test]
+async fn a_missing_secret_counts_where_it_is_used() {
+    let mut world = World::new(json!({}));
+    let mut secrets = crate::secret::Secrets::default();
+    let token = secrets.insert_missing("values.token", "the variable TOKEN is not set".into());
+    let connections =
+        crate::action::Connections::new("test", HashMap::new(), std::sync::Arc::new(secrets));
+    world.cx.connections = std::sync::Arc::new(connections);
+    world.environment.values = json!({"key": "traffic", "token": token});
+    let mut runbook = three_phases();
+    runbook.phases[2].steps[0] = set("late", "{{ environment.token }}");
+    let built = world.build(&runbook, &inputs(json!({}))).await.expect("only the last phase");
+    assert!(matches!(find(&built.plan, "three/late").items, Items::Deferred { .. }));
+    assert!(built.warnings[0].to_string().contains("TOKEN is not set"), "{}", built.warnings[0]);
+    runbook.phases[0].steps[0] = set("shift", "{{ environment.token }}");
+    let refused = world.build(&runbook, &inputs(json!({}))).await.expect_err("the first phase");
+    assert_eq!(refused.reasons.len(), 1);
+}
+
+#[tokio::test]
+async fn a_budget_that_cannot_fit_is_a_warning() {
+    let mut runbook = three_phases();
+    runbook.phases[0].steps[0].expected = Some(Duration::from_secs(90));
+    let built = World::new(json!({}))
+        .build(&runbook, &inputs(json!({})))
+        .await
+        .expect("a warning stops nothing");
+    assert_eq!(built.warnings[0].about, "target traffic");
+    assert!(built.warnings[0].to_string().contains("one/shift 1m 30s"), "{}", built.warnings[0]);
+}

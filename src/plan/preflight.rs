@@ -1,0 +1,176 @@
+//! Pre-flight: whether the systems of a plan answer, before anything is changed.
+//!
+//! All at the same time, five seconds at most. A system on the path to the first target refuses the run; any other is a
+//! warning: a dead cache in the third phase never keeps traffic from coming back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::layers::path_to_first_target;
+use super::{Concern, Items, Plan, PlannedStep};
+use crate::action::{ActionError, Connections, ErrorKind, Reach, Registry, Verb};
+
+/// How long it takes at most.
+pub const PREFLIGHT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What pre-flight found.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Preflight {
+    /// What answered, by system: one line each.
+    pub reached: BTreeMap<&'static str, String>,
+    /// What stands in the way of the first target: the run must not start (exit code 4).
+    pub refusals: Vec<Concern>,
+    /// What is needed later, or only by optional steps.
+    pub warnings: Vec<Concern>,
+}
+
+/// Asks every system of the plan that can be asked.
+pub async fn preflight(plan: &Plan, registry: &Registry, connections: &Connections) -> Preflight {
+    let path = path_to_first_target(&plan.phases, &plan.targets);
+    let decisive = systems(plan.steps().filter(|step| path.contains(&step.id)), registry);
+    let all = systems(plan.steps(), registry);
+    let deadline = Instant::now() + PREFLIGHT_TIMEOUT;
+    let asked = all.iter().filter_map(|name| {
+        let system = registry.system(name)?;
+        Some(ask(system.name, system.reach?, connections, deadline))
+    });
+    let mut found = Preflight::default();
+    for (name, answer) in join_all(asked).await {
+        match answer {
+            Ok(line) => {
+                let _none = found.reached.insert(name, line);
+            }
+            Err(error) if decisive.contains(name) => {
+                found.refusals.push(Concern::system(name, error));
+            }
+            Err(error) => found.warnings.push(Concern::system(name, error)),
+        }
+    }
+    found
+}
+
+async fn ask(
+    name: &'static str,
+    reach: Reach,
+    connections: &Connections,
+    deadline: Instant,
+) -> (&'static str, Result<String, ActionError>) {
+    let answer = tokio::time::timeout_at(deadline, reach(connections)).await;
+    let answer = answer.unwrap_or_else(|_| {
+        let seconds = PREFLIGHT_TIMEOUT.as_secs();
+        let message = format!("reach {name} within {seconds} s: no answer");
+        Err(ActionError::new(ErrorKind::TimedOut, message))
+    });
+    (name, answer)
+}
+
+/// The systems that steps use, also through verbs inside their arguments.
+fn systems<'a>(
+    steps: impl Iterator<Item = &'a PlannedStep>,
+    registry: &Registry,
+) -> BTreeSet<&'static str> {
+    let mut used = BTreeSet::new();
+    for step in steps.filter(|step| step.skip.is_none()) {
+        add(&step.verb, registry, &mut used);
+        if let Some(probe) = &step.policy.verify.probe {
+            add(&probe.verb, registry, &mut used);
+        }
+        match &step.items {
+            Items::Resolved(items) => {
+                for item in items {
+                    nested(&item.args, registry, &mut used);
+                }
+            }
+            Items::Deferred { args, .. } => {
+                for item in args {
+                    nested(&item.args, registry, &mut used);
+                }
+            }
+        }
+    }
+    used
+}
+
+fn add(verb: &str, registry: &Registry, used: &mut BTreeSet<&'static str>) {
+    used.extend(registry.verb(verb).map(Verb::system));
+}
+
+/// Checklist items hold probes of other systems, as `{docker.expect: {…}}` or `{verb: docker.expect, …}`.
+fn nested(args: &Value, registry: &Registry, used: &mut BTreeSet<&'static str>) {
+    match args {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                add(key, registry, used);
+                if let ("verb", Value::String(verb)) = (key.as_str(), value) {
+                    add(verb, registry, used);
+                }
+                nested(value, registry, used);
+            }
+        }
+        Value::Array(values) => values.iter().for_each(|value| nested(value, registry, used)),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::plan::testing::{self, plan, planned, planned_phase};
+
+    fn two_phases(target: &str) -> Plan {
+        let mut early = planned("one/a", &[]);
+        early.verb = "manual.confirm".into();
+        plan(
+            vec![
+                planned_phase("one", vec![early]),
+                planned_phase("two", vec![planned("two/b", &[])]),
+            ],
+            &[("first", 60, target)],
+        )
+    }
+
+    #[tokio::test]
+    async fn what_answers_is_told() {
+        let connections = testing::connections(json!({}));
+        let found = preflight(&two_phases("two/b"), &testing::registry(), &connections).await;
+        assert_eq!(found.reached, BTreeMap::from([("memory", "memory answers".to_owned())]));
+        assert!(found.refusals.is_empty() && found.warnings.is_empty());
+    }
+
+    #[tokio::test]
+    async fn only_the_path_to_the_first_target_refuses() {
+        let connections = testing::connections(json!({"down": true}));
+        let registry = testing::registry();
+        let found = preflight(&two_phases("two/b"), &registry, &connections).await;
+        assert_eq!(found.refusals[0].about, "system memory");
+        let found = preflight(&two_phases("one/a"), &registry, &connections).await;
+        assert!(found.refusals.is_empty());
+        assert_eq!(found.warnings[0].error.hints, ["Switch memory on."]);
+    }
+
+    #[tokio::test]
+    async fn a_probe_inside_a_checklist_counts() {
+        let mut plan = two_phases("one/a");
+        let _later = plan.phases.pop();
+        let Items::Resolved(items) = &mut plan.phases[0].steps[0].items else { panic!("resolved") };
+        items[0].args = json!({"items": [{"probe": {"memory.expect": {"key": "a", "is": "b"}}}]});
+        let connections = testing::connections(json!({"down": true}));
+        let found = preflight(&plan, &testing::registry(), &connections).await;
+        assert_eq!(found.refusals.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_ends_after_five_seconds() {
+        let started = Instant::now();
+        let connections = testing::connections(json!({"silent": true}));
+        let found = preflight(&two_phases("two/b"), &testing::registry(), &connections).await;
+        assert_eq!(found.refusals[0].error.kind, ErrorKind::TimedOut);
+        assert_eq!(started.elapsed(), PREFLIGHT_TIMEOUT);
+    }
+}
