@@ -66,11 +66,6 @@ impl Secrets {
         }
     }
 
-    /// The secrets that could not be read, by name.
-    pub fn missing(&self) -> impl Iterator<Item = MissingSecret<'_>> {
-        self.missing.iter().map(|(name, reason)| MissingSecret { name, reason })
-    }
-
     /// Replaces every marker in `text` by its value. Unknown markers stay as they are.
     pub fn reveal(&self, text: &str) -> SecretString {
         let mut revealed = text.to_owned();

@@ -71,9 +71,6 @@ fn start_or_skip(state: &RunState, step: &PlannedStep, now_ms: u64) -> Option<Co
     if let Some(because) = state.header.left_out.get(&step.id.0) {
         return skip(SkipReason::LeftOut { because: because.clone() });
     }
-    if let Some(because) = &step.skip {
-        return skip(SkipReason::Condition { because: because.clone() });
-    }
     for wait in &step.waits {
         let awaited = state.steps.get(&wait.step)?;
         let outcome = awaited.outcome?;
@@ -83,6 +80,10 @@ fn start_or_skip(state: &RunState, step: &PlannedStep, now_ms: u64) -> Option<Co
         if !outcome.is_success() && !wait.any_end {
             return skip(SkipReason::Blocked { by: wait.step.clone() });
         }
+    }
+    // Not before its turn: those below wait for this step alone, and would overtake what it waits for.
+    if let Some(because) = &step.skip {
+        return skip(SkipReason::Condition { because: because.clone() });
     }
     if step.policy.optional
         && let Some((needs_ms, left_ms)) = deadline::misfit(state, step, now_ms)

@@ -11,7 +11,7 @@ use super::testing::{
 use super::{Request, RunState};
 use crate::event::{Event, Outcome, Place, RunVerdict, StopReason};
 use crate::journal::{JournalError, MemoryLog};
-use crate::plan::{Plan, StepId};
+use crate::plan::{Items, Plan, StepId};
 use crate::runbook::OnFailure;
 use crate::signal::Signal;
 
@@ -85,6 +85,32 @@ async fn a_continued_failure_blocks_only_those_who_asked_for_success() {
     assert_eq!(outcome(&state, "p0/next"), Some(Outcome::Done));
     assert_eq!(outcome(&state, "p0/strict"), Some(Outcome::NotStarted));
     assert_eq!(verdict(&state).0, RunVerdict::FailedPartial);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_below_a_skipped_one_waits_for_what_is_above_it() {
+    let bench = Bench::new();
+    let mut broken = switch("broken", bad("x", Trouble::Fails));
+    broken.policy.on_failure = OnFailure::Continue;
+    let mut skipped = after(switch("skipped", on("skipped")), "broken", false);
+    skipped.skip = Some("its condition is false".into());
+    let below = after(switch("below", on("below")), "skipped", false);
+    let (state, _) = bench.run(plan(vec![vec![broken, skipped, below]])).await;
+    assert_eq!(outcome(&state, "p0/below"), Some(Outcome::NotStarted));
+    assert!(!bench.world().is_on("below"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_whose_arguments_have_no_value_fails_in_its_turn_with_the_reason() {
+    let bench = Bench::new();
+    let mut late = switch("late", on("late"));
+    let reason = "read the secret `values.token`".to_owned();
+    late.items = Items::Deferred { args: Vec::new(), reason: reason.clone() };
+    let (state, log) = bench.run(plan(vec![vec![switch("a", on("a"))], vec![late]])).await;
+    assert!(bench.world().is_on("a"));
+    assert_eq!(outcome(&state, "p1/late"), Some(Outcome::Failed));
+    let told = |event: &Event| matches!(event, Event::StepEnded { summary: Some(summary), .. } if summary.contains(&reason));
+    assert_eq!(count(&log, told), 1);
 }
 
 #[tokio::test(start_paused = true)]

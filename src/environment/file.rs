@@ -8,7 +8,7 @@ use crate::action::Registry;
 use crate::runbook::diagnostic::{Diagnostic, Diagnostics, Source};
 use crate::runbook::node::{Key, Node, NodeValue};
 use crate::runbook::schema::Catalog;
-use crate::runbook::{suggest, validate};
+use crate::runbook::{suggest, template, validate};
 
 const KEYS: [&str; 7] =
     ["version", "name", "sandbox", "connections", "values", "inputs", "lock_dir"];
@@ -24,11 +24,10 @@ pub struct EnvironmentFile {
     pub source: Source,
     /// Whether it runs against the sandbox, whose addresses are then known as `sandbox.…`.
     pub sandbox: bool,
-    /// Where the lock files of its runs lie, when not in the default folder.
-    pub lock_dir: Option<PathBuf>,
     pub(super) connections: Vec<(Key, Node)>,
     pub(super) values: Vec<(Key, Node)>,
     pub(super) inputs: Vec<(Key, Node)>,
+    pub(super) lock_dir: Option<Node>,
 }
 
 impl EnvironmentFile {
@@ -48,22 +47,39 @@ impl EnvironmentFile {
         let mut problems = Problems::default();
         problems.only(&root, &KEYS);
         problems.version(&root, true);
-        let folder = path.parent().unwrap_or(Path::new(""));
         let file = Self {
             name: name(&root, path, &mut problems),
             path: path.to_owned(),
             sandbox: switch(&root, "sandbox", &mut problems),
-            lock_dir: problems.text(&root, "lock_dir").map(|dir| folder.join(dir)),
+            lock_dir: problems.text(&root, "lock_dir").and_then(|_| root.get("lock_dir").cloned()),
             connections: block(&root, "connections", &mut problems),
             values: block(&root, "values", &mut problems),
             inputs: block(&root, "inputs", &mut problems),
             source,
         };
         file.check_connections(registry, &mut problems);
+        file.check_templates(&mut problems);
         if problems.0.is_empty() {
             return Ok(file);
         }
         Err(Diagnostics::new(file.source, problems.0))
+    }
+
+    fn check_templates(&self, problems: &mut Problems) {
+        let blocks = [&self.connections, &self.values, &self.inputs];
+        let nodes = blocks.into_iter().flatten().map(|(_, node)| node).chain(&self.lock_dir);
+        for node in nodes {
+            match template::uses(node) {
+                Err(errors) => problems.0.extend(errors.into_iter().map(Diagnostic::from)),
+                Ok(uses) => {
+                    for used in uses {
+                        let unknown =
+                            used.names.iter().find_map(|name| unknown_name(name, self.sandbox));
+                        problems.0.extend(unknown.map(|problem| problem.at(used.span)));
+                    }
+                }
+            }
+        }
     }
 
     fn check_connections(&self, registry: &Registry, problems: &mut Problems) {
@@ -88,6 +104,23 @@ impl EnvironmentFile {
             problems.0.push(problem);
         }
     }
+}
+
+/// A name that an environment file cannot know, with what can be done.
+fn unknown_name(name: &str, sandbox: bool) -> Option<Diagnostic> {
+    let root = name.split('.').next().unwrap_or(name);
+    let (message, hint) = match (root, sandbox) {
+        ("sandbox", true) => return None,
+        ("sandbox", false) => (
+            "`sandbox` is known only to an environment of the sandbox".to_owned(),
+            "Say `sandbox: true` at the top of the file.",
+        ),
+        _ => (
+            format!("there is no name `{}` in an environment file", suggest::visible(root)),
+            "Only `sandbox.…` can be read here; secrets are references such as `{variable: NAME}`.",
+        ),
+    };
+    Some(Diagnostic::error("unknown-name", message).hint(hint))
 }
 
 /// A reference to a secret may stand wherever a text may, like a template, so it is checked as one.

@@ -315,6 +315,14 @@ mod tests {
         assert!(missing.expect_err("missing").contains("cannot be started"));
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_command_that_does_not_end_is_killed() {
+        let started = tokio::time::Instant::now();
+        let slow = value(json!({"command": ["sleep", "1000"]}), Path::new("/")).await;
+        assert_eq!(slow, Err("`sleep` took longer than 5 s".to_owned()));
+        assert_eq!(started.elapsed(), COMMAND_TIMEOUT);
+    }
+
     #[tokio::test]
     async fn a_command_that_prints_without_end_is_cut_off() {
         let endless = value(json!({"command": ["cat", "/dev/zero"]}), Path::new("/")).await;

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::EnvironmentFile;
 use super::document::openness;
-use super::reference::{Read, Reference};
+use super::reference::{Read, Reference, absolute};
 use crate::action::Connections;
 use crate::runbook::diagnostic::{Diagnostic, Diagnostics, Source};
 use crate::runbook::node::{Key, Node, NodeValue, Span};
@@ -67,10 +67,13 @@ impl EnvironmentFile {
         let connections = resolver.block("connections", &self.connections);
         let values = resolver.block("values", &self.values);
         let inputs = resolver.block("inputs", &self.inputs);
+        let lock_dir = self.lock_dir.as_ref().and_then(|node| resolver.text(node));
         if !resolver.problems.is_empty() {
             return Err(Diagnostics::new(self.source, resolver.problems));
         }
-        let folder = self.path.parent().unwrap_or(Path::new("")).to_owned();
+        // A file named without a folder lies in this one; a child cannot be started in a folder called "".
+        let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let folder = parent.unwrap_or(Path::new(".")).to_owned();
         let (secrets, markers, warnings) =
             read_all(resolver.references, &folder, variables, &self.name).await;
         let warnings = openness(&self.path).into_iter().chain(warnings).collect();
@@ -86,7 +89,7 @@ impl EnvironmentFile {
             path: self.path,
             source: self.source,
             sandbox: self.sandbox,
-            lock_dir: self.lock_dir,
+            lock_dir: lock_dir.map(|dir| absolute(Path::new(&dir), &folder, variables)),
             warnings,
         })
     }
@@ -124,6 +127,22 @@ struct Resolver {
 }
 
 impl Resolver {
+    /// A text without templates.
+    fn text(&mut self, node: &Node) -> Option<String> {
+        match template::evaluate(node, &self.scope) {
+            Ok(Value::String(text)) => Some(text),
+            Ok(_) => {
+                self.problems
+                    .push(Diagnostic::error("wrong-type", "expected a text here").at(node.span));
+                None
+            }
+            Err(error) => {
+                self.problems.push(error.into());
+                None
+            }
+        }
+    }
+
     fn block(&mut self, name: &str, entries: &[(Key, Node)]) -> Vec<(Key, Slot)> {
         entries
             .iter()
@@ -236,7 +255,11 @@ mod tests {
     }
 
     fn variables(name: &str) -> Option<String> {
-        (name == "TOKEN").then(|| "t0p-s3cret".to_owned())
+        match name {
+            "TOKEN" => Some("t0p-s3cret".to_owned()),
+            "HOME" => Some("/home/me".to_owned()),
+            _ => None,
+        }
     }
 
     fn file(text: &str) -> Result<EnvironmentFile, Diagnostics> {
@@ -256,7 +279,7 @@ mod tests {
         let environment = resolve(
             "version: 1\nvalues:\n  url: http://x\n  token: {variable: TOKEN}\n\
              connections:\n  memory: {values: {key: {variable: TOKEN}}}\n\
-             inputs: {agents: [a, b]}\nlock_dir: locks\n",
+             inputs: {agents: [a, b]}\nlock_dir: ~/locks\n",
             None,
         )
         .await
@@ -264,7 +287,7 @@ mod tests {
         assert_eq!(environment.name, "live");
         assert_eq!(environment.values["url"], "http://x");
         assert_eq!(environment.inputs["agents"], json!(["a", "b"]));
-        assert_eq!(environment.lock_dir, Some("/e/locks".into()));
+        assert_eq!(environment.lock_dir, Some("/home/me/locks".into()));
         assert!(environment.warnings.is_empty());
         let token = environment.values["token"].as_str().expect("a text");
         assert!(!token.contains("t0p"), "{token}");
@@ -356,10 +379,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn malformed_references_and_templates_have_places() {
-        let text = "version: 1\nvalues:\n  a: {command: pass show}\n  b: \"{{ nowhere }}\"\n";
+    async fn a_file_without_a_folder_runs_its_commands_here() {
+        let text = "version: 1\nvalues: {token: {command: [printf, abcdef]}}\n";
+        let file = EnvironmentFile::parse(Path::new("live.yaml"), text, &testing::registry());
+        let environment = file.expect("valid").resolve(None).await.expect("valid");
+        assert!(environment.warnings.is_empty(), "{:?}", environment.warnings);
+    }
+
+    #[tokio::test]
+    async fn malformed_references_have_places() {
+        let text = "version: 1\nvalues:\n  a: {command: pass show}\n  b: {variable: \"\"}\n";
         let problems = resolve(text, None).await.map(drop).expect_err("invalid");
         assert_eq!(problems.iter().count(), 2);
         assert!(problems.iter().all(|problem| problem.span.is_some()));
+    }
+
+    #[test]
+    fn templates_read_the_sandbox_alone() {
+        let text = "version: 1\nvalues:\n  a: \"{{ nowhere }}\"\n  b: \"{{ sandbox.lb }}\"\n";
+        let problems = file(text).expect_err("neither is known");
+        assert_eq!(codes(&problems), ["unknown-name", "unknown-name"]);
+        assert!(problems.render(false).contains("sandbox: true"));
     }
 }

@@ -349,6 +349,8 @@ fn sorted(steps: &[Slot], first: usize) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::plan::testing::{lasting, plan, planned_phase};
 
@@ -502,6 +504,61 @@ mod tests {
         let schedule = Schedule::of(&plan);
         let projection = schedule.project(&schedule.progress(Duration::ZERO));
         assert_eq!(projection.phases[0].end, s(4));
+    }
+
+    /// A plan of two phases whose steps wait for random earlier ones.
+    fn random_plan() -> impl Strategy<Value = Plan> {
+        let step = (0_u64..10, proptest::collection::vec(any::<prop::sample::Index>(), 0..3));
+        let phase = proptest::collection::vec(step, 1..8);
+        proptest::collection::vec(phase, 1..3).prop_map(|phases| {
+            let phase = |(number, steps): (usize, &Vec<(u64, Vec<prop::sample::Index>)>)| {
+                let name = |index: usize| format!("{number}/{index}");
+                let step = |(index, (seconds, waits)): (usize, &(u64, Vec<_>))| {
+                    let earlier = |wait: &prop::sample::Index| name(wait.index(index));
+                    let waits: Vec<String> = match index {
+                        0 => Vec::new(),
+                        _ => waits.iter().map(earlier).collect(),
+                    };
+                    let waits: Vec<&str> = waits.iter().map(String::as_str).collect();
+                    lasting(&name(index), &waits, *seconds)
+                };
+                planned_phase(&number.to_string(), steps.iter().enumerate().map(step).collect())
+            };
+            plan(phases.iter().enumerate().map(phase).collect(), &[("first", 5, "0/0")])
+        })
+    }
+
+    proptest! {
+        /// A run that goes exactly as projected is projected to end when it was first projected to.
+        #[test]
+        fn a_run_on_schedule_keeps_its_projection(plan in random_plan(), now in 0_u64..60) {
+            let schedule = Schedule::of(&plan);
+            let first = schedule.project(&schedule.progress(Duration::ZERO));
+            let mut progress = schedule.progress(s(now));
+            for (step, end) in plan.steps().zip(&first.steps) {
+                let began = end.saturating_sub(step.policy.expected);
+                let stage = match (began <= s(now), *end <= s(now)) {
+                    (_, true) => Stage::Ended(*end),
+                    (true, false) => Stage::Running(began),
+                    (false, false) => Stage::Waiting,
+                };
+                schedule.note(&mut progress, &step.id, stage);
+            }
+            let later = schedule.project(&progress);
+            prop_assert_eq!(&later.steps, &first.steps);
+            prop_assert_eq!(later.run, first.run);
+        }
+
+        /// Time that passes without progress never brings an end nearer.
+        #[test]
+        fn waiting_never_helps(plan in random_plan(), now in 0_u64..60, more in 0_u64..60) {
+            let schedule = Schedule::of(&plan);
+            let early = schedule.project(&schedule.progress(s(now)));
+            let late = schedule.project(&schedule.progress(s(now + more)));
+            for (early, late) in early.steps.iter().zip(&late.steps) {
+                prop_assert!(early <= late);
+            }
+        }
     }
 
     #[test]

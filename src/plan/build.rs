@@ -83,8 +83,18 @@ pub async fn build(request: Request<'_>) -> Result<Built, Refused> {
     if !refused.is_empty() {
         return Err(Refused { reasons: refused });
     }
+    warnings.extend(plan.targets.iter().filter_map(|target| unprovable(&plan, target)));
     warnings.extend(Schedule::of(&plan).misfits().iter().map(Concern::from));
     Ok(Built { plan, warnings })
+}
+
+/// A target whose step is not run cannot be proved.
+fn unprovable(plan: &Plan, target: &PlannedTarget) -> Option<Concern> {
+    let because = plan.step(&target.reached_by)?.skip.as_ref()?;
+    let step = &target.reached_by;
+    let message = format!("prove it: the step {step} is skipped, because {because}");
+    let error = ActionError::new(ErrorKind::Invalid, message);
+    Some(Concern { about: format!("target {}", target.name), step: Some(step.clone()), error })
 }
 
 /// The plan without items, which needs neither an environment nor inputs: enough for `check` to draw the

@@ -1,9 +1,9 @@
 //! The plan: a runbook and an environment, fully resolved. It is what a person approves, what the engine
 //! executes and what the journal pins, so that a resumed run does exactly what was approved.
 //!
-//! [`inputs`] come first, then [`build`] makes the plan: order from [`layers`], items from the verbs. [`preflight`] asks whether
-//! the systems answer, [`preview`] what would change, [`budget`] when it would be over, before and during a run;
-//! [`explain`] writes the plan down for people. Nothing here changes anything.
+//! [`inputs`] come first, then [`build()`] makes the plan: order from [`layers`], items from the verbs. [`preflight()`] asks whether
+//! the systems answer, [`preview()`] what would change, [`budget`] when it would be over, before and during a run;
+//! [`explain()`] writes the plan down for people. Nothing here changes anything.
 
 pub mod budget;
 pub mod build;
@@ -16,8 +16,10 @@ pub mod preview;
 mod refusal;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
-pub use build::{Built, History, Request, build, outline};
+pub use build::{Built, History, Request, build, expand, outline};
 pub use explain::explain;
 pub use model::{
     ExpectedFrom, Items, Plan, PlannedItem, PlannedPhase, PlannedProbe, PlannedStep, PlannedTarget,

@@ -27,11 +27,7 @@ pub struct Loaded {
 /// # Errors
 /// All problems of the file at once: it cannot be read, is not YAML, or breaks a rule of the language.
 pub fn load(path: &Path, registry: &Registry) -> Result<Loaded, Diagnostics> {
-    let shown = path.display().to_string();
-    match read::bytes(path) {
-        Ok(bytes) => load_bytes(&shown, bytes, registry),
-        Err(problem) => Err(Diagnostics::new(Source::new(shown, ""), vec![problem])),
-    }
+    load_bytes(&path.display().to_string(), read::bytes(path)?, registry)
 }
 
 /// Loads a runbook from a text; `path` is only shown.
@@ -44,8 +40,7 @@ pub fn load_text(path: &str, text: &str, registry: &Registry) -> Result<Loaded, 
 
 fn load_bytes(path: &str, bytes: Vec<u8>, registry: &Registry) -> Result<Loaded, Diagnostics> {
     let sha256 = hex(&Sha256::digest(&bytes));
-    let source = read::text(path, bytes)
-        .map_err(|(source, problem)| Diagnostics::new(source, vec![problem]))?;
+    let source = read::text(path, bytes)?;
     let (runbook, problems) = match parse::parse(&source) {
         Ok(root) => validate::validate(&root, &source, registry),
         Err(problems) => (None, problems),

@@ -13,7 +13,7 @@ use serde_yaml::granit_parser::{self, ErrorKind, Event, Parser, ScalarStyle, Sca
 
 use super::diagnostic::{Diagnostic, Source};
 use super::node::{Key, Node, NodeValue, Span};
-use super::read::LARGEST_FILE;
+use super::read::{LARGEST_FILE, too_large};
 
 /// Deeper nesting is refused.
 pub const DEEPEST: usize = 64;
@@ -27,13 +27,7 @@ pub const MOST_NODES: usize = 200_000;
 /// document) does not allow, each with its place.
 pub fn parse(source: &Source) -> Result<Node, Vec<Diagnostic>> {
     if source.text.len() as u64 > LARGEST_FILE {
-        return Err(vec![Diagnostic::error(
-            "file-too-large",
-            format!(
-                "the text has {} bytes, and at most {LARGEST_FILE} are accepted",
-                source.text.len()
-            ),
-        )]);
+        return Err(vec![too_large(source.text.len() as u64)]);
     }
     if let Some(at) = source.text.find('\0') {
         let place = Span { start: at, end: at + 1 };
@@ -275,16 +269,13 @@ impl<'a> Builder<'a> {
                     .hint("Remove one of the two.")
             })
         };
-        match refused {
-            Some(problem) => {
-                self.problems.push(problem);
-                *key = NextKey::Refused;
-            }
-            None => {
-                let _none = places.insert(text.to_owned(), span);
-                *key = NextKey::Is(Key { name: text.to_owned(), span });
-            }
-        }
+        *key = if let Some(problem) = refused {
+            self.problems.push(problem);
+            NextKey::Refused
+        } else {
+            let _none = places.insert(text.to_owned(), span);
+            NextKey::Is(Key { name: text.to_owned(), span })
+        };
     }
 
     /// Puts a finished value where it belongs.

@@ -29,7 +29,7 @@ pub struct TemplateError {
     /// The place of the text that holds the template.
     pub span: Span,
     /// The expression, for a more exact place; empty for the whole text.
-    pub expression: String,
+    pub expression: Box<str>,
     /// What to do.
     pub hints: Vec<String>,
     /// The names whose values are not known yet, when that is the only reason.
@@ -148,7 +148,9 @@ fn collect(node: &Node, found: &mut Vec<Use>, problems: &mut Vec<TemplateError>)
         },
         NodeValue::List(items) => items.iter().for_each(|item| collect(item, found, problems)),
         NodeValue::Map(entries) => {
-            entries.iter().for_each(|(_, value)| collect(value, found, problems));
+            for (_, value) in entries {
+                collect(value, found, problems);
+            }
         }
         _ => {}
     }
@@ -212,7 +214,7 @@ fn fault(code: &'static str, message: impl Into<String>, span: Span) -> Template
         code,
         message: message.into(),
         span,
-        expression: String::new(),
+        expression: Box::default(),
         hints: Vec::new(),
         unknown: Vec::new(),
     }
@@ -225,7 +227,7 @@ impl TemplateError {
     }
 
     fn about(mut self, expression: &str) -> Self {
-        expression.clone_into(&mut self.expression);
+        self.expression = expression.into();
         self
     }
 }

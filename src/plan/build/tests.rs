@@ -133,6 +133,20 @@ async fn a_false_condition_skips_without_evaluating_the_rest() {
 }
 
 #[tokio::test]
+async fn a_target_whose_step_is_skipped_is_a_warning() {
+    let mut runbook = three_phases();
+    runbook.phases[1].steps[0].when = Some(node(&json!(false)));
+    let built =
+        World::new(json!({})).build(&runbook, &inputs(json!({}))).await.expect("can be planned");
+    let warning = built.warnings[0].to_string();
+    assert_eq!(
+        warning,
+        "target traffic: failed to prove it: the step two/proof is skipped, because its \
+         condition `false` is false"
+    );
+}
+
+#[tokio::test]
 async fn a_dead_system_on_the_path_refuses_with_all_reasons() {
     let mut runbook = three_phases();
     runbook.phases[0].steps.push(set("also", "more"));

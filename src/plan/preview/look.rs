@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -80,9 +81,16 @@ impl<'a> Looker<'a> {
         StepContext::new(deadline, CancellationToken::new(), scratch, PREVIEW)
     }
 
-    fn predictions(&self) -> Predictions {
-        let predictions = self.predictions.clone();
-        Arc::new(move |resource| predictions.get(resource).cloned())
+    /// A context that knows the predictions, and whether any of them was used.
+    fn predicting(&self, step: &PlannedStep) -> (StepContext, Arc<AtomicBool>) {
+        let used = Arc::new(AtomicBool::new(false));
+        let (predictions, noted) = (self.predictions.clone(), used.clone());
+        let look_up: Predictions = Arc::new(move |resource| {
+            let found = predictions.get(resource).cloned();
+            noted.fetch_or(found.is_some(), Ordering::Relaxed);
+            found
+        });
+        (self.context(step).predicting(look_up), used)
     }
 
     async fn inspect(
@@ -90,9 +98,11 @@ impl<'a> Looker<'a> {
         step: &PlannedStep,
         action: &dyn Action,
     ) -> (Finding, Known, Vec<Prediction>) {
-        let cx = self.context(step).predicting(self.predictions());
-        let known = if self.predictions.is_empty() { Known::ReadLive } else { Known::Predicted };
-        match within(&cx, action.inspect(&cx)).await {
+        let (cx, used) = self.predicting(step);
+        let readiness = within(&cx, action.inspect(&cx)).await;
+        let predicted = used.load(Ordering::Relaxed);
+        let known = if predicted { Known::Predicted } else { Known::ReadLive };
+        match readiness {
             Ok(Readiness::Needed { predicted, .. }) => (Finding::WouldChange, known, predicted),
             Ok(Readiness::AlreadyDone { evidence }) => {
                 (Finding::AlreadyDone { evidence: evidence.summary }, known, Vec::new())
@@ -105,41 +115,35 @@ impl<'a> Looker<'a> {
     async fn observe(&self, step: &PlannedStep, probe: &dyn Probe) -> (Finding, Known) {
         let cx = self.context(step);
         let now = within(&cx, probe.observe(&cx)).await;
-        let observed = match now {
-            Err(error) => return (Finding::CannotTell { error }, Known::Rendered),
-            Ok(Verdict::Holds { evidence }) if self.predictions.is_empty() => {
+        let later = self.observe_later(step, probe).await;
+        let observed = match (now, &later) {
+            (Ok(Verdict::Holds { evidence }), None | Some(Verdict::Holds { .. })) => {
                 return (Finding::Holds { evidence: evidence.summary }, Known::ReadLive);
             }
-            Ok(Verdict::Holds { evidence }) => Ok(evidence.summary),
-            Ok(Verdict::NotYet { observed }) => Err(observed),
+            (Ok(Verdict::Holds { .. }), Some(Verdict::NotYet { observed })) => {
+                let observed = observed.clone();
+                return (Finding::DoesNotHold { observed }, Known::Predicted);
+            }
+            (Ok(Verdict::NotYet { observed }), _) => observed,
+            // What does not answer now may do so once an earlier step has started it.
+            (Err(error), Some(Verdict::Holds { .. })) => error.message,
+            (Err(error), _) => return (Finding::CannotTell { error }, Known::Rendered),
         };
-        let later = self.observe_later(step, probe).await;
-        match (observed, later) {
-            (Ok(evidence), None | Some(Ok(Verdict::Holds { .. }))) => {
-                (Finding::Holds { evidence }, Known::ReadLive)
-            }
-            (Ok(_), Some(Ok(Verdict::NotYet { observed }))) => {
-                (Finding::DoesNotHold { observed }, Known::Predicted)
-            }
-            (Err(observed), Some(Ok(Verdict::Holds { .. }))) => {
-                (Finding::WillHold { observed }, Known::Predicted)
-            }
-            (_, Some(Err(error))) => (Finding::CannotTell { error }, Known::Rendered),
-            (Err(observed), _) if self.changed => (Finding::MayHold { observed }, Known::ReadLive),
-            (Err(observed), _) => (Finding::DoesNotHold { observed }, Known::ReadLive),
+        match later {
+            Some(Verdict::Holds { .. }) => (Finding::WillHold { observed }, Known::Predicted),
+            _ if self.changed => (Finding::MayHold { observed }, Known::ReadLive),
+            _ => (Finding::DoesNotHold { observed }, Known::ReadLive),
         }
     }
 
-    async fn observe_later(
-        &self,
-        step: &PlannedStep,
-        probe: &dyn Probe,
-    ) -> Option<Result<Verdict, ActionError>> {
+    /// The answer with the predicted effects of earlier steps, if the probe knows what to do with them.
+    async fn observe_later(&self, step: &PlannedStep, probe: &dyn Probe) -> Option<Verdict> {
         if self.predictions.is_empty() {
             return None;
         }
-        let cx = self.context(step).predicting(self.predictions());
-        Some(within(&cx, probe.observe(&cx)).await)
+        let (cx, used) = self.predicting(step);
+        let later = within(&cx, probe.observe(&cx)).await.ok()?;
+        used.load(Ordering::Relaxed).then_some(later)
     }
 }
 

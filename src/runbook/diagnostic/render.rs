@@ -20,7 +20,8 @@ pub(super) fn human(all: &Diagnostics, color: bool) -> String {
         text.push_str("\n\n");
     }
     if all.omitted() > 0 {
-        text.push_str(&format!("and {} more problems\n\n", all.omitted()));
+        let more = format!("and {} more problems\n\n", all.omitted());
+        text.push_str(&more);
     }
     text
 }

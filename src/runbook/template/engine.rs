@@ -3,7 +3,9 @@
 use std::sync::LazyLock;
 
 use minijinja::value::{Rest, Serde, ValueKind};
-use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value as Engine, filters};
+use minijinja::{
+    Environment, Error, ErrorKind, Expression, UndefinedBehavior, Value as Engine, filters,
+};
 use serde_json::{Map, Number, Value};
 
 use super::{Scope, TemplateError, Use, fault, syntax};
@@ -57,6 +59,7 @@ fn too_long() -> Error {
 }
 
 /// Joins the elements of a list. The engine's own filter has no bound.
+#[expect(clippy::needless_pass_by_value, reason = "the engine hands over its arguments")]
 fn join(list: &Engine, separator: Rest<String>) -> Result<String, Error> {
     if list.kind() != ValueKind::Seq {
         return Err(Error::new(ErrorKind::InvalidOperation, "only a list can be joined"));
@@ -100,13 +103,22 @@ fn times(value: &Engine, factor: &Engine) -> Result<Engine, Error> {
 
 /// The names that an expression reads.
 pub(super) fn uses(expression: &str, span: Span) -> Result<Use, TemplateError> {
+    compile(expression, span).map(|(_, found)| found)
+}
+
+/// Reads an expression. The engine computes constants while it compiles, so what cannot be bounded is refused first.
+fn compile(
+    expression: &str,
+    span: Span,
+) -> Result<(Expression<'static, 'static>, Use), TemplateError> {
     bounded(expression, span)?;
-    let compiled =
-        ENGINE.compile_expression(expression).map_err(|error| explain(&error, expression, span))?;
     syntax::check(expression, span)?;
+    let compiled = ENGINE
+        .compile_expression_owned(expression.to_owned())
+        .map_err(|error| explain(&error, expression, span))?;
     let mut names: Vec<String> = compiled.undeclared_variables(true).into_iter().collect();
     names.sort();
-    Ok(Use { expression: expression.to_owned(), names, span })
+    Ok((compiled, Use { expression: expression.to_owned(), names, span }))
 }
 
 /// The value of an expression.
@@ -115,7 +127,7 @@ pub(super) fn evaluate(
     scope: &Scope,
     span: Span,
 ) -> Result<Value, TemplateError> {
-    let found = uses(expression, span)?;
+    let (compiled, found) = compile(expression, span)?;
     let unknown = scope.unknown_of(&found.names);
     if !unknown.is_empty() {
         let message = format!("{} is not known before a run", suggest::listed(&refs(&unknown)));
@@ -123,18 +135,23 @@ pub(super) fn evaluate(
         error.unknown = unknown;
         return Err(error);
     }
-    let compiled =
-        ENGINE.compile_expression(expression).map_err(|error| explain(&error, expression, span))?;
-    let value =
-        compiled.eval(Engine::from(Serde(scope.values()))).map_err(|error| match error.kind() {
-            ErrorKind::UndefinedError => undefined(&found, scope),
-            _ => explain(&error, expression, span),
-        })?;
+    let value = compiled.eval(visible_to(&found, scope)).map_err(|error| match error.kind() {
+        ErrorKind::UndefinedError => undefined(&found, scope),
+        _ => explain(&error, expression, span),
+    })?;
     if value.is_undefined() {
         return Err(undefined(&found, scope));
     }
     convert(&value, &mut 0)
         .map_err(|message| fault("template-type", message, span).about(expression))
+}
+
+/// The part of the scope that an expression names: handing over everything each time would be slow.
+fn visible_to(found: &Use, scope: &Scope) -> Engine {
+    let roots = found.names.iter().map(|name| name.split('.').next().unwrap_or(name));
+    Engine::from_pairs(roots.filter_map(|root| {
+        scope.values().get(root).map(|value| (root, Engine::from(Serde(value))))
+    }))
 }
 
 fn refs(names: &[String]) -> Vec<&str> {

@@ -83,7 +83,9 @@ impl<'a> Walk<'a> {
             return;
         }
         if let Some(all) = schema.get("allOf").and_then(Value::as_array) {
-            all.iter().for_each(|part| self.value(node, part, place));
+            for part in all {
+                self.value(node, part, place);
+            }
         }
         for keyword in ["anyOf", "oneOf"] {
             if let Some(choices) = schema.get(keyword).and_then(Value::as_array) {
@@ -141,7 +143,7 @@ impl<'a> Walk<'a> {
     }
 
     fn map(&mut self, node: &Node, entries: &[(Key, Node)], schema: &'a Value, place: Place<'_>) {
-        let none = Map::new();
+        let empty = Map::new();
         let properties = schema.get("properties").and_then(Value::as_object);
         let additional = schema.get("additionalProperties");
         for (key, value) in entries {
@@ -162,7 +164,7 @@ impl<'a> Walk<'a> {
                 (None, None) if properties.is_none() => {
                     self.value(value, &ANYTHING, inner);
                 }
-                (None, _) => self.unknown_key(key, properties.unwrap_or(&none), place),
+                (None, _) => self.unknown_key(key, properties.unwrap_or(&empty), place),
             }
         }
         let required = schema.get("required").and_then(Value::as_array);

@@ -8,7 +8,7 @@ use crate::runbook::suggest;
 
 const STEP_VERBS: [VerbKind; 2] = [VerbKind::Action, VerbKind::Probe];
 
-impl<'a> Walk<'a> {
+impl Walk<'_> {
     pub(super) fn step(&mut self, node: &Node) {
         let NodeValue::Map(entries) = &node.value else {
             let message = "a step is a mapping with an `id` and one action or probe";
