@@ -17,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
 use super::client::ask;
+use super::faults::Fault;
 use super::world::{Options, Status, World, WorldInfo};
 use super::{SandboxError, store};
 
@@ -116,6 +117,21 @@ pub async fn status(info: &WorldInfo) -> Result<Status, SandboxError> {
 /// Puts a running world back to its first state.
 pub async fn reset(info: &WorldInfo) -> Result<Status, SandboxError> {
     answer(info, Method::POST, "/reset").await
+}
+
+/// Adds faults to a running world, after clearing those that hold when `clear` says so.
+pub async fn inject(info: &WorldInfo, faults: &[Fault], clear: bool) -> Result<(), SandboxError> {
+    let address = WorldInfo::host_of(&info.control);
+    let send =
+        async |method: Method, body: String| match ask(method, address, "/faults", body).await? {
+            (StatusCode::OK, _) => Ok(()),
+            (status, body) => Err(unexpected("/faults", status, &body)),
+        };
+    if clear {
+        send(Method::DELETE, String::new()).await?;
+    }
+    let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    send(Method::POST, lines.join("\n")).await
 }
 
 /// Ends the world of a state folder; false when none ran. Its state stays.
@@ -264,7 +280,11 @@ mod tests {
         assert_eq!(found.containers["legacy"]["exited"], 1);
         assert_eq!(found.effects["stop legacy/agent-001"], 1);
         assert_eq!(again.chat.rsplit('/').next(), one.chat.rsplit('/').next());
+        let fault: Fault = "blue:error=500".parse().unwrap();
+        inject(&again, &[fault], true).await.unwrap();
+        assert_eq!(status(&again).await.unwrap().faults, ["blue:error=500"]);
         let found = reset(&again).await.unwrap();
+        assert!(found.faults.is_empty());
         assert_eq!(found.containers["legacy"]["running"], 2);
         assert_eq!(found.effects_total, 0);
         assert!(down(state.path()).await.unwrap());
