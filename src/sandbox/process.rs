@@ -122,11 +122,11 @@ pub async fn reset(info: &WorldInfo) -> Result<Status, SandboxError> {
 /// Adds faults to a running world, after clearing those that hold when `clear` says so.
 pub async fn inject(info: &WorldInfo, faults: &[Fault], clear: bool) -> Result<(), SandboxError> {
     let address = WorldInfo::host_of(&info.control);
-    let send = async |method: Method, body: String| match ask(method, address, "/faults", body).await {
-        Ok((StatusCode::OK, _)) => Ok(()),
-        Ok((status, body)) => Err(unexpected("/faults", status, &body)),
-        Err(error) => Err(SandboxError::from(error)),
-    };
+    let send =
+        async |method: Method, body: String| match ask(method, address, "/faults", body).await? {
+            (StatusCode::OK, _) => Ok(()),
+            (status, body) => Err(unexpected("/faults", status, &body)),
+        };
     if clear {
         send(Method::DELETE, String::new()).await?;
     }
@@ -280,7 +280,11 @@ mod tests {
         assert_eq!(found.containers["legacy"]["exited"], 1);
         assert_eq!(found.effects["stop legacy/agent-001"], 1);
         assert_eq!(again.chat.rsplit('/').next(), one.chat.rsplit('/').next());
+        let fault: Fault = "blue:error=500".parse().unwrap();
+        inject(&again, &[fault], true).await.unwrap();
+        assert_eq!(status(&again).await.unwrap().faults, ["blue:error=500"]);
         let found = reset(&again).await.unwrap();
+        assert!(found.faults.is_empty());
         assert_eq!(found.containers["legacy"]["running"], 2);
         assert_eq!(found.effects_total, 0);
         assert!(down(state.path()).await.unwrap());
