@@ -2,6 +2,7 @@
 //!
 //! [`rig`] makes compose projects and looks at what became of them with a client of its own; [`proxy`] breaks the wire.
 
+mod crash;
 mod expect;
 mod power;
 mod proxy;
@@ -48,8 +49,11 @@ macro_rules! all_scenarios {
                 a_container_goes_back_to_the_old_image_and_forward_again,
                 a_broken_image_brings_the_old_container_back,
                 a_missing_image_touches_nothing,
-                the_wanted_image_is_a_success_and_a_stopped_container_stays_stopped,
-                a_swap_that_dies_at_any_request_is_finished_or_undone;
+                the_wanted_image_is_a_success_and_a_stopped_container_stays_stopped;
+            crash:
+                a_swap_may_die_at_any_request,
+                scaling_down_may_die_at_any_request,
+                scaling_up_may_die_at_any_request;
         }
     };
 }

@@ -41,6 +41,8 @@ pub(super) const BROKEN: &str = "rollback-test/broken:1.0.0";
 pub(super) struct Rig {
     pub(super) host: String,
     pub(super) docker: Docker,
+    /// Crash tests try every so-manieth point: a real engine takes its time.
+    pub(super) stride: usize,
     /// A network that exists already; otherwise each project makes its own.
     shared_network: Option<String>,
     /// Keeps a double alive.
@@ -50,7 +52,8 @@ pub(super) struct Rig {
 impl Rig {
     /// The real Docker Engine.
     pub(super) fn real() -> Self {
-        Self::new(crate::support::docker::docker_host(), None, Box::new(()))
+        let rig = Self::new(crate::support::docker::docker_host(), None, Box::new(()));
+        Self { stride: 4, ..rig }
     }
 
     /// An engine at an address.
@@ -60,7 +63,7 @@ impl Rig {
         world: Box<dyn std::any::Any + Send + Sync>,
     ) -> Self {
         let docker = Docker::connect_with_host(&host).expect("the engine's address is sound");
-        Self { host, docker, shared_network, _world: world }
+        Self { host, docker, stride: 1, shared_network, _world: world }
     }
 
     /// The port as the engine of `rollback` sees it, with this Docker Engine as the environment's.
