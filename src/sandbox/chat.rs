@@ -75,7 +75,11 @@ impl Chat {
     }
 }
 
-async fn receive(State(chat): State<Chat>, headers: HeaderMap, body: Bytes) -> (StatusCode, String) {
+async fn receive(
+    State(chat): State<Chat>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> (StatusCode, String) {
     let answer = |status, text: &str| (status, text.to_owned());
     let media = headers.get(header::CONTENT_TYPE).and_then(|media| media.to_str().ok());
     if !media.is_some_and(|media| media.starts_with("application/json")) {

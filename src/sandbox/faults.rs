@@ -80,7 +80,9 @@ pub enum FaultError {
     #[error("read the fault `{0}`: write SYSTEM:EFFECT, such as `docker:latency=4s`")]
     Shape(String),
     /// Not one of the doubles.
-    #[error("read the fault: no system `{0}`; there are docker, loadbalancer, blue, green and chat")]
+    #[error(
+        "read the fault: no system `{0}`; there are docker, loadbalancer, blue, green and chat"
+    )]
     System(String),
     /// Not a setting, or one with a wrong value.
     #[error(
@@ -229,8 +231,15 @@ mod tests {
     #[test]
     fn wrong_faults_are_refused_with_what_would_be_right() {
         for text in [
-            "docker", "mail:reset", "docker:", "docker:path=/stop", "docker:error=200",
-            "docker:latency=4", "docker:reset,silence", "docker:reset,times=0", "docker:explode",
+            "docker",
+            "mail:reset",
+            "docker:",
+            "docker:path=/stop",
+            "docker:error=200",
+            "docker:latency=4",
+            "docker:reset,silence",
+            "docker:reset,times=0",
+            "docker:explode",
         ] {
             let error = text.parse::<Fault>().unwrap_err().to_string();
             assert!(error.starts_with("read the fault"), "{text}: {error}");

@@ -91,8 +91,7 @@ mod tests {
         drop(ledger);
         let again = Ledger::open(&path).unwrap();
         again.record("stop a");
-        let expected =
-            Effects::from([("stop a".to_owned(), 3), ("post two lines".to_owned(), 1)]);
+        let expected = Effects::from([("stop a".to_owned(), 3), ("post two lines".to_owned(), 1)]);
         assert_eq!(again.effects(), expected);
         assert_eq!(read(&path).unwrap(), expected);
         again.clear().unwrap();

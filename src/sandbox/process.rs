@@ -150,10 +150,8 @@ async fn answer(info: &WorldInfo, method: Method, path: &str) -> Result<Status, 
     if status != StatusCode::OK {
         return Err(unexpected(path, status, &body));
     }
-    serde_json::from_str(&body).map_err(|error| SandboxError::Request {
-        what: path.to_owned(),
-        why: error.to_string(),
-    })
+    serde_json::from_str(&body)
+        .map_err(|error| SandboxError::Request { what: path.to_owned(), why: error.to_string() })
 }
 
 fn unexpected(path: &str, status: StatusCode, body: &str) -> SandboxError {
@@ -255,10 +253,9 @@ mod tests {
         let second = serve(&dir, Options::default()).await.unwrap_err();
         assert!(second.to_string().contains("already running"), "{second}");
 
-        let docker = bollard::Docker::connect_with_unix(
-            &one.docker, 10, bollard::API_DEFAULT_VERSION,
-        )
-        .unwrap();
+        let docker =
+            bollard::Docker::connect_with_unix(&one.docker, 10, bollard::API_DEFAULT_VERSION)
+                .unwrap();
         docker.stop_container("legacy-agent-001-1", None).await.unwrap();
         assert!(down(state.path()).await.unwrap());
         assert!(!down(state.path()).await.unwrap());

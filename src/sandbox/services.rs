@@ -76,16 +76,14 @@ pub fn router(engine: Arc<Engine>, colour: Colour) -> axum::Router {
         .route("/version", get(version))
         .route("/api/system/health", get(system))
         .with_state((engine, colour))
-        .layer(axum::middleware::from_fn(
-            move |request: Request<axum::body::Body>, next: Next| {
-                let name = name.clone();
-                async move {
-                    let mut answer = next.run(request).await;
-                    answer.headers_mut().insert("x-served-by", name);
-                    answer
-                }
-            },
-        ))
+        .layer(axum::middleware::from_fn(move |request: Request<axum::body::Body>, next: Next| {
+            let name = name.clone();
+            async move {
+                let mut answer = next.run(request).await;
+                answer.headers_mut().insert("x-served-by", name);
+                answer
+            }
+        }))
 }
 
 type Service = State<(Arc<Engine>, Colour)>;

@@ -129,10 +129,8 @@ pub fn open_tcp_with(
 
 /// Serves `front` on a Unix socket at `path`, replacing a socket that a former process left.
 pub fn open_unix(path: &Path, front: Front) -> Result<Door, SandboxError> {
-    let listener = bind_unix(path).map_err(|source| SandboxError::Listen {
-        address: path.display().to_string(),
-        source,
-    })?;
+    let listener = bind_unix(path)
+        .map_err(|source| SandboxError::Listen { address: path.display().to_string(), source })?;
     let stop = CancellationToken::new();
     let stopped = stop.clone();
     tokio::spawn(async move {
@@ -140,7 +138,12 @@ pub fn open_unix(path: &Path, front: Front) -> Result<Door, SandboxError> {
             match accepted {
                 Ok((stream, _)) => {
                     let never = CancellationToken::new();
-                    tokio::spawn(serve(Stream::Unix(stream), front.clone(), stopped.clone(), never));
+                    tokio::spawn(serve(
+                        Stream::Unix(stream),
+                        front.clone(),
+                        stopped.clone(),
+                        never,
+                    ));
                 }
                 Err(error) => pause_after(&error).await,
             }
@@ -289,12 +292,8 @@ mod tests {
             count.fetch_add(1, Ordering::Relaxed);
             Box::pin(async { Response::new(Body::from("ok")) })
         });
-        let front = Front {
-            double: Double::Chat,
-            faults: faults.clone(),
-            handler,
-            refuse: plain_refusal,
-        };
+        let front =
+            Front { double: Double::Chat, faults: faults.clone(), handler, refuse: plain_refusal };
         Rig { faults, handled, address, _door: open_tcp(listener, front) }
     }
 

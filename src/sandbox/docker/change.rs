@@ -87,7 +87,10 @@ impl Engine {
             if container.networks.contains_key(network) {
                 return Err(EngineError::new(
                     axum::http::StatusCode::FORBIDDEN,
-                    format!("endpoint with name {} already exists in network {network}", container.name),
+                    format!(
+                        "endpoint with name {} already exists in network {network}",
+                        container.name
+                    ),
                 ));
             }
             let (name, endpoint) = join(objects, &container.id, network, settings)?;

@@ -110,7 +110,10 @@ mod tests {
         }
         for (callers, measured) in [(1, 38.5), (4, 19.2), (8, 20.0), (131, 20.0)] {
             let took = batch(Work::Start, 131, callers);
-            assert!((took / measured - 1.0).abs() < 0.1, "start, {callers}: {took} s, {measured} s");
+            assert!(
+                (took / measured - 1.0).abs() < 0.1,
+                "start, {callers}: {took} s, {measured} s"
+            );
         }
     }
 

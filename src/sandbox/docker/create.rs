@@ -32,8 +32,7 @@ impl Engine {
         let host_config = take_object(&mut config, "HostConfig");
         let networking = take_object(&mut config, "NetworkingConfig");
         let reference = config.image.clone().filter(|image| !image.is_empty());
-        let reference = reference
-            .ok_or_else(|| EngineError::bad_request("no image specified"))?;
+        let reference = reference.ok_or_else(|| EngineError::bad_request("no image specified"))?;
         let mut objects = self.objects();
         let image = find_image_in(&objects, &reference)?;
         let id = fresh_id();
@@ -194,9 +193,10 @@ pub(super) fn join(
     network: &str,
     settings: Map<String, Value>,
 ) -> Result<(String, Endpoint), EngineError> {
-    let found = objects.networks.iter().find(|each| {
-        each.name == network || (network.len() >= 12 && each.id.starts_with(network))
-    });
+    let found = objects
+        .networks
+        .iter()
+        .find(|each| each.name == network || (network.len() >= 12 && each.id.starts_with(network)));
     let found =
         found.ok_or_else(|| EngineError::not_found(format!("network {network} not found")))?;
     let taken = objects.containers.values().filter_map(|each| each.networks.get(&found.name));

@@ -32,7 +32,9 @@ impl Filters {
         }
         let list = |values| match values {
             Values::List(list) => list,
-            Values::Set(set) => set.into_iter().filter(|(_, on)| *on).map(|(name, _)| name).collect(),
+            Values::Set(set) => {
+                set.into_iter().filter(|(_, on)| *on).map(|(name, _)| name).collect()
+            }
         };
         Ok(Self(read.into_iter().map(|(name, values)| (name, list(values))).collect()))
     }

@@ -43,9 +43,7 @@ pub fn handler(engine: Arc<Engine>) -> Handler {
         let router = router.clone();
         Box::pin(async move {
             let mut answer = match without_version(request) {
-                Ok(request) => {
-                    router.oneshot(request).await.unwrap_or_else(|never| match never {})
-                }
+                Ok(request) => router.oneshot(request).await.unwrap_or_else(|never| match never {}),
                 Err(error) => error.into_response(),
             };
             let headers = answer.headers_mut();
@@ -285,7 +283,8 @@ async fn images(State(engine): Shared, Query(parameters): Parameters) -> Answer 
         filters.labels(image.config.labels.as_ref())
             && filters.any("reference", |reference| {
                 image.tags.iter().any(|tag| {
-                    tag == reference || tag.rsplit_once(':').is_some_and(|(name, _)| name == reference)
+                    tag == reference
+                        || tag.rsplit_once(':').is_some_and(|(name, _)| name == reference)
                 })
             })
     });

@@ -219,10 +219,8 @@ async fn a_swap_renames_updates_connects_and_removes() {
     let rig = rig(1, 100.0).await;
     let docker = &rig.docker;
     let id = rig.create("new", from_image("legacy/agent:1.0.0")).await.unwrap();
-    let connection = |endpoint_config| NetworkConnectRequest {
-        container: id.clone(),
-        endpoint_config,
-    };
+    let connection =
+        |endpoint_config| NetworkConnectRequest { container: id.clone(), endpoint_config };
     docker.connect_network("ollama-optimized_default", connection(None)).await.unwrap();
     let twice = docker.connect_network("ollama-optimized_default", connection(None)).await;
     assert_eq!(parts(twice.unwrap_err()).0, 403);
@@ -232,10 +230,8 @@ async fn a_swap_renames_updates_connects_and_removes() {
     let rename = |name: &str| RenameContainerOptionsBuilder::default().name(name).build();
     docker.rename_container(GREEN, rename("parked")).await.unwrap();
     docker.rename_container("new", rename(GREEN)).await.unwrap();
-    let policy = RestartPolicy {
-        name: Some(RestartPolicyNameEnum::NO),
-        maximum_retry_count: Some(0),
-    };
+    let policy =
+        RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: Some(0) };
     let update = ContainerUpdateBody { restart_policy: Some(policy.clone()), ..Default::default() };
     docker.update_container("parked", update).await.unwrap();
     let parked = docker.inspect_container("parked", None).await.unwrap();

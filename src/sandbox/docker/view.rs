@@ -7,8 +7,11 @@ use crate::clock;
 
 /// A container as `GET /containers/{id}/json` shows it.
 pub(super) fn inspect(container: &Container, networks: &[Network]) -> Value {
-    let command: Vec<&String> =
-        [&container.config.entrypoint, &container.config.cmd].into_iter().flatten().flatten().collect();
+    let command: Vec<&String> = [&container.config.entrypoint, &container.config.cmd]
+        .into_iter()
+        .flatten()
+        .flatten()
+        .collect();
     let mut host_config = container.host_config.clone();
     host_config
         .entry("RestartPolicy")
@@ -188,7 +191,9 @@ pub(super) fn network(network: &Network, containers: Option<&[Container]>) -> Va
     let connected: Map<String, Value> = containers
         .into_iter()
         .flatten()
-        .filter(|container| container.state.process && container.networks.contains_key(&network.name))
+        .filter(|container| {
+            container.state.process && container.networks.contains_key(&network.name)
+        })
         .map(|container| (container.id.clone(), json!({"Name": container.name})))
         .collect();
     json!({

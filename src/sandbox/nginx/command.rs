@@ -35,7 +35,10 @@ pub fn command(arguments: &[String]) -> Outcome {
         Err(text) => return failed(&format!("nginx: {text}\n")),
     };
     if options.version {
-        return Outcome { stderr: "nginx version: nginx/1.22.1 (rollback sandbox)\n".to_owned(), code: 0 };
+        return Outcome {
+            stderr: "nginx version: nginx/1.22.1 (rollback sandbox)\n".to_owned(),
+            code: 0,
+        };
     }
     let prefix = options.prefix.unwrap_or_else(|| PathBuf::from("/etc/nginx"));
     let file = options.file.unwrap_or_else(|| PathBuf::from("nginx.conf"));
@@ -113,7 +116,10 @@ fn check_system(config: &Config) -> Result<(), ConfigError> {
     for address in config.addresses() {
         match TcpListener::bind(address) {
             Err(error) if error.kind() != std::io::ErrorKind::AddrInUse => {
-                return Err(ConfigError(format!("bind() to {address} failed ({})", os_text(&error))));
+                return Err(ConfigError(format!(
+                    "bind() to {address} failed ({})",
+                    os_text(&error)
+                )));
             }
             _ => {}
         }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-pub use super::lexer::ConfigError;
 use super::directives::{Level, check};
+pub use super::lexer::ConfigError;
 use super::lexer::{Place, Statement, read};
 
 /// What nginx would serve.
@@ -154,7 +154,8 @@ impl Config {
         server.answer.inherit(above);
         for inner in block(statement).filter(|inner| inner.name() == "location") {
             let location = self.location(inner, &server.answer)?;
-            let twin = |other: &Location| (other.exact, &other.path) == (location.exact, &location.path);
+            let twin =
+                |other: &Location| (other.exact, &other.path) == (location.exact, &location.path);
             if server.locations.iter().any(twin) {
                 return Err(inner.place.error(format!("duplicate location \"{}\"", location.path)));
             }
@@ -248,8 +249,7 @@ fn peer(statement: &Statement) -> Result<Peer, ConfigError> {
         [] => unreachable!("the table of directives asks for an argument"),
     };
     check_host(address, &statement.place, "upstream")?;
-    let address =
-        if address.contains(':') { address.clone() } else { format!("{address}:80") };
+    let address = if address.contains(':') { address.clone() } else { format!("{address}:80") };
     let mut peer = Peer { address, weight: 1, down: false, backup: false };
     for parameter in parameters {
         match parameter.split_once('=') {
@@ -293,9 +293,9 @@ fn listen(statement: &Statement) -> Result<(SocketAddr, bool), ConfigError> {
         }
     };
     let address = address.replace("localhost:", "127.0.0.1:");
-    let parsed: SocketAddr = address
-        .parse()
-        .map_err(|_| place.error(format!("host not found in \"{given}\" of the \"listen\" directive")))?;
+    let parsed: SocketAddr = address.parse().map_err(|_| {
+        place.error(format!("host not found in \"{given}\" of the \"listen\" directive"))
+    })?;
     if let Some(other) =
         parameters.iter().find(|other| !matches!(other.as_str(), "default_server" | "reuseport"))
     {

@@ -25,11 +25,21 @@ struct Directive {
     block: bool,
 }
 
-const fn plain(name: &'static str, levels: &'static [Level], least: usize, most: usize) -> Directive {
+const fn plain(
+    name: &'static str,
+    levels: &'static [Level],
+    least: usize,
+    most: usize,
+) -> Directive {
     Directive { name, levels, arguments: (least, most), block: false }
 }
 
-const fn block(name: &'static str, levels: &'static [Level], least: usize, most: usize) -> Directive {
+const fn block(
+    name: &'static str,
+    levels: &'static [Level],
+    least: usize,
+    most: usize,
+) -> Directive {
     Directive { name, levels, arguments: (least, most), block: true }
 }
 

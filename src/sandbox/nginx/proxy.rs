@@ -60,9 +60,10 @@ impl Live {
     fn server(&self, address: SocketAddr, host: &str) -> Option<&Server> {
         let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
         let here = || {
-            self.config.servers.iter().filter(|server| {
-                server.listen.iter().any(|(listen, _)| *listen == address)
-            })
+            self.config
+                .servers
+                .iter()
+                .filter(|server| server.listen.iter().any(|(listen, _)| *listen == address))
         };
         let is_default =
             |server: &&Server| server.listen.iter().any(|listen| *listen == (address, true));

@@ -160,7 +160,11 @@ impl Shared {
         let addresses = config.addresses();
         let missing: Vec<SocketAddr> = {
             let current = self.current();
-            addresses.iter().filter(|address| !current.doors.contains_key(address)).copied().collect()
+            addresses
+                .iter()
+                .filter(|address| !current.doors.contains_key(address))
+                .copied()
+                .collect()
         };
         let log = config.error_log.clone();
         let mut opened = Vec::new();
@@ -225,7 +229,8 @@ fn write_log(log: Option<&Path>, text: &str) {
         return;
     };
     let pid = std::process::id();
-    let line = format!("{} [emerg] {pid}#{pid}: {text}\n", clock::now().strftime("%Y/%m/%d %H:%M:%S"));
+    let line =
+        format!("{} [emerg] {pid}#{pid}: {text}\n", clock::now().strftime("%Y/%m/%d %H:%M:%S"));
     let written = std::fs::OpenOptions::new()
         .append(true)
         .create(true)

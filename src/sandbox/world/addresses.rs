@@ -26,7 +26,8 @@ pub(super) struct Sockets {
 impl Sockets {
     /// Binds all of them, where `former` had them if possible.
     pub(super) async fn bind(former: Option<&WorldInfo>) -> Result<Self, SandboxError> {
-        let at = |address: fn(&WorldInfo) -> &str| former.map(|info| WorldInfo::host_of(address(info)));
+        let at =
+            |address: fn(&WorldInfo) -> &str| former.map(|info| WorldInfo::host_of(address(info)));
         Ok(Self {
             load_balancer: bind(at(|info| &info.load_balancer)).await?,
             proof: bind(at(|info| &info.proof)).await?,
@@ -52,10 +53,9 @@ async fn bind(former: Option<&str>) -> Result<TcpListener, SandboxError> {
 
 /// The address of a listener.
 pub(super) fn address(listener: &TcpListener) -> Result<String, SandboxError> {
-    let address = listener.local_addr().map_err(|source| SandboxError::Listen {
-        address: "127.0.0.1".to_owned(),
-        source,
-    })?;
+    let address = listener
+        .local_addr()
+        .map_err(|source| SandboxError::Listen { address: "127.0.0.1".to_owned(), source })?;
     Ok(address.to_string())
 }
 

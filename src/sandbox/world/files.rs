@@ -98,7 +98,8 @@ pub(super) fn readdress(former: &WorldInfo, info: &WorldInfo) -> Result<(), Sand
         let mut text = fs::read_to_string(&file).map_err(SandboxError::file("read", &file))?;
         // In two passes, so that a port that changed its owner is not replaced twice.
         for (index, (from, _)) in pairs.iter().enumerate() {
-            text = text.replace(&format!("{};", WorldInfo::host_of(from)), &format!("\u{0}{index};"));
+            text =
+                text.replace(&format!("{};", WorldInfo::host_of(from)), &format!("\u{0}{index};"));
         }
         for (index, (_, to)) in pairs.iter().enumerate() {
             text = text.replace(&format!("\u{0}{index};"), &format!("{};", WorldInfo::host_of(to)));

@@ -110,11 +110,16 @@ impl World {
             open_tcp(hook, front(Double::Chat, routed(webhook))),
         ];
         store::write_json(&WorldInfo::path(&dir), &info)?;
-        let inner = Arc::new(Inner { info, engine, chat, faults, ledger, end: CancellationToken::new() });
+        let inner =
+            Arc::new(Inner { info, engine, chat, faults, ledger, end: CancellationToken::new() });
         let mut world = Self { inner, balancer: Arc::new(balancer), _doors: doors };
         let handler: Handler = control::handler(world.view());
-        let unharmed =
-            Front { double: Double::Chat, faults: Faults::default(), handler, refuse: plain_refusal };
+        let unharmed = Front {
+            double: Double::Chat,
+            faults: Faults::default(),
+            handler,
+            refuse: plain_refusal,
+        };
         world._doors.push(open_tcp(control, unharmed));
         Ok(world)
     }

@@ -10,9 +10,9 @@ use serde_json::Value;
 
 use super::info::WorldInfo;
 use super::open::World;
-use crate::sandbox::{SandboxError, store};
 use crate::sandbox::client::ask;
 use crate::sandbox::ledger::Effects;
+use crate::sandbox::{SandboxError, store};
 
 /// Containers of a project by state: `running`, `exited`, and of the running ones `healthy`.
 pub type States = BTreeMap<String, usize>;

@@ -14,7 +14,7 @@ use super::rig::{NEW, OLD, Project, Rig};
 const REQUESTS: usize = 60;
 
 /// How many points are tried at once.
-const AT_ONCE: usize = 6;
+const AT_ONCE: usize = 3;
 
 /// What happens after the death.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

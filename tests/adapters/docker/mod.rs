@@ -1,8 +1,10 @@
 //! The docker adapter, driven through the port: every scenario on the sandbox's double and on the real Docker Engine.
 //!
-//! [`rig`] makes compose projects and looks at what became of them with a client of its own; [`proxy`] breaks the wire.
+//! [`rig`] makes compose projects and looks at what became of them with a client of its own; [`double`] starts the
+//! sandbox's engine; [`proxy`] breaks the wire.
 
 mod crash;
+mod double;
 mod expect;
 mod power;
 mod proxy;
@@ -58,7 +60,11 @@ macro_rules! all_scenarios {
     };
 }
 
-mod real {
+mod on_the_double {
+    all_scenarios!(super::double::start());
+}
+
+mod on_the_real_engine {
     use super::rig::Rig;
 
     all_scenarios!(Rig::real());

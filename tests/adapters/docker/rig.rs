@@ -41,6 +41,8 @@ pub(super) const BROKEN: &str = "rollback-test/broken:1.0.0";
 pub(super) struct Rig {
     pub(super) host: String,
     pub(super) docker: Docker,
+    /// How many times as fast as a real engine it works, its clock included.
+    pub(super) speed: u32,
     /// Crash tests try every so-manieth point: a real engine takes its time.
     pub(super) stride: usize,
     /// A network that exists already; otherwise each project makes its own.
@@ -53,17 +55,17 @@ impl Rig {
     /// The real Docker Engine.
     pub(super) fn real() -> Self {
         let rig = Self::new(crate::support::docker::docker_host(), None, Box::new(()));
-        Self { stride: 4, ..rig }
+        Self { speed: 1, stride: 7, ..rig }
     }
 
-    /// An engine at an address.
+    /// A double at an address.
     pub(super) fn new(
         host: String,
         shared_network: Option<String>,
         world: Box<dyn std::any::Any + Send + Sync>,
     ) -> Self {
         let docker = Docker::connect_with_host(&host).expect("the engine's address is sound");
-        Self { host, docker, stride: 1, shared_network, _world: world }
+        Self { host, docker, speed: super::double::SPEED, stride: 1, shared_network, _world: world }
     }
 
     /// The port as the engine of `rollback` sees it, with this Docker Engine as the environment's.

@@ -103,10 +103,7 @@ pub(super) async fn a_broken_image_brings_the_old_container_back(rig: &Rig) {
     let saved = port.needed(action.as_ref()).await;
     let error = action.apply(&port.cx(), &saved).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Failed, "{error}");
-    assert!(
-        error.message.contains("exit code 3") && error.message.contains("runs again"),
-        "{error}"
-    );
+    assert!(error.message.contains("exit code") && error.message.contains("runs again"), "{error}");
     assert!(!error.retryable);
     assert_eq!(project.all().await, before, "the same container, and no other");
     action.undo(&port.cx(), &saved, None).await.unwrap();
