@@ -11,6 +11,7 @@ mod proxy;
 mod rig;
 mod scale;
 mod swap;
+mod tls;
 mod wire;
 
 /// Runs every scenario on an engine.
@@ -51,7 +52,8 @@ macro_rules! all_scenarios {
                 a_container_goes_back_to_the_old_image_and_forward_again,
                 a_broken_image_brings_the_old_container_back,
                 a_missing_image_touches_nothing,
-                the_wanted_image_is_a_success_and_a_stopped_container_stays_stopped;
+                the_wanted_image_is_a_success_and_a_stopped_container_stays_stopped,
+                a_swap_that_another_run_left_half_done_is_not_guessed_at;
             crash:
                 a_swap_may_die_at_any_request,
                 scaling_down_may_die_at_any_request,

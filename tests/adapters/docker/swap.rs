@@ -7,6 +7,7 @@ use bollard::models::{
 use rollback::action::ErrorKind;
 use serde_json::json;
 
+use super::proxy::Proxy;
 use super::rig::{BROKEN, NEW, OLD, Rig, is_running};
 
 fn env(found: &ContainerInspectResponse) -> Vec<String> {
@@ -139,4 +140,22 @@ pub(super) async fn the_wanted_image_is_a_success_and_a_stopped_container_stays_
     swap.undo(&port.cx(), &saved, None).await.unwrap();
     assert!(project.running().await.is_empty());
     assert_eq!(project.all().await.len(), 1);
+}
+
+pub(super) async fn a_swap_that_another_run_left_half_done_is_not_guessed_at(rig: &Rig) {
+    let (port, project) = (rig.port(), rig.project().await);
+    project.run("web", 1, NEW).await;
+    let args = json!({"project": project.name, "image": OLD, "grace": "5s"});
+    let item = port.items("docker.swap", args).await.unwrap().remove(0);
+    let saved = port.needed(port.action("docker.swap", &item).as_ref()).await;
+    // Looks three times, at the image, creates, looks again, stops the old one, and dies.
+    let proxy = Proxy::start(&rig.host, 7).await;
+    let mortal = port.through(&proxy.host);
+    mortal.action("docker.swap", &item).apply(&mortal.cx(), &saved).await.unwrap_err();
+    assert!(project.running().await.is_empty(), "it died between stop and start");
+
+    let other = rig.port();
+    let error = other.action("docker.swap", &item).inspect(&other.cx()).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Conflict, "{error}");
+    assert!(error.hints[1].contains("rm -f"), "{:?}", error.hints);
 }
