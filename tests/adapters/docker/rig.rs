@@ -77,17 +77,14 @@ impl Rig {
     pub(super) async fn project(&self) -> Project {
         let id = Uuid::new_v4().simple().to_string();
         let name = format!("rollback-test-{}", &id[..12]);
-        let network = match &self.shared_network {
-            Some(network) => network.clone(),
-            None => {
-                let network = format!("{name}_default");
-                let request = NetworkCreateRequest {
-                    name: network.clone(),
-                    ..NetworkCreateRequest::default()
-                };
-                self.docker.create_network(request).await.expect("a network is created");
-                network
-            }
+        let network = if let Some(network) = &self.shared_network {
+            network.clone()
+        } else {
+            let network = format!("{name}_default");
+            let request =
+                NetworkCreateRequest { name: network.clone(), ..NetworkCreateRequest::default() };
+            self.docker.create_network(request).await.expect("a network is created");
+            network
         };
         Project {
             name,
@@ -247,9 +244,9 @@ impl Drop for Project {
                 }
             });
         });
-        let cleaned = cleaner.join();
+        let end = cleaner.join();
         // A second panic would hide why the test failed.
-        assert!(cleaned.is_ok() || std::thread::panicking(), "failed to clean up {}", self.name);
+        assert!(end.is_ok() || std::thread::panicking(), "failed to clean up {}", self.name);
     }
 }
 
