@@ -20,6 +20,7 @@ use bollard::query_parameters::{
     StopContainerOptionsBuilder,
 };
 use bollard::{API_DEFAULT_VERSION, Docker};
+use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -189,17 +190,17 @@ impl Engine {
         &self.at
     }
 
-    async fn call<T>(
-        &self,
-        limits: &Limits,
+    /// Boxed, since the library's futures hold whole requests and would add up in those that wait for them.
+    fn call<'a, T: Send + 'a>(
+        &'a self,
+        limits: &'a Limits,
         intent: Intent,
-        doing: &str,
-        call: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, ActionError> {
-        let translated = async {
+        doing: &'a str,
+        call: impl Future<Output = Result<T, Error>> + Send + 'a,
+    ) -> BoxFuture<'a, Result<T, ActionError>> {
+        Box::pin(limits.bound(intent, doing, async move {
             call.await.map_err(|error| errors::translate(intent, doing, &self.at, &error))
-        };
-        limits.bound(intent, doing, translated).await
+        }))
     }
 
     /// All containers that carry every one of these labels (`key` or `key=value`), running or not.
@@ -302,10 +303,10 @@ impl Engine {
         &self,
         limits: &Limits,
         name: &str,
-        body: ContainerCreateBody,
+        body: Box<ContainerCreateBody>,
     ) -> Result<String, ActionError> {
         let options = CreateContainerOptionsBuilder::default().name(name).build();
-        let call = self.docker.create_container(Some(options), body);
+        let call = self.docker.create_container(Some(options), *body);
         let doing = format!("create container {name}");
         Ok(self.call(limits, Intent::Change, &doing, call).await?.id)
     }

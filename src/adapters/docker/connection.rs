@@ -28,6 +28,7 @@ pub(super) struct DockerConnection {
 /// PEM files for TLS in both directions.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "DockerTlsFiles")]
 pub(super) struct TlsFiles {
     /// The certificate authority that signed the engine's certificate.
     pub(super) ca: PathBuf,

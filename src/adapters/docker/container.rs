@@ -39,7 +39,7 @@ pub(super) struct Container {
     /// The id of its image.
     pub(super) image: String,
     /// Everything the engine told, which holds secrets: never printed, never recorded.
-    pub(super) raw: ContainerInspectResponse,
+    pub(super) raw: Box<ContainerInspectResponse>,
 }
 
 impl Container {
@@ -71,7 +71,7 @@ impl Container {
             exit_code: state.exit_code.unwrap_or(0),
             health,
             image,
-            raw,
+            raw: Box::new(raw),
         })
     }
 

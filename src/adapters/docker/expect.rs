@@ -29,6 +29,7 @@ const NAMED: usize = 5;
 /// Asks how the containers of a Compose project are. Parked containers do not count.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "DockerExpect")]
 pub(super) struct Expect {
     /// The Compose project.
     project: String,

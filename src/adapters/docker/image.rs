@@ -25,6 +25,7 @@ const RECORDED: &str = "recorded";
 /// Which image to run.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
+#[schemars(rename = "DockerImage")]
 pub(super) enum Wanted {
     /// A JSON file that names an image for every service.
     Listed(Listed),
@@ -36,6 +37,7 @@ pub(super) enum Wanted {
 /// Images by service, in a file.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "DockerRecordedImages")]
 pub(super) struct Listed {
     /// The file: `{"agent-001": "registry.example/agent@sha256:…", …}`.
     recorded_in: PathBuf,

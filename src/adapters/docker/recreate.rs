@@ -37,7 +37,7 @@ pub(super) struct Successor<'a> {
 #[derive(Debug)]
 pub(super) struct Blueprint {
     /// The body of the request, with the first network.
-    pub(super) body: ContainerCreateBody,
+    pub(super) body: Box<ContainerCreateBody>,
     /// Networks to join afterwards: engines before API 1.44 take just one in the request.
     pub(super) more_networks: Vec<(String, EndpointSettings)>,
 }
@@ -64,7 +64,7 @@ pub(super) fn blueprint(
     body.host_config = Some(host);
     body.networking_config =
         first.map(|first| NetworkingConfig { endpoints_config: Some(HashMap::from([first])) });
-    Blueprint { body, more_networks }
+    Blueprint { body: Box::new(body), more_networks }
 }
 
 /// The settings that are the creator's and not the image's.
@@ -223,14 +223,17 @@ mod tests {
 
     const ID: &str = "0123456789abcdef";
 
+    #[expect(clippy::unnecessary_wraps, reason = "the API's settings are all optional")]
     fn strings(list: &[&str]) -> Option<Vec<String>> {
         Some(list.iter().map(|text| (*text).to_owned()).collect())
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "the API's settings are all optional")]
     fn labels(pairs: &[(&str, &str)]) -> Option<HashMap<String, String>> {
         Some(pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "the API's settings are all optional")]
     fn health(command: &str) -> Option<HealthConfig> {
         Some(HealthConfig { test: strings(&["CMD", command]), ..HealthConfig::default() })
     }

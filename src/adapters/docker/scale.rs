@@ -34,6 +34,7 @@ const MOST: u64 = 1000;
 /// Changes how many containers services of a Compose project have. Surplus ones are stopped and parked, not removed.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "DockerScale")]
 pub(super) struct Scale {
     /// The Compose project.
     project: String,
@@ -51,6 +52,7 @@ pub(super) struct Scale {
 /// Services, with or without a number for each.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(untagged)]
+#[schemars(rename = "DockerReplicas")]
 pub(super) enum Replicas {
     /// A number for each.
     Each(IndexMap<String, u64>),

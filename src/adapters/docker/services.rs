@@ -12,6 +12,7 @@ use crate::action::{ActionError, Inventory, ResolveContext};
 /// The names of a Compose project's services.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "DockerServices")]
 pub(super) struct Services {
     /// The Compose project.
     project: String,

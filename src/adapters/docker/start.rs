@@ -18,6 +18,7 @@ use crate::action::{
 /// Starts stopped containers of a Compose project. Does not wait for health: `docker.expect` asks for that.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "DockerStart")]
 pub(super) struct Start {
     /// The Compose project.
     project: String,

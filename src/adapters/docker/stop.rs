@@ -19,6 +19,7 @@ use crate::value::Lasting;
 /// Stops containers of a Compose project.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "DockerStop")]
 pub(super) struct Stop {
     /// The Compose project.
     project: String,

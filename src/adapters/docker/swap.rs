@@ -27,6 +27,7 @@ use crate::value::Lasting;
 /// Exchanges the image of a Compose project's containers. The former containers are parked until someone removes them.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "DockerSwap")]
 pub(super) struct Swap {
     /// The Compose project.
     project: String,
@@ -161,9 +162,10 @@ impl Action for SwapContainer {
             return Ok(Readiness::AlreadyDone { evidence: self.evidence(old) });
         }
         image::resolve(&engine, &limits, &self.item.image).await?;
-        let place = match noted_place(cx)? {
-            Some(place) => place,
-            None => Place { name: self.item.container.clone(), ..Place::of(old)? },
+        let place = match (noted_place(cx)?, &scene.new) {
+            (Some(place), _) => place,
+            (None, None) => Place { name: self.item.container.clone(), ..Place::of(old)? },
+            (None, Some(half)) => return Err(self.half_swapped(&engine, half)),
         };
         let running = place.was_running;
         let predicted = vec![Prediction {
@@ -322,6 +324,24 @@ impl SwapContainer {
                 short(&self.item.old)
             ),
         )
+    }
+
+    /// Another run has begun an exchange: only that one knows what was there before.
+    fn half_swapped(&self, engine: &Engine, half: &Container) -> ActionError {
+        ActionError::new(
+            ErrorKind::Conflict,
+            format!(
+                "use container {}: {} is about to take its place",
+                self.item.container, half.name
+            ),
+        )
+        .hint("Resume or abort the run that began it; `rollback status` shows it.")
+        .hint(format!(
+            "If there is no such run: `docker -H {at} rm -f {}` and `docker -H {at} start {}`.",
+            half.name,
+            short(&self.item.old),
+            at = engine.at(),
+        ))
     }
 
     fn gone(&self) -> ActionError {

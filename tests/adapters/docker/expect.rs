@@ -35,7 +35,7 @@ pub(super) async fn containers_are_counted_by_state(rig: &Rig) {
     .await;
     match observe(&port, &project, json!({"healthy": {"at_least": 4}})).await {
         Verdict::NotYet { observed } => {
-            assert!(observed.contains("not healthy: api-1"), "{observed}")
+            assert!(observed.contains("not healthy: api-1"), "{observed}");
         }
         Verdict::Holds { evidence } => panic!("one is stopped: {}", evidence.summary),
     }

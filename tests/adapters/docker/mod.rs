@@ -1,13 +1,17 @@
 //! The docker adapter, driven through the port: every scenario on the sandbox's double and on the real Docker Engine.
 //!
-//! [`rig`] makes compose projects and looks at what became of them with a client of its own; [`proxy`] breaks the wire.
+//! [`rig`] makes compose projects and looks at what became of them with a client of its own; [`double`] starts the
+//! sandbox's engine; [`proxy`] breaks the wire.
 
+mod crash;
+mod double;
 mod expect;
 mod power;
 mod proxy;
 mod rig;
 mod scale;
 mod swap;
+mod tls;
 mod wire;
 
 /// Runs every scenario on an engine.
@@ -49,12 +53,20 @@ macro_rules! all_scenarios {
                 a_broken_image_brings_the_old_container_back,
                 a_missing_image_touches_nothing,
                 the_wanted_image_is_a_success_and_a_stopped_container_stays_stopped,
-                a_swap_that_dies_at_any_request_is_finished_or_undone;
+                a_swap_that_another_run_left_half_done_is_not_guessed_at;
+            crash:
+                a_swap_may_die_at_any_request,
+                scaling_down_may_die_at_any_request,
+                scaling_up_may_die_at_any_request;
         }
     };
 }
 
-mod real {
+mod on_the_double {
+    all_scenarios!(super::double::start());
+}
+
+mod on_the_real_engine {
     use super::rig::Rig;
 
     all_scenarios!(Rig::real());

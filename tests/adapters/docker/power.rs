@@ -120,8 +120,8 @@ pub(super) async fn undo_refuses_a_container_that_was_replaced(rig: &Rig) {
 pub(super) async fn a_stop_that_is_cut_off_is_unknown_and_later_found_done(rig: &Rig) {
     let (port, project) = (rig.port(), rig.project().await);
     project.run("web", 1, STUBBORN).await;
-    let args = json!({"project": project.name, "grace": "3s"});
-    let action = port.one("docker.stop", args).await;
+    let grace = format!("{}s", 3 * rig.speed);
+    let action = port.one("docker.stop", json!({"project": project.name, "grace": grace})).await;
     let saved = port.needed(action.as_ref()).await;
     let soon = Instant::now() + Duration::from_secs(1);
     let cx = port.cx_until(soon, CancellationToken::new());

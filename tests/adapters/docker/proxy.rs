@@ -70,11 +70,11 @@ impl Silence {
                     continue;
                 }
                 if request < answered {
-                    let head = format!(
+                    let start = format!(
                         "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
                         body.len()
                     );
-                    client.write_all(head.as_bytes()).await.expect("the client reads");
+                    client.write_all(start.as_bytes()).await.expect("the client reads");
                     client.write_all(body.as_bytes()).await.expect("the client reads");
                 } else {
                     sender.send(()).expect("the test listens");

@@ -41,6 +41,10 @@ pub(super) const BROKEN: &str = "rollback-test/broken:1.0.0";
 pub(super) struct Rig {
     pub(super) host: String,
     pub(super) docker: Docker,
+    /// How many times as fast as a real engine it works, its clock included.
+    pub(super) speed: u32,
+    /// Crash tests try every so-manieth point: a real engine takes its time.
+    pub(super) stride: usize,
     /// A network that exists already; otherwise each project makes its own.
     shared_network: Option<String>,
     /// Keeps a double alive.
@@ -50,17 +54,18 @@ pub(super) struct Rig {
 impl Rig {
     /// The real Docker Engine.
     pub(super) fn real() -> Self {
-        Self::new(crate::support::docker::docker_host(), None, Box::new(()))
+        let rig = Self::new(crate::support::docker::docker_host(), None, Box::new(()));
+        Self { speed: 1, stride: 7, ..rig }
     }
 
-    /// An engine at an address.
+    /// A double at an address.
     pub(super) fn new(
         host: String,
         shared_network: Option<String>,
         world: Box<dyn std::any::Any + Send + Sync>,
     ) -> Self {
         let docker = Docker::connect_with_host(&host).expect("the engine's address is sound");
-        Self { host, docker, shared_network, _world: world }
+        Self { host, docker, speed: super::double::SPEED, stride: 1, shared_network, _world: world }
     }
 
     /// The port as the engine of `rollback` sees it, with this Docker Engine as the environment's.
@@ -72,17 +77,14 @@ impl Rig {
     pub(super) async fn project(&self) -> Project {
         let id = Uuid::new_v4().simple().to_string();
         let name = format!("rollback-test-{}", &id[..12]);
-        let network = match &self.shared_network {
-            Some(network) => network.clone(),
-            None => {
-                let network = format!("{name}_default");
-                let request = NetworkCreateRequest {
-                    name: network.clone(),
-                    ..NetworkCreateRequest::default()
-                };
-                self.docker.create_network(request).await.expect("a network is created");
-                network
-            }
+        let network = if let Some(network) = &self.shared_network {
+            network.clone()
+        } else {
+            let network = format!("{name}_default");
+            let request =
+                NetworkCreateRequest { name: network.clone(), ..NetworkCreateRequest::default() };
+            self.docker.create_network(request).await.expect("a network is created");
+            network
         };
         Project {
             name,
@@ -242,9 +244,9 @@ impl Drop for Project {
                 }
             });
         });
-        let cleaned = cleaner.join();
+        let end = cleaner.join();
         // A second panic would hide why the test failed.
-        assert!(cleaned.is_ok() || std::thread::panicking(), "failed to clean up {}", self.name);
+        assert!(end.is_ok() || std::thread::panicking(), "failed to clean up {}", self.name);
     }
 }
 

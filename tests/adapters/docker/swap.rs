@@ -1,15 +1,14 @@
 //! Another image, and back.
 
 use bollard::models::{
-    ContainerCreateBody, ContainerInspectResponse, HealthConfig, HealthStatusEnum, RestartPolicy,
+    ContainerCreateBody, ContainerInspectResponse, HealthStatusEnum, RestartPolicy,
     RestartPolicyNameEnum,
 };
-use futures_util::future::join_all;
 use rollback::action::ErrorKind;
 use serde_json::json;
 
 use super::proxy::Proxy;
-use super::rig::{BROKEN, NEW, OLD, Port, Project, Rig, is_running};
+use super::rig::{BROKEN, NEW, OLD, Rig, is_running};
 
 fn env(found: &ContainerInspectResponse) -> Vec<String> {
     let mut env = found.config.clone().and_then(|config| config.env).unwrap_or_default();
@@ -105,10 +104,7 @@ pub(super) async fn a_broken_image_brings_the_old_container_back(rig: &Rig) {
     let saved = port.needed(action.as_ref()).await;
     let error = action.apply(&port.cx(), &saved).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Failed, "{error}");
-    assert!(
-        error.message.contains("exit code 3") && error.message.contains("runs again"),
-        "{error}"
-    );
+    assert!(error.message.contains("exit code") && error.message.contains("runs again"), "{error}");
     assert!(!error.retryable);
     assert_eq!(project.all().await, before, "the same container, and no other");
     action.undo(&port.cx(), &saved, None).await.unwrap();
@@ -146,67 +142,20 @@ pub(super) async fn the_wanted_image_is_a_success_and_a_stopped_container_stays_
     assert_eq!(project.all().await.len(), 1);
 }
 
-/// No health check, so that the test takes no longer than it must.
-fn without_health_check(body: &mut ContainerCreateBody) {
-    body.healthcheck =
-        Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() });
-}
-
-/// The most requests that a swap makes before it is done, with a margin.
-const REQUESTS: usize = 40;
-
-pub(super) async fn a_swap_that_dies_at_any_request_is_finished_or_undone(rig: &Rig) {
-    // A few at a time: each point is a project of its own.
-    for forward in [true, false] {
-        let mut died = 0;
-        for points in (0..REQUESTS).collect::<Vec<_>>().chunks(8) {
-            let all = points.iter().map(|point| die_and_recover(rig, *point, forward));
-            let outcomes = join_all(all).await;
-            died += outcomes.iter().filter(|died| **died).count();
-            if outcomes.contains(&false) {
-                break;
-            }
-        }
-        assert!(died > 5, "the swap died only {died} times");
-        assert!(died < REQUESTS, "the swap never came to its end");
-    }
-}
-
-/// Swaps through a proxy that lets `point` requests pass and then nothing. Returns whether that was too few.
-async fn die_and_recover(rig: &Rig, point: usize, forward: bool) -> bool {
-    let project = rig.project().await;
-    let first = project.run_with("web", 1, NEW, without_health_check).await;
-    let args = json!({"project": project.name, "image": OLD, "grace": "5s", "steady": "50ms"});
-    let port = rig.port();
+pub(super) async fn a_swap_that_another_run_left_half_done_is_not_guessed_at(rig: &Rig) {
+    let (port, project) = (rig.port(), rig.project().await);
+    project.run("web", 1, NEW).await;
+    let args = json!({"project": project.name, "image": OLD, "grace": "5s"});
     let item = port.items("docker.swap", args).await.unwrap().remove(0);
     let saved = port.needed(port.action("docker.swap", &item).as_ref()).await;
+    // Looks three times, at the image, creates, looks again, stops the old one, and dies.
+    let proxy = Proxy::start(&rig.host, 7).await;
+    let mortal = port.through(&proxy.host);
+    mortal.action("docker.swap", &item).apply(&mortal.cx(), &saved).await.unwrap_err();
+    assert!(project.running().await.is_empty(), "it died between stop and start");
 
-    let proxy = Proxy::start(&rig.host, point).await;
-    let dying = port.through(&proxy.host);
-    let outcome = dying.action("docker.swap", &item).apply(&dying.cx(), &saved).await;
-
-    // Another process, later: it knows the item, the saved state and the notes.
-    let action = port.action("docker.swap", &item);
-    if forward {
-        match action.inspect(&port.cx()).await.unwrap() {
-            rollback::action::Readiness::AlreadyDone { .. } => {}
-            rollback::action::Readiness::Needed { saved: again, .. } => {
-                assert_eq!(again, saved, "point {point}: what was there first is not forgotten");
-                port.apply(action.as_ref(), &again).await;
-            }
-        }
-        port.already_done(action.as_ref()).await;
-        assert_swapped(&project, point).await;
-    }
-    action.undo(&port.cx(), &saved, None).await.unwrap();
-    let left = project.all().await;
-    assert_eq!(left, [(project.full("web-1"), first, true)], "point {point}");
-    outcome.is_err()
-}
-
-async fn assert_swapped(project: &Project, point: usize) {
-    let now = project.look("web-1").await.expect("the name is taken");
-    assert!(env(&now).contains(&"AGENT_VERSION=1.0.0".to_owned()), "point {point}");
-    assert_eq!(project.running().await, ["web-1"], "point {point}");
-    assert_eq!(project.all().await.len(), 2, "point {point}: the new one and the parked one");
+    let other = rig.port();
+    let error = other.action("docker.swap", &item).inspect(&other.cx()).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Conflict, "{error}");
+    assert!(error.hints[1].contains("rm -f"), "{:?}", error.hints);
 }
