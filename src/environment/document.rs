@@ -25,11 +25,7 @@ impl Document {
     /// Reads a file whose whole is a mapping.
     pub(super) fn read(path: &Path) -> Result<Self, Diagnostics> {
         let shown = path.display().to_string();
-        let alone = |problem| Diagnostics::new(Source::new(shown.clone(), ""), vec![problem]);
-        let bytes = read::bytes(path).map_err(alone)?;
-        let source = read::text(&shown, bytes)
-            .map_err(|(source, problem)| Diagnostics::new(source, vec![problem]))?;
-        Self::of(source)
+        Self::of(read::text(&shown, read::bytes(path)?)?)
     }
 
     /// The tree of a text whose whole is a mapping.

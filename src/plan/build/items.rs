@@ -159,7 +159,7 @@ impl Resolver<'_> {
             reason.message = format!("resolve the input `{name}`: failed to {}", reason.message);
             return reason;
         }
-        let mut explained = invalid(match error.expression.as_str() {
+        let mut explained = invalid(match error.expression.as_ref() {
             "" => format!("evaluate a template: {}", error.message),
             expression => format!("evaluate `{}`: {}", expression.trim(), error.message),
         });
