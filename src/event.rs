@@ -398,6 +398,11 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         remark: Option<String>,
     },
+    /// A person is asked whether to go on after a failure (`on_failure: ask`).
+    DecisionAsked {
+        /// The step that failed.
+        step: StepId,
+    },
     /// A person decided whether to go on after a failure (`on_failure: ask`).
     FailureDecided {
         /// The step.

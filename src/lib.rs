@@ -12,6 +12,7 @@ pub mod clock;
 pub mod engine;
 pub mod environment;
 pub mod event;
+pub mod failpoint;
 pub mod journal;
 pub mod plan;
 pub mod report;

@@ -1,3 +1,19 @@
-//! The program: see the library crate of the same name.
+//! The program: the runtime, the command line, the exit code. Everything else is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // One TLS provider for every client; before any client is built.
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        return ExitCode::from(rollback::cli::error::INTERNAL);
+    }
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => {
+            let code = runtime.block_on(rollback::cli::main());
+            // A look-up that hangs in a thread must not hold up the end of the program.
+            runtime.shutdown_background();
+            ExitCode::from(code)
+        }
+        Err(_) => ExitCode::from(rollback::cli::error::INTERNAL),
+    }
+}

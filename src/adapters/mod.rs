@@ -1,4 +1,11 @@
-//! The only list of adapters. A new adapter is one folder here and one line below.
+//! The only list of adapters. A new adapter is one folder here and its name below.
+
+mod docker;
+pub mod http;
+pub mod loadbalancer;
+mod manual;
+mod notify;
+mod script;
 
 use crate::action::{Registry, System};
 
@@ -8,5 +15,13 @@ pub fn registry() -> Registry {
 }
 
 fn systems() -> Vec<System> {
-    vec![]
+    vec![
+        docker::system(),
+        http::system(),
+        loadbalancer::system(),
+        manual::system(),
+        notify::system(),
+        notify::slack_connection(),
+        script::system(),
+    ]
 }

@@ -1,1 +1,32 @@
-//! cli.
+//! The command line: one file per command, each with its arguments and what it does.
+//!
+//! [`error`] renders every error, [`output`] does all writing. Nobody sees this module but `main`.
+
+mod abort;
+mod actor;
+mod args;
+mod check;
+mod completions;
+mod confirm;
+mod doctor;
+pub mod error;
+mod history;
+mod init;
+mod log;
+mod man;
+mod open;
+mod output;
+mod plan;
+mod prompt;
+mod report;
+mod resume;
+mod run;
+mod sandbox;
+mod schema;
+mod session;
+mod since;
+mod status;
+mod takeover;
+mod watch;
+
+pub use args::{Cli, main};

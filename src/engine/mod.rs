@@ -1,1 +1,30 @@
-//! engine.
+//! The engine: drives a plan to its end against the clock, and can be killed at any instant.
+//!
+//! [`dispatcher`] is the one event loop. It folds every event into the [`state`], asks the pure function in
+//! [`decide`] what to do next, and hands events to the journal. Steps run in tasks of their own ([`executor`],
+//! one item's life in `item`) and talk to the dispatcher through an emitter; they never share state. [`lifecycle`] holds the one
+//! transition table, [`deadline`] the targets and budgets, [`fanout`] the number of items at work, [`retry`] the waits,
+//! [`verdict`] the final word.
+
+pub mod deadline;
+pub mod decide;
+pub mod dispatcher;
+mod emitter;
+mod executor;
+pub mod fanout;
+mod item;
+pub mod lifecycle;
+pub mod recover;
+pub mod retry;
+pub mod state;
+mod vault;
+pub mod verdict;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use dispatcher::{Ended, Engine, Request};
+pub use state::{IllegalEvent, RunState};
+pub use vault::{MemoryVault, Vault};

@@ -247,6 +247,11 @@ impl Schedule {
         open.chain(budget).min()
     }
 
+    /// When everything will be over, seen from the start.
+    pub fn start(&self) -> Projection {
+        self.project(&self.progress(Duration::ZERO))
+    }
+
     /// What cannot fit if everything goes as expected: targets first, then phases.
     pub fn misfits(&self) -> Vec<Misfit> {
         let projection = self.project(&self.progress(Duration::ZERO));

@@ -21,11 +21,10 @@ mod tests;
 
 pub use build::{Built, History, Request, build, outline};
 pub use explain::explain;
-pub use preflight::{Preflight, preflight};
-pub use preview::{Preview, PreviewContext, preview};
-pub use refusal::{Concern, Refused};
-
 pub use model::{
     ExpectedFrom, Items, Plan, PlannedItem, PlannedPhase, PlannedProbe, PlannedStep, PlannedTarget,
     RetryPolicy, StepId, StepPolicy, VerifyPolicy, Wait,
 };
+pub use preflight::{Preflight, preflight};
+pub use preview::{Preview, PreviewContext, preview};
+pub use refusal::{Concern, Refused};

@@ -1,1 +1,16 @@
-//! report.
+//! The reports: readers of the event stream. They know events and nothing else.
+//!
+//! [`state`] folds events into a [`View`]; [`lines`] tells events as lines for people, to which [`live`] adds a moving status
+//! line on a terminal; [`summary`] has the last word of a run; [`markdown`] and [`json`] are for afterwards. Whatever came
+//! from a remote system passes through [`text::sanitize`] before it is shown.
+
+pub mod json;
+pub mod lines;
+pub mod live;
+pub mod markdown;
+pub mod state;
+pub mod style;
+pub mod summary;
+pub mod text;
+
+pub use state::View;

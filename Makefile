@@ -1,0 +1,40 @@
+# The commands of a working day. `make help` lists them.
+
+SHELL := /bin/bash
+CARGO ?= cargo
+CARGO_DENY_VERSION := 0.20.2
+
+# One feature set everywhere, so that dependencies are built once: the crash tests need the kill points.
+FEATURES := --locked --features failpoints
+WITH_SERVERS := eval "$$(scripts/servers env)" &&
+
+.DEFAULT_GOAL := help
+.PHONY: help test check bench deny servers servers-down fmt
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name what; do printf 'make %-14s %s\n' "$$name" "$$what"; done
+
+test: servers ## set up the real servers that are missing, then run every test; TESTS=name runs some
+	@$(WITH_SERVERS) $(CARGO) test $(FEATURES) --no-fail-fast $(TESTS)
+
+check: ## format, clippy and documentation, without a warning
+	$(CARGO) fmt --check
+	$(CARGO) clippy $(FEATURES) --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(FEATURES) --no-deps
+
+bench: ## the timing gates, as ratios measured in one run
+	$(CARGO) bench --locked --profile quick --bench floor
+
+deny: ## licences, sources and forbidden crates of the whole dependency tree
+	@$(CARGO) deny --version 2>/dev/null | grep -qx 'cargo-deny $(CARGO_DENY_VERSION)' || \
+	  $(CARGO) install --locked cargo-deny --version $(CARGO_DENY_VERSION) --no-default-features
+	$(CARGO) deny --locked check bans licenses sources
+
+fmt: ## format the source
+	$(CARGO) fmt
+
+servers: ## start the real servers that the tests need (see scripts/servers)
+	@scripts/servers up
+
+servers-down: ## stop what `make servers` started
+	@scripts/servers down

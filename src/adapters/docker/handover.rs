@@ -1,0 +1,264 @@
+//! One container takes another's place, in an order that loses nothing at any moment.
+//!
+//! create the new one under a temporary name → stop the old one → start the new one and wait until it is well → park the old one →
+//! give the new one the name. If the new one does not get well, it is stopped, the old one is started, and the new one is
+//! removed. Names derive from the old container's id, so [`Scene::look`] finds out after a crash how far it has come.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::client::{Engine, Limits};
+use super::container::{Container, Health, short};
+use super::parking::{self, Place};
+use crate::action::{ActionError, ErrorKind};
+
+/// Between two looks at a container that is getting well.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// The most time that is kept back for bringing the old container back.
+const RESCUE: Duration = Duration::from_secs(15);
+
+/// The old container, the new one, and who has the name.
+#[derive(Debug)]
+pub(super) struct Scene {
+    /// The container that was there first.
+    pub(super) old: Option<Container>,
+    /// The container that takes its place, under its temporary or its final name.
+    pub(super) new: Option<Container>,
+    /// Whoever has the name and is neither.
+    pub(super) stranger: Option<Container>,
+    home: String,
+}
+
+impl Scene {
+    /// Looks at the container `old`, called `home`, and at the one that takes its place.
+    pub(super) async fn look(
+        engine: &Engine,
+        limits: &Limits,
+        home: &str,
+        old: &str,
+    ) -> Result<Self, ActionError> {
+        let successor = parking::successor_name(home, old);
+        let former = engine.find(limits, old).await?;
+        let mut new = engine.find(limits, &successor).await?.filter(|new| replaces(new, old));
+        let mut stranger = None;
+        match engine.find(limits, home).await? {
+            Some(occupant) if occupant.id == old => {}
+            Some(occupant) if new.is_none() && replaces(&occupant, old) => new = Some(occupant),
+            occupant => stranger = occupant,
+        }
+        Ok(Self { old: former, new, stranger, home: home.to_owned() })
+    }
+
+    /// Whether the new container has the name.
+    pub(super) fn handed_over(&self) -> bool {
+        self.new.as_ref().is_some_and(|new| new.name == self.home)
+    }
+
+    /// Refuses a scene in which someone else has the name.
+    pub(super) fn check(&self) -> Result<(), ActionError> {
+        match &self.stranger {
+            None => Ok(()),
+            Some(stranger) => Err(ActionError::new(
+                ErrorKind::Conflict,
+                format!(
+                    "use the name {}: container {} has taken it",
+                    self.home,
+                    short(&stranger.id)
+                ),
+            )),
+        }
+    }
+}
+
+fn replaces(container: &Container, old: &str) -> bool {
+    container.label(parking::REPLACES) == Some(old)
+}
+
+/// How a container gives way and when the other one counts as well.
+pub(super) struct Manners {
+    /// Seconds before the one that leaves is killed.
+    pub(super) grace: i32,
+    /// How long a container without a health check must run.
+    pub(super) steady: Duration,
+}
+
+/// `leaving` stops and `coming` starts and gets well; otherwise `coming` stops and `leaving` runs again.
+pub(super) async fn exchange(
+    engine: &Engine,
+    limits: &Limits,
+    leaving: &Container,
+    coming: &Container,
+    manners: &Manners,
+) -> Result<(), ActionError> {
+    if leaving.running {
+        engine.stop(limits, &leaving.id, &leaving.name, Some(manners.grace)).await?;
+    }
+    let Err(error) = run_well(engine, limits, coming, manners.steady).await else {
+        return Ok(());
+    };
+    if limits.over() {
+        // No time to bring anything back: a later look decides between forward and back.
+        return Err(ActionError { kind: ErrorKind::Unknown, retryable: false, ..error });
+    }
+    bring_back(engine, limits, leaving, coming).await.map_err(|rescue| {
+        let mut error = error.clone();
+        error.message = format!("{}; {} does not run again", error.message, leaving.name);
+        error.kind = ErrorKind::Unknown;
+        error.retryable = false;
+        error.causes.push(rescue.message);
+        error.hint(format!("`docker -H {} start {}`", engine.at(), leaving.id))
+    })?;
+    Err(ActionError {
+        kind: ErrorKind::Failed,
+        retryable: false,
+        message: format!("{}; {} runs again", error.message, short(&leaving.id)),
+        ..error
+    })
+}
+
+/// The one that came is stopped at once and the one that left is started.
+async fn bring_back(
+    engine: &Engine,
+    limits: &Limits,
+    left: &Container,
+    came: &Container,
+) -> Result<(), ActionError> {
+    engine.stop(limits, &came.id, &came.name, Some(0)).await?;
+    engine.start(limits, &left.id, &left.name).await
+}
+
+/// Starts a container and waits until it is healthy or, without a health check, has run for `steady` without a
+/// restart. Time is kept back for bringing the other one back.
+async fn run_well(
+    engine: &Engine,
+    limits: &Limits,
+    container: &Container,
+    steady: Duration,
+) -> Result<(), ActionError> {
+    let left = limits.deadline().saturating_duration_since(Instant::now());
+    let limits = limits.until(limits.deadline() - RESCUE.min(left / 4));
+    engine.start(&limits, &container.id, &container.name).await?;
+    let doing = format!("wait until container {} is well", container.name);
+    let mut first: Option<(Instant, i64)> = None;
+    loop {
+        let now = engine
+            .find(&limits, &container.id)
+            .await?
+            .ok_or_else(|| failed(format!("start container {}: it was removed", container.name)))?;
+        let (since, restarts) = *first.get_or_insert((Instant::now(), now.restarts));
+        match fate(&now, restarts) {
+            Fate::Well => return Ok(()),
+            Fate::Runs if since.elapsed() >= steady => return Ok(()),
+            Fate::Runs | Fate::Starting => {}
+            Fate::Ill(reason) => {
+                return Err(failed(format!("start container {}: {reason}", container.name)));
+            }
+        }
+        limits.pause(LOOK_AGAIN, &doing).await?;
+    }
+}
+
+/// What a look says about a container that was started.
+#[derive(Debug, PartialEq, Eq)]
+enum Fate {
+    /// Its health check is content.
+    Well,
+    /// It runs and has no health check.
+    Runs,
+    /// Its health check has not decided.
+    Starting,
+    /// It will not get well.
+    Ill(String),
+}
+
+fn fate(now: &Container, restarts: i64) -> Fate {
+    if now.restarting || now.restarts > restarts {
+        return Fate::Ill(format!("it ends with exit code {} and is restarted", now.exit_code));
+    }
+    if !now.running {
+        return Fate::Ill(format!("it ended with exit code {}", now.exit_code));
+    }
+    match now.health {
+        Health::Healthy => Fate::Well,
+        Health::Unhealthy => Fate::Ill("its health check fails".to_owned()),
+        Health::Starting => Fate::Starting,
+        Health::Undefined => Fate::Runs,
+    }
+}
+
+/// Parks the old container and gives its name to the new one.
+pub(super) async fn settle_names(
+    engine: &Engine,
+    limits: &Limits,
+    place: &Place,
+    new: &Container,
+) -> Result<(), ActionError> {
+    if let Some(old) = engine.find(limits, &place.id).await? {
+        if old.running {
+            engine.stop(limits, &old.id, &old.name, None).await?;
+        }
+        place.vacate(engine, limits, &old).await?;
+    }
+    if new.name == place.name {
+        return Ok(());
+    }
+    engine.rename(limits, &new.id, &place.name).await
+}
+
+fn failed(message: String) -> ActionError {
+    ActionError::new(ErrorKind::Failed, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use bollard::models::{
+        ContainerInspectResponse, ContainerState, Health as Reported, HealthStatusEnum,
+    };
+
+    use super::*;
+
+    fn container(state: ContainerState, restarts: i64) -> Container {
+        Container::read(ContainerInspectResponse {
+            id: Some("0123".into()),
+            name: Some("/web".into()),
+            image: Some("sha256:aa".into()),
+            restart_count: Some(restarts),
+            state: Some(state),
+            ..ContainerInspectResponse::default()
+        })
+        .unwrap()
+    }
+
+    fn running(status: Option<HealthStatusEnum>) -> ContainerState {
+        ContainerState {
+            running: Some(true),
+            health: status.map(|status| Reported { status: Some(status), ..Reported::default() }),
+            ..ContainerState::default()
+        }
+    }
+
+    #[test]
+    fn a_health_check_decides_where_there_is_one() {
+        let cases = [
+            (None, Fate::Runs),
+            (Some(HealthStatusEnum::NONE), Fate::Runs),
+            (Some(HealthStatusEnum::STARTING), Fate::Starting),
+            (Some(HealthStatusEnum::HEALTHY), Fate::Well),
+            (Some(HealthStatusEnum::UNHEALTHY), Fate::Ill("its health check fails".into())),
+        ];
+        for (status, expected) in cases {
+            assert_eq!(fate(&container(running(status), 0), 0), expected);
+        }
+    }
+
+    #[test]
+    fn an_end_and_a_restart_are_both_the_end() {
+        let ended = ContainerState { exit_code: Some(3), ..ContainerState::default() };
+        assert_eq!(fate(&container(ended, 0), 0), Fate::Ill("it ended with exit code 3".into()));
+        let revived = container(running(Some(HealthStatusEnum::HEALTHY)), 1);
+        assert!(matches!(fate(&revived, 0), Fate::Ill(_)));
+        assert_eq!(fate(&revived, 1), Fate::Well, "a former restart does not count");
+    }
+}

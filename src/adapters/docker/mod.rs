@@ -1,0 +1,53 @@
+//! Containers of Docker Compose projects, through the Docker Engine API.
+//!
+//! The verbs stop and start containers (`docker.stop`, `docker.start`), change how many a service has (`docker.scale`), exchange
+//! their image (`docker.swap`), and ask how they are (`docker.expect`); `docker.services` lists a project's services as an
+//! input. Containers are selected by Compose's own labels alone, never by a part of a name (`project`).
+//!
+//! Where the engine is, is decided in `endpoint`; what is sent to it, in `client`, which also turns every failure into one of
+//! the port's kinds with `errors`. Containers that leave service are parked and not removed (`parking`), so that undo finds
+//! their files, their anonymous volumes and their environment where they were: in the engine, and in no file of ours.
+
+mod client;
+mod connection;
+mod container;
+mod endpoint;
+mod errors;
+mod expect;
+mod handover;
+mod image;
+mod parking;
+mod power;
+mod project;
+mod recreate;
+mod scale;
+mod scaling;
+mod services;
+mod start;
+mod stop;
+mod swap;
+
+use schemars::SchemaGenerator;
+
+use crate::action::{System, SystemConnection, Verb};
+use connection::DockerConnection;
+
+/// The system `docker` and its verbs.
+pub(super) fn system() -> System {
+    System {
+        name: DockerConnection::SYSTEM,
+        summary: "containers of Docker Compose projects",
+        connection: Some(|generator: &mut SchemaGenerator| {
+            generator.subschema_for::<DockerConnection>()
+        }),
+        reach: Some(|connections| Box::pin(client::reach(connections))),
+        verbs: vec![
+            Verb::of::<stop::Stop>(),
+            Verb::of::<start::Start>(),
+            Verb::of::<scale::Scale>(),
+            Verb::of::<swap::Swap>(),
+            Verb::of::<expect::Expect>(),
+            Verb::inventory::<services::Services>(),
+        ],
+    }
+}

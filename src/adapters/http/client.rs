@@ -1,0 +1,225 @@
+//! The one client of an environment: how requests travel, and in which class their failures fall.
+//!
+//! Requests to loopback and requests with `resolve` connect directly. Others take the connection's `proxy`, or that of the
+//! process's environment. Plain HTTP never loads certificates, which keeps the first request of a run quick.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use reqwest::{Certificate, Proxy};
+use secrecy::ExposeSecret;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use super::answer::{Answer, MOST_BYTES};
+use super::connection::HttpConnection;
+use super::message::{Message, Resolved, header};
+use super::progress::{NoteConnecting, Progress};
+use crate::action::{ActionError, Connections, ErrorKind};
+use crate::secret::Secrets;
+
+/// The longest wait for a connection; the deadline is usually nearer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What makes a client of its own necessary.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Route {
+    tls: bool,
+    direct: bool,
+    fresh: bool,
+    resolved: Resolved,
+}
+
+/// The shared client. Cheap to make; connections and certificates are loaded with the first request that needs them.
+pub(super) struct Client {
+    settings: HttpConnection,
+    secrets: Arc<Secrets>,
+    routes: Mutex<HashMap<Route, reqwest::Client>>,
+}
+
+impl Client {
+    /// The client of these connections.
+    pub(super) fn shared(connections: &Connections) -> Result<Arc<Self>, ActionError> {
+        let secrets = connections.secrets().clone();
+        connections.client::<HttpConnection, Self, _>(|settings, _| {
+            Ok(Self { settings, secrets, routes: Mutex::default() })
+        })
+    }
+
+    /// The secrets, for judging what came back.
+    pub(super) fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
+    /// Sends one request once and reads one answer, until `deadline`.
+    ///
+    /// Fails with [`Unknown`](ErrorKind::Unknown) when the request may have left and no complete answer came,
+    /// with `Unreachable`, `TimedOut` or `Cancelled` when it certainly has not.
+    pub(super) async fn exchange(
+        &self,
+        message: &Message,
+        deadline: Instant,
+        cancelled: &CancellationToken,
+    ) -> Result<Answer, ActionError> {
+        let url = message.target(&self.secrets)?;
+        let client = self.client_for(&url, message)?;
+        let mut request = message.request(url, &self.secrets)?;
+        for (name, value) in self.settings.headers_for(&request.url().clone()) {
+            let (name, value) = header(name, self.secrets.reveal(value).expose_secret())
+                .map_err(|problem| message.invalid(&problem))?;
+            if !request.headers().contains_key(&name) {
+                let _none = request.headers_mut().insert(name, value);
+            }
+        }
+        let progress = Progress::default();
+        let exchange = progress.track(converse(client, request));
+        tokio::select! {
+            biased;
+            answer = exchange => answer.map_err(|error| self.classify(message, error)),
+            () = cancelled.cancelled() => Err(interrupted(message, &progress, ErrorKind::Cancelled)),
+            () = tokio::time::sleep_until(deadline) => {
+                Err(interrupted(message, &progress, ErrorKind::TimedOut))
+            }
+        }
+    }
+
+    fn client_for(&self, url: &Url, message: &Message) -> Result<reqwest::Client, ActionError> {
+        let route = Route {
+            tls: url.scheme() == "https",
+            direct: is_loopback(url) || !message.resolved.is_empty(),
+            fresh: message.fresh,
+            resolved: message.resolved.clone(),
+        };
+        let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = routes.get(&route) {
+            return Ok(client.clone());
+        }
+        let client = self.build(&route)?;
+        let _none = routes.insert(route, client.clone());
+        Ok(client)
+    }
+
+    fn build(&self, route: &Route) -> Result<reqwest::Client, ActionError> {
+        let mut builder = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .connector_layer(NoteConnecting)
+            .user_agent(concat!("rollback/", env!("CARGO_PKG_VERSION")));
+        if route.fresh {
+            builder = builder.pool_max_idle_per_host(0);
+        }
+        for (host, address) in &route.resolved {
+            builder = builder.resolve(host, *address);
+        }
+        builder = match (&self.settings.proxy, route.direct) {
+            (_, true) => builder.no_proxy(),
+            (Some(proxy), false) => builder.proxy(self.proxy(proxy)?),
+            (None, false) => builder,
+        };
+        builder = if route.tls {
+            builder.tls_certs_merge(self.authorities()?)
+        } else {
+            builder.tls_certs_only([])
+        };
+        builder
+            .build()
+            .map_err(|error| setup("prepare the HTTP client").caused_by(&error.without_url()))
+    }
+
+    fn proxy(&self, proxy: &str) -> Result<Proxy, ActionError> {
+        // The source error would repeat the URL and so the proxy's password.
+        Proxy::all(self.secrets.reveal(proxy).expose_secret())
+            .map_err(|_| setup("read `proxy` of the connection `http` as a URL"))
+    }
+
+    fn authorities(&self) -> Result<Vec<Certificate>, ActionError> {
+        let Some(path) = &self.settings.ca_file else { return Ok(Vec::new()) };
+        let complain = || setup(&format!("read the certificate authorities in {}", path.display()));
+        let pem = std::fs::read(path).map_err(|error| complain().caused_by(&error))?;
+        let authorities =
+            Certificate::from_pem_bundle(&pem).map_err(|error| complain().caused_by(&error))?;
+        if authorities.is_empty() {
+            return Err(complain().hint("The file has no PEM certificate."));
+        }
+        Ok(authorities)
+    }
+
+    fn classify(&self, message: &Message, error: reqwest::Error) -> ActionError {
+        let kind = if error.is_connect() {
+            ErrorKind::Unreachable
+        } else if error.is_builder() {
+            ErrorKind::Invalid
+        } else {
+            ErrorKind::Unknown
+        };
+        let text = match kind {
+            ErrorKind::Unreachable => format!("connect for {}", message.line()),
+            ErrorKind::Invalid => format!("send {}", message.line()),
+            _ => format!("learn what became of {}", message.line()),
+        };
+        let mut failure = ActionError::new(kind, text).caused_by(&error.without_url());
+        for cause in &mut failure.causes {
+            *cause = self.secrets.redact(cause);
+        }
+        if failure.causes.iter().any(|cause| cause.contains("invalid peer certificate")) {
+            return failure.retryable(false).hint(
+                "Name the issuer's certificate in `connections: {http: {ca_file: …}}`, or mend the server's certificate.",
+            );
+        }
+        failure
+    }
+}
+
+/// One request and one answer of at most [`MOST_BYTES`].
+async fn converse(
+    client: reqwest::Client,
+    request: reqwest::Request,
+) -> Result<Answer, reqwest::Error> {
+    let mut response = client.execute(request).await?;
+    let mut answer = Answer {
+        status: response.status().as_u16(),
+        headers: std::mem::take(response.headers_mut()),
+        body: Vec::new(),
+        cut: false,
+    };
+    while let Some(chunk) = response.chunk().await? {
+        let room = MOST_BYTES - answer.body.len();
+        answer.body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if chunk.len() > room {
+            answer.cut = true;
+            break;
+        }
+    }
+    Ok(answer)
+}
+
+/// The error of a request that was given up. Before it can have left, `early` says why it was.
+fn interrupted(message: &Message, progress: &Progress, early: ErrorKind) -> ActionError {
+    let reason = match early {
+        ErrorKind::Cancelled => "the run was told to stop",
+        _ => "no complete answer came in time",
+    };
+    if progress.may_be_sent() {
+        let line = message.line();
+        ActionError::new(ErrorKind::Unknown, format!("learn what became of {line}: {reason}"))
+    } else {
+        ActionError::new(early, format!("connect for {} in time: {reason}", message.line()))
+    }
+}
+
+fn setup(text: &str) -> ActionError {
+    ActionError::new(ErrorKind::Invalid, text)
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        None => false,
+    }
+}

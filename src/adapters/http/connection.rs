@@ -1,0 +1,39 @@
+//! The block `http` under `connections` of an environment file.
+
+use std::path::PathBuf;
+
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::action::SystemConnection;
+
+/// How web services of this environment are reached. Every key is optional, as is the whole block.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HttpConnection {
+    /// A PEM file with certificate authorities that are trusted beside those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// Headers by host (`api.example.com` or `api.example.com:8443`), sent to that host alone, so that
+    /// credentials never reach another one: `{api.example.com: {Authorization: …}}`.
+    #[serde(default)]
+    pub headers: IndexMap<String, IndexMap<String, String>>,
+    /// The proxy for everything but loopback, instead of that of `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`.
+    pub proxy: Option<String>,
+}
+
+impl SystemConnection for HttpConnection {
+    const SYSTEM: &'static str = "http";
+}
+
+impl HttpConnection {
+    /// The headers for a URL's host, with and without its port.
+    pub(super) fn headers_for(&self, url: &url::Url) -> impl Iterator<Item = (&String, &String)> {
+        let host = url.host_str().unwrap_or_default().to_owned();
+        let authority = format!("{host}:{}", url.port_or_known_default().unwrap_or_default());
+        self.headers
+            .iter()
+            .filter(move |(name, _)| **name == host || **name == authority)
+            .flat_map(|(_, headers)| headers)
+    }
+}

@@ -1,0 +1,240 @@
+//! `http.expect`: asks a service and compares its answer.
+//!
+//! Every question uses a connection of its own, so that `consecutive: 5` behind a load balancer asks five times and not
+//! one process five times. A service that cannot be reached, answers late or breaks off does not hold *yet*: only what
+//! no waiting mends (a request that cannot be built) is an error.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use secrecy::ExposeSecret;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::answer::{Answer, quoted};
+use super::call::check_url;
+use super::client::Client;
+use super::fields;
+use super::message::{Content, Message, Method, resolve_map};
+use super::status::StatusSet;
+use crate::action::{
+    ActionError, Description, ErrorKind, Evidence, Probe, ResolveContext, StepContext, VerbArgs,
+    VerbKind, Verdict, Work,
+};
+use crate::value::{Lasting, brief};
+
+/// The most questions in one look.
+const MOST_CONSECUTIVE: u32 = 1000;
+
+/// What the body must be like.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BodyExpectation {
+    /// A text that stands in it.
+    pub contains: Option<String>,
+    /// All of it, white space at both ends aside.
+    pub equals: Option<String>,
+}
+
+/// The arguments of `http.expect`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Expect {
+    /// The URL.
+    pub url: String,
+    /// The method, GET unless given. It must not change anything.
+    #[serde(default)]
+    pub method: Method,
+    /// Headers.
+    #[serde(default)]
+    pub headers: IndexMap<String, String>,
+    /// The status codes that are as expected; `200` unless given.
+    #[serde(default = "StatusSet::ok")]
+    pub status: StatusSet,
+    /// JSON fields by dotted path (`checks.0.state`) or JSON Pointer (`/checks/0/state`), with their values.
+    #[serde(default)]
+    pub json: IndexMap<String, Value>,
+    /// Headers of the answer, with their values.
+    #[serde(default)]
+    pub header: IndexMap<String, String>,
+    /// The body.
+    #[serde(default)]
+    pub body: BodyExpectation,
+    /// How many answers in a row must be as expected, each over a new connection; 1 unless given.
+    #[serde(default = "once")]
+    pub consecutive: u32,
+    /// Connects to this address instead of the one that the URL's host resolves to; `Host` and TLS keep the name.
+    #[serde(default)]
+    pub resolve: IndexMap<String, String>,
+    /// The longest wait for one answer; `5s` unless given.
+    #[serde(default = "five_seconds")]
+    pub answer_within: Lasting,
+}
+
+fn once() -> u32 {
+    1
+}
+
+fn five_seconds() -> Lasting {
+    Lasting(Duration::from_secs(5))
+}
+
+#[async_trait]
+impl VerbArgs for Expect {
+    const NAME: &'static str = "http.expect";
+    const SUMMARY: &'static str = "Ask a web service and compare its answer";
+    const KIND: VerbKind = VerbKind::Probe;
+    const TIMEOUT: Duration = Duration::from_secs(10);
+    type Item = Self;
+
+    fn validate(&self) -> Result<(), String> {
+        check_url(&self.url)?;
+        if !self.method.is_idempotent() || matches!(self.method, Method::Put | Method::Delete) {
+            return Err(format!(
+                "a probe only reads, and {} changes something: use `http.call`",
+                self.method.name()
+            ));
+        }
+        if !(1..=MOST_CONSECUTIVE).contains(&self.consecutive) {
+            return Err(format!("`consecutive` must be from 1 to {MOST_CONSECUTIVE}"));
+        }
+        resolve_map(&self.resolve, &self.url).map(drop)
+    }
+
+    async fn expand(self, _: &ResolveContext) -> Result<Vec<(String, Self)>, ActionError> {
+        Ok(vec![(String::new(), self)])
+    }
+
+    fn make(item: Self, cx: &ResolveContext) -> Result<Work, ActionError> {
+        let resolved = resolve_map(&item.resolve, &item.url).map_err(|problem| {
+            ActionError::new(ErrorKind::Invalid, format!("use `{}`: {problem}", Self::NAME))
+        })?;
+        let message = Message {
+            method: item.method,
+            url: item.url.clone(),
+            headers: item.headers.clone(),
+            content: Content::Empty,
+            resolved,
+            fresh: true,
+        };
+        let client = Client::shared(&cx.connections)?;
+        Ok(Work::Probe(Box::new(ExpectProbe { client, message, wanted: item })))
+    }
+}
+
+struct ExpectProbe {
+    client: Arc<Client>,
+    message: Message,
+    wanted: Expect,
+}
+
+impl ExpectProbe {
+    /// Asks once. The inner error says what was seen instead.
+    async fn ask(&self, cx: &StepContext) -> Result<Result<(), String>, ActionError> {
+        let limit = self.wanted.answer_within.0.min(cx.remaining());
+        let until = Instant::now() + limit;
+        match self.client.exchange(&self.message, until, cx.cancelled()).await {
+            Ok(answer) => Ok(self.compare(&answer)),
+            Err(error) if error.kind == ErrorKind::Invalid => Err(error),
+            Err(_) if cx.cancelled().is_cancelled() => Err(ActionError::new(
+                ErrorKind::Cancelled,
+                format!("ask {}: the run was told to stop", self.message.line()),
+            )),
+            Err(_) if Instant::now() >= until => {
+                Ok(Err(format!("no answer within {}", brief(limit))))
+            }
+            Err(error) => Ok(Err(match error.causes.last() {
+                Some(cause) => format!("no answer: {cause}"),
+                None => format!("no answer: failed to {}", error.message),
+            })),
+        }
+    }
+
+    fn compare(&self, answer: &Answer) -> Result<(), String> {
+        let secrets = self.client.secrets();
+        if !self.wanted.status.contains(answer.status) {
+            return Err(format!("{}, wanted {}", answer.gist(secrets), self.wanted.status));
+        }
+        for (name, wanted) in &self.wanted.header {
+            let shown = secrets.redact(wanted);
+            let wanted = secrets.reveal(wanted);
+            let found = answer.headers.get(name).map(reqwest::header::HeaderValue::as_bytes);
+            if found != Some(wanted.expose_secret().as_bytes()) {
+                let found = found
+                    .map_or("absent".to_owned(), |found| format!("`{}`", quoted(found, secrets)));
+                return Err(format!("header `{name}` was {found}, wanted `{shown}`"));
+            }
+        }
+        if answer.cut && !(self.wanted.json.is_empty() && self.wanted.body.equals.is_none()) {
+            return Err("the answer is longer than 1 MiB".to_owned());
+        }
+        fields::compare(&answer.body, &self.wanted.json, secrets)?;
+        self.compare_body(&answer.body)
+    }
+
+    fn compare_body(&self, body: &[u8]) -> Result<(), String> {
+        let secrets = self.client.secrets();
+        let text = String::from_utf8_lossy(body);
+        let seen = || quoted(body, secrets);
+        if let Some(wanted) = &self.wanted.body.contains
+            && !text.contains(secrets.reveal(wanted).expose_secret())
+        {
+            return Err(format!(
+                "the body was `{}`, wanted `{}` in it",
+                seen(),
+                secrets.redact(wanted)
+            ));
+        }
+        if let Some(wanted) = &self.wanted.body.equals
+            && text.trim() != secrets.reveal(wanted).expose_secret().trim()
+        {
+            return Err(format!("the body was `{}`, wanted `{}`", seen(), secrets.redact(wanted)));
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Probe for ExpectProbe {
+    fn describe(&self) -> Description {
+        let mut wishes = vec![format!("status {}", self.wanted.status)];
+        let secrets = self.client.secrets();
+        for (path, value) in &self.wanted.json {
+            wishes.push(format!("`{path}` {}", secrets.redact(&value.to_string())));
+        }
+        for (name, value) in &self.wanted.header {
+            wishes.push(format!("header `{name}` `{}`", secrets.redact(value)));
+        }
+        if self.wanted.consecutive > 1 {
+            wishes.push(format!("{} times in a row", self.wanted.consecutive));
+        }
+        Description::question(format!("{} answers {}", self.message.line(), wishes.join(", ")))
+    }
+
+    async fn observe(&self, cx: &StepContext) -> Result<Verdict, ActionError> {
+        let many = self.wanted.consecutive;
+        let began = Instant::now();
+        for number in 1..=many {
+            if let Err(seen) = self.ask(cx).await? {
+                return Ok(Verdict::not_yet(match many {
+                    1 => seen,
+                    _ => format!("answer {number} of {many}: {seen}"),
+                }));
+            }
+        }
+        let answers = match many {
+            1 => "as expected".to_owned(),
+            _ => format!("as expected {many} times in a row"),
+        };
+        Ok(Verdict::Holds {
+            evidence: Evidence::with(
+                format!("{} answered {answers} in {}", self.message.line(), brief(began.elapsed())),
+                json!({"answers": many}),
+            ),
+        })
+    }
+}

@@ -1,0 +1,40 @@
+//! HTTP: one request as a change (`http.call`), and questions to a service's answers (`http.expect`).
+//!
+//! - [`connection`] is the block `http` of the environment, [`client`] the one shared client: it decides proxy, TLS and
+//!   addresses, sends one request and reads one bounded answer. [`progress`] tells whether a request can have left.
+//! - [`message`] is a request as a runbook writes it; secrets in it are markers until the moment of sending.
+//! - [`call`] and [`expect`] are the verbs; [`answer`] and [`fields`] judge what came back.
+//!
+//! Redirects are never followed: the verbs show where they point. Nothing is sent twice behind the engine's
+//! back, answers are read up to 1 MiB and never decompressed, and every wait ends at the step's deadline.
+
+mod answer;
+mod call;
+mod client;
+mod connection;
+mod expect;
+mod fields;
+mod message;
+mod progress;
+mod status;
+#[cfg(test)]
+mod tests;
+
+use schemars::SchemaGenerator;
+
+use crate::action::{System, Verb};
+
+pub use call::Call;
+pub use connection::HttpConnection;
+pub use expect::Expect;
+
+/// The system `http`. It has nothing of its own to reach: each step names its URL.
+pub fn system() -> System {
+    System {
+        name: "http",
+        summary: "Web services, by request and answer",
+        connection: Some(SchemaGenerator::subschema_for::<HttpConnection>),
+        reach: None,
+        verbs: vec![Verb::of::<Call>(), Verb::of::<Expect>()],
+    }
+}

@@ -1,0 +1,92 @@
+//! `loadbalancer.expect`: asks which side of an upstream is live.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::nginx::Nginx;
+use super::proof::Proof;
+use super::upstream::{self, check_name};
+use crate::action::{
+    ActionError, Description, Probe, ResolveContext, StepContext, VerbArgs, VerbKind, Verdict, Work,
+};
+
+/// The arguments of `loadbalancer.expect`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Expect {
+    /// The upstream, as the environment names it.
+    pub upstream: String,
+    /// The side that should be live.
+    pub side: String,
+}
+
+/// The question with everything that the environment says about it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExpectItem {
+    upstream: String,
+    side: String,
+    servers: Vec<String>,
+    proof: SocketAddr,
+}
+
+#[async_trait]
+impl VerbArgs for Expect {
+    const NAME: &'static str = "loadbalancer.expect";
+    const SUMMARY: &'static str = "Ask which side of an upstream is live";
+    const KIND: VerbKind = VerbKind::Probe;
+    const TIMEOUT: Duration = Duration::from_secs(5);
+    type Item = ExpectItem;
+
+    fn validate(&self) -> Result<(), String> {
+        check_name(&self.upstream)?;
+        check_name(&self.side)
+    }
+
+    async fn expand(self, cx: &ResolveContext) -> Result<Vec<(String, ExpectItem)>, ActionError> {
+        let nginx = Nginx::shared(&cx.connections)?;
+        let settings = nginx.settings.upstream(&self.upstream)?;
+        let item = ExpectItem {
+            servers: settings.side(&self.upstream, &self.side)?.to_vec(),
+            proof: settings.proof,
+            upstream: self.upstream,
+            side: self.side,
+        };
+        Ok(vec![(String::new(), item)])
+    }
+
+    fn make(item: ExpectItem, _: &ResolveContext) -> Result<Work, ActionError> {
+        let ExpectItem { upstream, side, servers, proof } = item;
+        let proof = upstream::proof(&upstream, &side, &servers, proof);
+        Ok(Work::Probe(Box::new(SideProbe { upstream, side, proof })))
+    }
+}
+
+struct SideProbe {
+    upstream: String,
+    side: String,
+    proof: Proof,
+}
+
+#[async_trait]
+impl Probe for SideProbe {
+    fn describe(&self) -> Description {
+        Description::question(format!("upstream {} is on {}", self.upstream, self.side))
+    }
+
+    async fn observe(&self, cx: &StepContext) -> Result<Verdict, ActionError> {
+        Ok(match self.proof.holds(cx.deadline()).await {
+            Ok(()) => Verdict::holds(format!(
+                "{} is on {}: {} answers it",
+                self.upstream,
+                self.side,
+                self.proof.address()
+            )),
+            Err(seen) => Verdict::not_yet(seen),
+        })
+    }
+}

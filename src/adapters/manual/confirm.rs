@@ -1,0 +1,211 @@
+//! `manual.confirm`: a list of items, each a question to a person or to a system.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::action::{
+    ActionError, Description, ErrorKind, Evidence, Probe, Question, ResolveContext, StepContext,
+    Verb, VerbArgs, VerbKind, Verdict, Work,
+};
+
+/// The longest name of an item, in characters.
+const LONGEST_NAME: usize = 48;
+
+/// The items to confirm.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub(super) struct Checklist(#[schemars(length(min = 1))] Vec<Entry>);
+
+/// One item of a checklist.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    /// The statement to confirm.
+    #[schemars(length(min = 1))]
+    item: String,
+    /// A probe that answers in place of a person: one verb and its arguments.
+    #[serde(default)]
+    #[schemars(extend("x-rollback" = "probe-call", "minProperties" = 1, "maxProperties" = 1))]
+    probe: Option<IndexMap<String, Value>>,
+    /// Whether the run waits for the person's answer.
+    #[serde(default)]
+    required: bool,
+}
+
+/// A resolved item.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct ConfirmItem {
+    text: String,
+    required: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    probe: Option<ProbeCall>,
+}
+
+/// A resolved probe: a verb that may have split into several items, all of which must hold.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct ProbeCall {
+    verb: String,
+    items: Vec<Value>,
+}
+
+#[async_trait]
+impl VerbArgs for Checklist {
+    const NAME: &'static str = "manual.confirm";
+    const SUMMARY: &'static str = "Confirms a list of statements, by probes where there are some";
+    const KIND: VerbKind = VerbKind::Probe;
+    const TIMEOUT: Duration = Duration::from_secs(30);
+    type Item = ConfirmItem;
+
+    fn validate(&self) -> Result<(), String> {
+        if self.0.is_empty() {
+            return Err("the list of items is empty".into());
+        }
+        for Entry { item, probe, required } in &self.0 {
+            if item.trim().is_empty() {
+                return Err("`item` is empty".into());
+            }
+            if probe.as_ref().is_some_and(|probe| probe.len() != 1) {
+                return Err(format!("the `probe` of \"{item}\" must be exactly one verb"));
+            }
+            if probe.is_some() && *required {
+                return Err(format!(
+                    "\"{item}\" is `required` and has a `probe`; only a person's answer can be required"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    async fn expand(self, cx: &ResolveContext) -> Result<Vec<(String, ConfirmItem)>, ActionError> {
+        let mut taken = HashSet::new();
+        let mut items = Vec::new();
+        for (index, Entry { item: text, probe, required }) in self.0.into_iter().enumerate() {
+            let probe = match probe.into_iter().flatten().next() {
+                Some((verb, args)) => Some(resolve(verb, args, cx).await?),
+                None => None,
+            };
+            let name = unique(&text, index + 1, &mut taken);
+            items.push((name, ConfirmItem { text, required, probe }));
+        }
+        Ok(items)
+    }
+
+    fn make(item: ConfirmItem, cx: &ResolveContext) -> Result<Work, ActionError> {
+        let ConfirmItem { text, required, probe } = item;
+        let Some(ProbeCall { verb: name, items }) = probe else {
+            return Ok(Work::Manual(Question { text, required }));
+        };
+        let verb = probe_verb(&name, cx)?;
+        let mut probes = Vec::new();
+        for item in items {
+            match verb.make(item, cx)? {
+                Work::Probe(probe) => probes.push(probe),
+                Work::Action(_) | Work::Manual(_) => return Err(not_a_probe(&name)),
+            }
+        }
+        Ok(Work::Probe(Box::new(Confirmed { text, probes })))
+    }
+}
+
+async fn resolve(name: String, args: Value, cx: &ResolveContext) -> Result<ProbeCall, ActionError> {
+    let items = probe_verb(&name, cx)?.expand(args, cx).await?;
+    if items.is_empty() {
+        return Err(ActionError::new(
+            ErrorKind::NotFound,
+            format!("find anything that `{name}` could ask about"),
+        ));
+    }
+    Ok(ProbeCall { verb: name, items: items.into_iter().map(|item| item.args).collect() })
+}
+
+fn probe_verb<'a>(name: &str, cx: &'a ResolveContext) -> Result<&'a Verb, ActionError> {
+    let verb = cx.registry.verb(name).ok_or_else(|| {
+        ActionError::new(ErrorKind::Invalid, format!("find the probe `{name}`"))
+            .hint("`rollback schema` lists all verbs.")
+    })?;
+    // A checklist in a checklist would be a question to a person again.
+    if verb.kind == VerbKind::Probe && verb.name != Checklist::NAME {
+        Ok(verb)
+    } else {
+        Err(not_a_probe(name))
+    }
+}
+
+fn not_a_probe(name: &str) -> ActionError {
+    ActionError::new(ErrorKind::Invalid, format!("use `{name}` as a probe: it does not only ask"))
+        .hint("A `probe` takes a verb such as `http.expect` or `docker.expect`.")
+}
+
+/// A short name from the item's own words, different from all before it.
+fn unique(text: &str, number: usize, taken: &mut HashSet<String>) -> String {
+    let words: Vec<String> = text
+        .split(|letter: char| !letter.is_ascii_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .map(str::to_ascii_lowercase)
+        .collect();
+    let mut name = String::new();
+    for word in words {
+        if name.len() + 1 + word.len() > LONGEST_NAME {
+            break;
+        }
+        if !name.is_empty() {
+            name.push('-');
+        }
+        name.push_str(&word);
+    }
+    if name.is_empty() {
+        name = format!("item-{number}");
+    }
+    if taken.contains(&name) {
+        name = format!("{name}-{number}");
+    }
+    let _new = taken.insert(name.clone());
+    name
+}
+
+/// A statement that holds when all its probes hold.
+struct Confirmed {
+    text: String,
+    probes: Vec<Box<dyn Probe>>,
+}
+
+#[async_trait]
+impl Probe for Confirmed {
+    fn describe(&self) -> Description {
+        let questions: Vec<String> =
+            self.probes.iter().take(3).map(|probe| probe.describe().apply).collect();
+        let more = match self.probes.len().saturating_sub(3) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        Description::question(format!("{}: {}{more}", self.text, questions.join("; ")))
+    }
+
+    async fn observe(&self, cx: &StepContext) -> Result<Verdict, ActionError> {
+        let observed =
+            futures_util::future::join_all(self.probes.iter().map(|probe| probe.observe(cx))).await;
+        let mut shown = Vec::new();
+        for verdict in observed {
+            match verdict? {
+                Verdict::Holds { evidence } => shown.push(evidence),
+                not_yet @ Verdict::NotYet { .. } => return Ok(not_yet),
+            }
+        }
+        let facts = shown.iter().map(|evidence| evidence.facts.clone()).collect();
+        let summary = match shown.as_slice() {
+            [one] => one.summary.clone(),
+            all => format!("all {} answers are as expected", all.len()),
+        };
+        Ok(Verdict::Holds { evidence: Evidence::with(summary, Value::Array(facts)) })
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,280 @@
+//! One child process from its start to its certain end.
+
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use indexmap::IndexMap;
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+use secrecy::ExposeSecret as _;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout_at};
+use uuid::Uuid;
+
+use super::capture::{Capture, Captured};
+use super::process::{Note, Part, TOKEN_VARIABLE, kill_marked};
+use super::program::Program;
+use crate::action::{ActionError, ErrorKind, StepContext};
+use crate::secret::Secrets;
+use crate::value::Lasting;
+
+/// What every child inherits when it is set; anything else only when the runbook names it.
+pub(super) const INHERITED: [&str; 9] =
+    ["PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR"];
+
+/// How long a pipe may stay open after the child has ended, held by something that it started.
+const LEAK: Duration = Duration::from_millis(200);
+
+/// How long a child has between SIGTERM and SIGKILL when the run is told to stop at once.
+const GRACE_AT_STOP: Duration = Duration::from_secs(1);
+
+/// Everything around a command.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Surroundings {
+    /// Variables by name; values may be secret markers.
+    pub(super) env: IndexMap<String, String>,
+    /// Further variables to take from this program's environment.
+    pub(super) inherit: Vec<String>,
+    /// The working directory.
+    pub(super) cwd: Option<PathBuf>,
+    /// Text for the standard input; nothing is `/dev/null`. May be a secret marker.
+    pub(super) stdin: Option<String>,
+    /// Bytes kept of each of the two outputs.
+    pub(super) output_limit: usize,
+    /// Time between SIGTERM and SIGKILL.
+    pub(super) grace: Lasting,
+}
+
+/// How a child came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// It ended by itself.
+    Itself(ExitStatus),
+    /// The time was up.
+    TimedOut,
+    /// The run was told to stop at once.
+    Cancelled,
+}
+
+/// A child that has ended, and whose process group is empty.
+#[derive(Debug)]
+pub(super) struct Ended {
+    /// How.
+    pub(super) end: End,
+    /// Its standard output.
+    pub(super) stdout: Captured,
+    /// Its standard error.
+    pub(super) stderr: Captured,
+    /// Whether something that it started still held its output open and was killed.
+    pub(super) leaked: bool,
+}
+
+/// Starts the command and returns when its process group has ended, at `cx.deadline()` at the latest.
+/// With `part`, the child is written down, so that it is found again after a crash.
+/// An error says that nothing was started, unless its kind is `Unknown`.
+pub(super) async fn run(
+    cx: &StepContext,
+    program: &Program,
+    around: &Surroundings,
+    secrets: &Secrets,
+    part: Option<Part>,
+) -> Result<Ended, ActionError> {
+    let shown = program.path.display();
+    if cx.cancelled().is_cancelled() {
+        return Err(ActionError::new(ErrorKind::Cancelled, format!("start `{shown}`")));
+    }
+    if cx.remaining().is_zero() {
+        return Err(ActionError::new(ErrorKind::TimedOut, format!("start `{shown}` in time")));
+    }
+    let token = format!("{}/{}", cx.run(), Uuid::new_v4());
+    if let Some(part) = part {
+        Note::Starting { part, token: token.clone() }.write(cx).await?;
+    }
+    let unprepared = |error: std::io::Error| {
+        ActionError::new(ErrorKind::Failed, format!("run `{shown}`")).caused_by(&error)
+    };
+    // Listening starts before the child does, so that its end cannot be missed.
+    let mut changes = signal(SignalKind::child()).map_err(unprepared)?;
+    let mut child = prepare(program, around, secrets, &token)?.spawn().map_err(|error| {
+        let kind = match error.kind() {
+            std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+            std::io::ErrorKind::PermissionDenied => ErrorKind::Denied,
+            _ => ErrorKind::Failed,
+        };
+        ActionError::new(kind, format!("start `{shown}`")).caused_by(&error)
+    })?;
+    let group = Group::of(&child, token).ok_or_else(|| {
+        ActionError::new(ErrorKind::Unknown, format!("learn the process id of `{shown}`"))
+    })?;
+    if let Some(part) = part {
+        let note = Note::started(part, &group.token, group.leader, shown.to_string());
+        note.write(cx).await.map_err(|error| ActionError { kind: ErrorKind::Unknown, ..error })?;
+    }
+    let mut streams = Streams::of(&mut child, around, secrets);
+
+    let grace = around.grace.0.min(cx.remaining() / 5);
+    let stopped = tokio::select! {
+        () = group.exited(&mut changes) => None,
+        () = cx.cancelled().cancelled() => Some((End::Cancelled, grace.min(GRACE_AT_STOP))),
+        () = sleep_until(cx.deadline() - grace) => Some((End::TimedOut, grace)),
+    };
+    let leaked = match stopped {
+        None => !streams.drained(Instant::now() + LEAK).await,
+        Some((_, grace)) => {
+            group.signal(Signal::TERM);
+            let end = cx.deadline().min(Instant::now() + grace);
+            let quiet = async {
+                group.exited(&mut changes).await;
+                streams.drained(end).await
+            };
+            // Whether the grace was enough does not matter: SIGKILL follows in any case.
+            timeout_at(end, quiet).await.is_ok_and(|drained| !drained)
+        }
+    };
+    let token = group.token.clone();
+    let status = group.end(&mut child).await.map_err(|error| {
+        ActionError::new(ErrorKind::Unknown, format!("learn how `{shown}` ended")).caused_by(&error)
+    })?;
+    if stopped.is_some() {
+        // Everything that was in the group is dead, so what is left in the pipes is there already.
+        let _all = streams.drained(Instant::now() + LEAK).await;
+        tokio::task::spawn_blocking(move || kill_marked(&token)).await.ok();
+    }
+    let [stdout, stderr] = streams.captured(secrets);
+    let end = stopped.map_or(End::Itself(status), |(end, _)| end);
+    Ok(Ended { end, stdout, stderr, leaked })
+}
+
+fn prepare(
+    program: &Program,
+    around: &Surroundings,
+    secrets: &Secrets,
+    token: &str,
+) -> Result<Command, ActionError> {
+    program.check()?;
+    let mut command = Command::new(&program.path);
+    let command_ref = command
+        .args(&program.arguments)
+        .env_clear()
+        .stdin(if around.stdin.is_some() { Stdio::piped() } else { Stdio::null() })
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true);
+    for name in INHERITED.into_iter().chain(around.inherit.iter().map(String::as_str)) {
+        if let Some(value) = std::env::var_os(name) {
+            command_ref.env(name, value);
+        }
+    }
+    for (name, value) in &around.env {
+        command_ref.env(name, secrets.reveal(value).expose_secret());
+    }
+    command_ref.env(TOKEN_VARIABLE, token);
+    if let Some(folder) = &around.cwd {
+        command_ref.current_dir(folder);
+    }
+    Ok(command)
+}
+
+/// A child's process group. Dropping it kills the group, so a dropped step leaves nothing behind.
+struct Group {
+    leader: Pid,
+    token: String,
+    ended: bool,
+}
+
+impl Group {
+    fn of(child: &Child, token: String) -> Option<Self> {
+        let leader = Pid::from_raw(i32::try_from(child.id()?).ok()?)?;
+        Some(Self { leader, token, ended: false })
+    }
+
+    /// Returns when the child has ended. It stays a zombie, so that its id, which is the group's id,
+    /// cannot be reused before the rest of the group is dead.
+    async fn exited(&self, changes: &mut tokio::signal::unix::Signal) {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        loop {
+            match rustix::process::waitid(WaitId::Pid(self.leader), options) {
+                Ok(None) => {
+                    changes.recv().await;
+                }
+                Err(Errno::INTR) => {}
+                Ok(Some(_)) | Err(_) => return,
+            }
+        }
+    }
+
+    /// Signals everything in the group. That it is gone already is no error.
+    fn signal(&self, signal: Signal) {
+        rustix::process::kill_process_group(self.leader, signal).ok();
+    }
+
+    /// Kills what is left of the group, then collects the child.
+    async fn end(mut self, child: &mut Child) -> std::io::Result<ExitStatus> {
+        self.signal(Signal::KILL);
+        self.ended = true;
+        child.wait().await
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.signal(Signal::KILL);
+        }
+    }
+}
+
+/// The three streams of a child, served while it runs.
+struct Streams {
+    readers: JoinSet<()>,
+    // Held for its `Drop`, which ends the writing.
+    _writer: JoinSet<()>,
+    captures: [Arc<Mutex<Capture>>; 2],
+}
+
+impl Streams {
+    fn of(child: &mut Child, around: &Surroundings, secrets: &Secrets) -> Self {
+        let captures = [(); 2].map(|()| Arc::new(Mutex::new(Capture::new(around.output_limit))));
+        let mut readers = JoinSet::new();
+        if let Some(stdout) = child.stdout.take() {
+            let _task = readers.spawn(drain(stdout, captures[0].clone()));
+        }
+        if let Some(stderr) = child.stderr.take() {
+            let _task = readers.spawn(drain(stderr, captures[1].clone()));
+        }
+        let mut writer = JoinSet::new();
+        if let (Some(text), Some(mut stdin)) = (&around.stdin, child.stdin.take()) {
+            let text = secrets.reveal(text);
+            let _task = writer.spawn(async move {
+                // A child need not read its input; its exit code tells what that means.
+                stdin.write_all(text.expose_secret().as_bytes()).await.ok();
+            });
+        }
+        Self { readers, _writer: writer, captures }
+    }
+
+    /// Waits until both outputs are closed, at most until `end`; false when something still holds them.
+    async fn drained(&mut self, end: Instant) -> bool {
+        timeout_at(end, async { while self.readers.join_next().await.is_some() {} }).await.is_ok()
+    }
+
+    fn captured(&self, secrets: &Secrets) -> [Captured; 2] {
+        [&self.captures[0], &self.captures[1]]
+            .map(|capture| capture.lock().unwrap_or_else(PoisonError::into_inner).finish(secrets))
+    }
+}
+
+async fn drain(mut stream: impl AsyncRead + Unpin, capture: Arc<Mutex<Capture>>) {
+    let mut buffer = vec![0; 32 * 1024];
+    // A broken pipe ends the output like its end does.
+    while let Ok(length @ 1..) = stream.read(&mut buffer).await {
+        capture.lock().unwrap_or_else(PoisonError::into_inner).push(&buffer[..length]);
+    }
+}

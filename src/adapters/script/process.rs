@@ -1,0 +1,233 @@
+//! Finding children of a killed run again, and ending them.
+//!
+//! Between starting a child and writing down its process id the program may be killed. So a token is written down
+//! **before** the start and put into the child's environment as `ROLLBACK_STEP=<run>/<token>`; whatever the child
+//! starts inherits it. A later look reads `/proc/*/environ` (proc(5)) for the token and compares the noted process id
+//! with its start time (field 22 of `/proc/<pid>/stat`) and the machine's boot id, so that a reused process id is
+//! never taken for the child. Without a `/proc` (not Linux) nothing is found, and the step stays unknown.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::action::{ActionError, ErrorKind, StepContext};
+use crate::clock::Boot;
+
+/// The variable that marks every child.
+pub(super) const TOKEN_VARIABLE: &str = "ROLLBACK_STEP";
+
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Which command of a step a note is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Part {
+    /// The command that makes the change.
+    Apply,
+    /// The command that takes it back.
+    Undo,
+}
+
+/// What a step writes down about its children.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "script", rename_all = "kebab-case")]
+pub(super) enum Note {
+    /// A child with this token is about to be started.
+    Starting { part: Part, token: String },
+    /// It runs.
+    Started {
+        part: Part,
+        token: String,
+        pid: i32,
+        start_time: Option<u64>,
+        boot_id: String,
+        program: String,
+    },
+    /// The undo command has ended as expected.
+    Undone,
+}
+
+impl Note {
+    /// The notes of a step that can be read; those of other versions cannot and are left alone.
+    pub(super) fn all(notes: &[Value]) -> Vec<Self> {
+        notes.iter().filter_map(|note| serde_json::from_value(note.clone()).ok()).collect()
+    }
+
+    /// The note about a child that has just been started.
+    pub(super) fn started(part: Part, token: &str, pid: Pid, program: String) -> Self {
+        Self::Started {
+            part,
+            token: token.to_owned(),
+            pid: pid.as_raw_nonzero().get(),
+            start_time: Process::of(pid).map(|process| process.start_time),
+            boot_id: Boot::now().id,
+            program,
+        }
+    }
+
+    /// Writes it into the journal.
+    pub(super) async fn write(&self, cx: &StepContext) -> Result<(), ActionError> {
+        let note = serde_json::to_value(self).map_err(|error| {
+            ActionError::new(ErrorKind::Invalid, "write down a child process").caused_by(&error)
+        })?;
+        cx.note(note).await
+    }
+}
+
+/// A running process, told apart from a later one with the same id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Process {
+    pid: Pid,
+    group: i32,
+    start_time: u64,
+}
+
+impl Process {
+    /// The process of this id, unless it has ended or is a zombie.
+    fn of(pid: Pid) -> Option<Self> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The second field is the command in parentheses and may itself hold parentheses and spaces.
+        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        let (state, group, start_time) = (fields.first()?, fields.get(2)?, fields.get(19)?);
+        if matches!(*state, "Z" | "X") {
+            return None;
+        }
+        Some(Self { pid, group: group.parse().ok()?, start_time: start_time.parse().ok()? })
+    }
+
+    fn signal(self, signal: Signal) {
+        // Looked at again right before, since the id may have been reused. That it ended in between is fine.
+        if Self::of(self.pid) == Some(self) {
+            rustix::process::kill_process(self.pid, signal).ok();
+        }
+    }
+}
+
+/// All live processes that carry one of these tokens.
+pub(super) fn with_tokens(tokens: &HashSet<String>) -> Vec<Process> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let own = rustix::process::getpid();
+    let marked = |pid: Pid| {
+        std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| {
+            environ.split(|byte| *byte == 0).any(|entry| {
+                std::str::from_utf8(entry)
+                    .ok()
+                    .and_then(|entry| entry.strip_prefix(TOKEN_VARIABLE)?.strip_prefix('='))
+                    .is_some_and(|token| tokens.contains(token))
+            })
+        })
+    };
+    entries
+        .filter_map(Result::ok)
+        .filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?))
+        .filter(|pid| *pid != own && marked(*pid))
+        .filter_map(Process::of)
+        .collect()
+}
+
+/// Kills whatever still carries the token, also outside the child's process group.
+pub(super) fn kill_marked(token: &str) {
+    for process in with_tokens(&HashSet::from([token.to_owned()])) {
+        process.signal(Signal::KILL);
+    }
+}
+
+/// What became of the children of earlier attempts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Orphans {
+    /// There were none.
+    None,
+    /// They ended by themselves.
+    Ended,
+    /// They had to be killed.
+    Killed,
+}
+
+/// Waits for the children of earlier attempts, until `patience` is over; then ends them.
+pub(super) async fn settle(
+    cx: &StepContext,
+    patience: Instant,
+    grace: Duration,
+) -> Result<Orphans, ActionError> {
+    let notes = Note::all(cx.notes());
+    if notes.is_empty() || orphans(&notes).await?.is_empty() {
+        return Ok(Orphans::None);
+    }
+    let grace = grace.min(patience.saturating_duration_since(Instant::now()) / 5);
+    let patience = patience - grace;
+    if gone(&notes, patience, cx).await? {
+        return Ok(Orphans::Ended);
+    }
+    signal_all(&notes, Signal::TERM).await?;
+    let end = Instant::now() + grace;
+    while Instant::now() < end && !orphans(&notes).await?.is_empty() {
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    signal_all(&notes, Signal::KILL).await?;
+    for _ in 0..20 {
+        if orphans(&notes).await?.is_empty() {
+            return Ok(Orphans::Killed);
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    let pids: Vec<String> =
+        orphans(&notes).await?.iter().map(|process| process.pid.to_string()).collect();
+    Err(ActionError::new(
+        ErrorKind::Conflict,
+        format!(
+            "end the command that an earlier attempt left running (process {})",
+            pids.join(", ")
+        ),
+    )
+    .hint(format!("Look at it with `ps -fp {}`.", pids.join(","))))
+}
+
+/// Waits until no orphan is left (true), or time is up or the run is told to stop (false).
+async fn gone(notes: &[Note], until: Instant, cx: &StepContext) -> Result<bool, ActionError> {
+    while Instant::now() < until && !cx.cancelled().is_cancelled() {
+        if orphans(notes).await?.is_empty() {
+            return Ok(true);
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    Ok(false)
+}
+
+async fn signal_all(notes: &[Note], signal: Signal) -> Result<(), ActionError> {
+    for process in orphans(notes).await? {
+        process.signal(signal);
+    }
+    Ok(())
+}
+
+/// The live processes that the notes are about, and whoever shares their group and token.
+async fn orphans(notes: &[Note]) -> Result<HashSet<Process>, ActionError> {
+    let notes = notes.to_vec();
+    let found = tokio::task::spawn_blocking(move || {
+        let boot = Boot::now().id;
+        let mut tokens = HashSet::new();
+        let mut found = HashSet::new();
+        for note in notes {
+            match note {
+                Note::Starting { token, .. } => {
+                    let _new = tokens.insert(token);
+                }
+                Note::Started { pid, start_time: Some(noted), boot_id, .. } if boot_id == boot => {
+                    let process = Pid::from_raw(pid).and_then(Process::of);
+                    found.extend(process.filter(|process| process.start_time == noted));
+                }
+                Note::Started { .. } | Note::Undone => {}
+            }
+        }
+        found.extend(with_tokens(&tokens));
+        found
+    });
+    found.await.map_err(|error| {
+        ActionError::new(ErrorKind::Failed, "look for the commands of an earlier attempt")
+            .caused_by(&error)
+    })
+}

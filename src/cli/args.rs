@@ -1,0 +1,212 @@
+//! The arguments of the program, and which command they mean.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use super::error::{CliError, USAGE};
+use super::output::{Color, Format, Output};
+use super::{
+    abort, check, completions, confirm, doctor, history, init, log, man, plan, report, resume, run,
+    sandbox, schema, status,
+};
+use crate::runbook::Scenario;
+
+/// Runs rollback runbooks against hard recovery targets, and survives being killed.
+#[derive(Debug, Parser)]
+#[command(name = "rollback", version, args_conflicts_with_subcommands = true)]
+#[command(after_help = "At 3 a.m.: rollback --emergency --env NAME --reason TEXT")]
+pub struct Cli {
+    #[command(flatten)]
+    scenario: ScenarioArgs,
+    #[command(flatten)]
+    start: run::StartArgs,
+    #[command(flatten)]
+    common: CommonArgs,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// Which scenario's runbook to run.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("scenario"))]
+struct ScenarioArgs {
+    /// Run the emergency runbook: everything back, as fast as possible
+    #[arg(long, group = "scenario", help_heading = "Scenarios")]
+    emergency: bool,
+    /// Run the graceful runbook: in stages, over hours
+    #[arg(long, group = "scenario", help_heading = "Scenarios")]
+    graceful: bool,
+    /// Run the partial runbook of this name: one part of the system
+    #[arg(long, group = "scenario", value_name = "NAME", help_heading = "Scenarios")]
+    partial: Option<String>,
+    /// Run the knowledge-base runbook (of this name)
+    #[arg(long, group = "scenario", value_name = "NAME", num_args = 0..=1, help_heading = "Scenarios")]
+    knowledge_base: Option<Option<String>>,
+    /// The runbook, when several would do: its name or its file
+    #[arg(long, value_name = "NAME|PATH", requires = "scenario", help_heading = "Scenarios")]
+    runbook: Option<String>,
+}
+
+/// What every command understands.
+#[derive(Debug, Clone, Args)]
+struct CommonArgs {
+    /// The form of the data on standard output
+    #[arg(
+        long,
+        value_enum,
+        global = true,
+        env = "ROLLBACK_FORMAT",
+        default_value_t,
+        help_heading = "Output"
+    )]
+    format: Format,
+    /// When to colour
+    #[arg(
+        long,
+        value_enum,
+        global = true,
+        env = "ROLLBACK_COLOR",
+        default_value_t,
+        help_heading = "Output"
+    )]
+    color: Color,
+    /// Where runs are kept [default: $XDG_STATE_HOME/rollback]
+    #[arg(
+        long,
+        value_name = "DIR",
+        global = true,
+        env = "ROLLBACK_STATE_DIR",
+        help_heading = "Output"
+    )]
+    state_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::RunArgs),
+    Plan(plan::PlanArgs),
+    Check(check::CheckArgs),
+    Status(status::StatusArgs),
+    Resume(resume::ResumeArgs),
+    Abort(abort::AbortArgs),
+    Confirm(confirm::ConfirmArgs),
+    Report(report::ReportArgs),
+    History(history::HistoryArgs),
+    Sandbox(sandbox::SandboxArgs),
+    Init(init::InitArgs),
+    Doctor(doctor::DoctorArgs),
+    Schema(schema::SchemaArgs),
+    Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
+}
+
+/// What a command works with.
+pub(super) struct Context {
+    /// Where it writes.
+    pub(super) output: Output,
+    /// `--state-dir`.
+    pub(super) state_dir: Option<PathBuf>,
+}
+
+/// Parses the command line of this process, does what it says, and returns the exit code.
+pub async fn main() -> u8 {
+    let cli = match parse() {
+        Ok(cli) => cli,
+        Err(error) => return tell_usage(&error),
+    };
+    log::init();
+    let output = Output::new(cli.common.format, cli.common.color);
+    let cx = Context { output: output.clone(), state_dir: cli.common.state_dir.clone() };
+    match dispatch(cli, cx).await {
+        Ok(code) => code,
+        Err(error) => {
+            for line in error.lines() {
+                output.progress(line);
+            }
+            error.code
+        }
+    }
+}
+
+/// The command as clap knows it: for completions and manual pages, too.
+pub(super) fn command() -> clap::Command {
+    Cli::command()
+}
+
+fn parse() -> Result<Cli, clap::Error> {
+    let matches = command().try_get_matches()?;
+    Cli::from_arg_matches(&matches)
+}
+
+/// Help and version are data; everything else about the usage is an error.
+fn tell_usage(error: &clap::Error) -> u8 {
+    let output = Output::new(Format::Human, Color::Auto);
+    let text = error.render();
+    if error.use_stderr() {
+        output.progress(text.ansi().to_string().trim_end());
+        USAGE
+    } else {
+        output.data(text.ansi().to_string().trim_end());
+        0
+    }
+}
+
+async fn dispatch(cli: Cli, cx: Context) -> Result<u8, CliError> {
+    let Some(command) = cli.command else {
+        let Some((scenario, name)) = cli.scenario.chosen() else {
+            return Err(CliError::new(USAGE, "tell what to do: no scenario and no command")
+                .hint("At 3 a.m. type `rollback --emergency --env NAME --reason TEXT`.")
+                .hint("Everything else: `rollback --help`."));
+        };
+        let which = run::Which::Scenario { scenario, name, runbook: cli.scenario.runbook };
+        return run::run(cx, which, cli.start).await;
+    };
+    match command {
+        Command::Run(args) => run::run(cx, run::Which::Runbook(args.runbook), args.start).await,
+        Command::Plan(args) => plan::run(cx, args).await,
+        Command::Check(args) => check::run(&cx, &args),
+        Command::Status(args) => status::run(&cx, args).await,
+        Command::Resume(args) => resume::run(cx, args).await,
+        Command::Abort(args) => abort::run(&cx, args).await,
+        Command::Confirm(args) => confirm::run(&cx, args).await,
+        Command::Report(args) => report::run(&cx, &args),
+        Command::History(args) => history::run(&cx, &args),
+        Command::Sandbox(args) => sandbox::run(&cx, args).await,
+        Command::Init(args) => init::run(&cx, &args),
+        Command::Doctor(args) => doctor::run(&cx, args).await,
+        Command::Schema(args) => schema::run(&cx, &args),
+        Command::Completions(args) => completions::run(&cx, &args),
+        Command::Man(args) => man::run(&cx, &args),
+    }
+}
+
+impl ScenarioArgs {
+    /// The scenario, and the runbook's name where the flag carries one.
+    fn chosen(&self) -> Option<(Scenario, Option<String>)> {
+        if self.emergency {
+            Some((Scenario::Emergency, None))
+        } else if self.graceful {
+            Some((Scenario::Graceful, None))
+        } else if let Some(name) = &self.partial {
+            Some((Scenario::Partial, Some(name.clone())))
+        } else {
+            self.knowledge_base.clone().map(|name| (Scenario::KnowledgeBase, name))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn scenarios_exclude_each_other() {
+        assert!(command().try_get_matches_from(["rollback", "--emergency", "--graceful"]).is_err());
+    }
+}

@@ -1,0 +1,21 @@
+//! `rollback completions`
+
+use clap::Args;
+use clap_complete::Shell;
+
+use super::args::{Context, command};
+use super::error::CliError;
+
+/// Print a completion script for a shell
+#[derive(Debug, Args)]
+pub(super) struct CompletionsArgs {
+    /// The shell
+    shell: Shell,
+}
+
+pub(super) fn run(cx: &Context, args: &CompletionsArgs) -> Result<u8, CliError> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut command(), "rollback", &mut script);
+    cx.output.data(String::from_utf8_lossy(&script).trim_end());
+    Ok(0)
+}

@@ -1,0 +1,149 @@
+//! Every error of the command line: its exit code, what failed, why, and what to type next. Rendered here and nowhere else.
+
+use crate::action::{ActionError, ErrorKind};
+use crate::journal::{JournalError, LockError};
+use crate::report::style::{BAD, STRONG, paint};
+use crate::report::text::sanitize;
+use crate::runbook::diagnostic::Diagnostics;
+
+/// An unexpected error.
+pub const UNEXPECTED: u8 = 1;
+/// Wrong usage, or a choice that a person must make.
+pub const USAGE: u8 = 2;
+/// Invalid runbook or configuration.
+pub const INVALID: u8 = 3;
+/// Pre-flight refused; nothing was touched.
+pub const REFUSED: u8 = 4;
+/// Another run holds the subject.
+pub const HELD: u8 = 8;
+/// A question could not be asked: no terminal.
+pub const NO_TERMINAL: u8 = 11;
+/// A bug in this program.
+pub const INTERNAL: u8 = 20;
+
+/// Why a command could not do its work.
+#[derive(Debug)]
+pub struct CliError {
+    /// The program's exit code.
+    pub code: u8,
+    /// A fragment that fits after "failed to"; empty when `rendered` says it all.
+    pub message: String,
+    /// The chain of causes, outermost first.
+    pub causes: Vec<String>,
+    /// What to do, one sentence each.
+    pub hints: Vec<String>,
+    /// Diagnostics of files, rendered already.
+    pub rendered: Option<String>,
+}
+
+impl CliError {
+    /// An error with an exit code.
+    pub fn new(code: u8, message: impl Into<String>) -> Self {
+        let (causes, hints) = (Vec::new(), Vec::new());
+        Self { code, message: message.into(), causes, hints, rendered: None }
+    }
+
+    /// Adds a hint.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// Adds several hints.
+    #[must_use]
+    pub fn hints(mut self, hints: impl IntoIterator<Item = String>) -> Self {
+        self.hints.extend(hints);
+        self
+    }
+
+    /// Adds an error's source chain as causes.
+    #[must_use]
+    pub fn caused_by(mut self, source: &(dyn std::error::Error + 'static)) -> Self {
+        let mut next = Some(source);
+        while let Some(error) = next {
+            let text = error.to_string();
+            if self.causes.last() != Some(&text) {
+                self.causes.push(text);
+            }
+            next = error.source();
+        }
+        self
+    }
+
+    /// The error as lines for a person.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines: Vec<String> =
+            self.rendered.iter().flat_map(|text| text.lines().map(str::to_owned)).collect();
+        if !self.message.is_empty() {
+            let what = sanitize(&self.message);
+            lines.push(format!("{} failed to {what}", paint(BAD, "error:")));
+        }
+        lines.extend(self.causes.iter().map(|cause| format!("  because {}", sanitize(cause))));
+        lines.extend(
+            self.hints.iter().map(|hint| format!("{} {}", paint(STRONG, "hint:"), sanitize(hint))),
+        );
+        lines
+    }
+}
+
+impl From<ActionError> for CliError {
+    fn from(error: ActionError) -> Self {
+        let code = if error.kind == ErrorKind::Invalid { INVALID } else { UNEXPECTED };
+        Self {
+            code,
+            message: error.message,
+            causes: error.causes,
+            hints: error.hints,
+            rendered: None,
+        }
+    }
+}
+
+impl From<JournalError> for CliError {
+    fn from(error: JournalError) -> Self {
+        let hints = error.hints();
+        let mut cli = Self::new(UNEXPECTED, error.to_string()).hints(hints);
+        if let Some(source) = std::error::Error::source(&error) {
+            cli = cli.caused_by(source);
+        }
+        cli
+    }
+}
+
+impl From<LockError> for CliError {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::Failed(error) => error.into(),
+            LockError::Held { holder, .. } => held(holder.as_deref()),
+        }
+    }
+}
+
+/// Who holds the subject, since when, and what can be done about it.
+fn held(holder: Option<&crate::journal::Holder>) -> CliError {
+    let Some(holder) = holder else {
+        return CliError::new(HELD, "start: another run holds the subject")
+            .hint("Find it with `rollback history`.");
+    };
+    CliError::new(
+        HELD,
+        format!(
+            "start: run {} of {} holds the subject, started by {}@{} (process {}) at {}",
+            holder.run,
+            holder.runbook,
+            holder.by.user,
+            holder.by.host,
+            holder.by.pid,
+            holder.since.strftime("%H:%M:%S UTC")
+        ),
+    )
+    .hint(format!("Watch it with `rollback status {} --follow`.", holder.run))
+    .hint(format!("Stop it with `rollback abort {}`, or start with `--take-over`.", holder.run))
+}
+
+/// The error for files with problems.
+pub fn invalid(diagnostics: &Diagnostics, color: bool) -> CliError {
+    let rendered = Some(diagnostics.render(color));
+    CliError { rendered, ..CliError::new(INVALID, "") }
+}

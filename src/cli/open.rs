@@ -1,0 +1,183 @@
+//! From words on the command line to a runbook in an environment, ready to be planned.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::args::Context;
+use super::error::{self, CliError, NO_TERMINAL, UNEXPECTED, USAGE};
+use super::prompt;
+use crate::action::{Registry, ResolveContext};
+use crate::environment::runbooks::{self, Found, FoundRunbook};
+use crate::environment::{Config, Environment, EnvironmentFile, locate};
+use crate::journal::Store;
+use crate::report::style::{DOUBT, paint};
+use crate::report::text::sanitize;
+use crate::runbook::{Loaded, Scenario, load};
+use crate::sandbox::process as sandbox;
+
+/// Which runbook is meant.
+pub(super) enum Which {
+    /// A name or a path.
+    Runbook(String),
+    /// A scenario's, perhaps narrowed by name.
+    Scenario {
+        /// The scenario.
+        scenario: Scenario,
+        /// The name that the flag carries.
+        name: Option<String>,
+        /// `--runbook`.
+        runbook: Option<String>,
+    },
+}
+
+/// A runbook in an environment.
+pub(super) struct Opened {
+    pub(super) config: Config,
+    pub(super) store: Store,
+    pub(super) loaded: Loaded,
+    pub(super) path: PathBuf,
+    pub(super) environment: Environment,
+    pub(super) resolve: Arc<ResolveContext>,
+}
+
+/// Finds, loads and resolves.
+pub(super) async fn open(
+    cx: &Context,
+    which: &Which,
+    env: Option<&str>,
+) -> Result<Opened, CliError> {
+    let config = config(cx)?;
+    let found = find(cx, which, &config)?;
+    let registry = Arc::new(crate::adapters::registry());
+    let loaded = load_runbook(cx, &found.path, &registry)?;
+    if let Which::Scenario { scenario, .. } = which
+        && loaded.runbook.scenario != *scenario
+    {
+        return Err(CliError::new(
+            USAGE,
+            format!("run {} for this scenario: it is written for another", found.path.display()),
+        )
+        .hint(format!("Run it as it is with `rollback run {}`.", found.path.display())));
+    }
+    let choice = locate::locate(env, &found.path, &config)
+        .map_err(|error| CliError::new(USAGE, error.to_string()).hints(error.hints()))?;
+    let (environment, resolve) = enter(cx, &choice.path, registry, &config).await?;
+    let store = store(cx, &config)?;
+    Ok(Opened { config, store, loaded, path: found.path, environment, resolve })
+}
+
+/// The configuration of this process.
+pub(super) fn config(cx: &Context) -> Result<Config, CliError> {
+    Config::load().map_err(|problems| error::invalid(&problems, cx.output.color))
+}
+
+/// The runs of this user.
+pub(super) fn store(cx: &Context, config: &Config) -> Result<Store, CliError> {
+    Ok(Store::open(cx.state_dir.as_deref().or(config.state_dir.as_deref()))?)
+}
+
+/// The runs of this user, to be looked at only.
+pub(super) fn store_to_read(cx: &Context) -> Result<Store, CliError> {
+    let config = config(cx)?;
+    Ok(Store::open_to_read(cx.state_dir.as_deref().or(config.state_dir.as_deref()))?)
+}
+
+fn load_runbook(cx: &Context, path: &Path, registry: &Registry) -> Result<Loaded, CliError> {
+    let loaded = load(path, registry).map_err(|found| error::invalid(&found, cx.output.color))?;
+    if loaded.warnings.count(crate::runbook::diagnostic::Severity::Warning) > 0 {
+        cx.output.progress(loaded.warnings.render(cx.output.color).trim_end());
+    }
+    Ok(loaded)
+}
+
+/// Reads an environment file and makes its connections; starts the sandbox when it is the sandbox's.
+pub(super) async fn enter(
+    cx: &Context,
+    path: &Path,
+    registry: Arc<Registry>,
+    config: &Config,
+) -> Result<(Environment, Arc<ResolveContext>), CliError> {
+    let invalid = |problems| error::invalid(&problems, cx.output.color);
+    let file = EnvironmentFile::read(path, &registry).map_err(invalid)?;
+    let world = if file.sandbox {
+        let info = sandbox::ensure_running(store(cx, config)?.dir()).await.map_err(|error| {
+            CliError::new(UNEXPECTED, "start the sandbox")
+                .caused_by(&error)
+                .hint("Start it in the foreground to see why: `rollback sandbox serve`.")
+        })?;
+        let value = serde_json::to_value(info)
+            .map_err(|error| CliError::new(UNEXPECTED, "describe the sandbox").caused_by(&error))?;
+        Some(value)
+    } else {
+        None
+    };
+    let environment = file.resolve(world.as_ref()).await.map_err(invalid)?;
+    for warning in &environment.warnings {
+        cx.output.progress(format!("{} {}", paint(DOUBT, "!"), sanitize(warning)));
+    }
+    let connections = environment.connections.clone();
+    Ok((environment, Arc::new(ResolveContext { connections, registry })))
+}
+
+fn find(cx: &Context, which: &Which, config: &Config) -> Result<FoundRunbook, CliError> {
+    let folder = std::env::current_dir()
+        .map_err(|error| CliError::new(UNEXPECTED, "find the current folder").caused_by(&error))?;
+    let (found, wanted) = match which {
+        Which::Runbook(name) | Which::Scenario { runbook: Some(name), .. } => {
+            (runbooks::named(name, &folder, config), format!("the runbook `{name}`"))
+        }
+        Which::Scenario { name: Some(name), .. } => {
+            (runbooks::named(name, &folder, config), format!("the runbook `{name}`"))
+        }
+        Which::Scenario { scenario, .. } => (
+            runbooks::of_scenario(*scenario, &folder, config),
+            format!("a runbook for the scenario {}", scenario_name(*scenario)),
+        ),
+    };
+    match found {
+        Found::One(found) => Ok(found),
+        Found::Several(found) => choose(cx, found, &wanted),
+        Found::None { hints, .. } => {
+            Err(CliError::new(USAGE, format!("find {wanted}")).hints(hints))
+        }
+    }
+}
+
+fn choose(
+    cx: &Context,
+    mut found: Vec<FoundRunbook>,
+    wanted: &str,
+) -> Result<FoundRunbook, CliError> {
+    for (index, runbook) in found.iter().enumerate() {
+        let title = runbook.title.as_deref().map(sanitize).unwrap_or_default();
+        cx.output.progress(format!("  {}  {:<28} {title}", index + 1, sanitize(&runbook.name)));
+    }
+    let several = || {
+        CliError::new(USAGE, format!("choose {wanted}: there are several"))
+            .hint("Name one with `--runbook NAME`.")
+    };
+    if !cx.output.interactive {
+        return Err(several());
+    }
+    let answer = prompt::ask(&cx.output, "Which one? ")?;
+    let index: usize = answer.trim().parse().map_err(|_| several())?;
+    if index == 0 || index > found.len() {
+        return Err(several());
+    }
+    Ok(found.swap_remove(index - 1))
+}
+
+/// The scenario as its flag says it.
+pub(super) fn scenario_name(scenario: Scenario) -> &'static str {
+    match scenario {
+        Scenario::Emergency => "emergency",
+        Scenario::Graceful => "graceful",
+        Scenario::Partial => "partial",
+        Scenario::KnowledgeBase => "knowledge-base",
+    }
+}
+
+/// The error for a question that nobody can be asked.
+pub(super) fn nobody_to_ask(what: &str) -> CliError {
+    CliError::new(NO_TERMINAL, format!("ask {what}: there is no terminal"))
+}

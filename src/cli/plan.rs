@@ -1,0 +1,239 @@
+//! `rollback plan`, `--dry-run`, and the plan on one screen.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+
+use super::args::Context;
+use super::error::{CliError, REFUSED, UNEXPECTED};
+use super::open::{self, Opened, Which};
+use super::output::Format;
+use super::run::{DRY, StartArgs, make_plan};
+use crate::plan::budget::Schedule;
+use crate::plan::preview::{Finding, Known, PreviewItem, PreviewStep, PreviewVerdict};
+use crate::plan::{Built, Items, Plan, PlannedStep, Preview, PreviewContext, preview};
+use crate::report::style::{BAD, DOUBT, FAINT, GOOD, STRONG, paint};
+use crate::report::text::sanitize;
+use crate::value::brief;
+
+/// Show what a run would do, read-only: reads the live systems and changes nothing
+#[derive(Debug, Args)]
+pub(super) struct PlanArgs {
+    /// The runbook: its name or its file
+    runbook: String,
+    #[command(flatten)]
+    start: StartArgs,
+    /// Print the runbook as the checklist that a person could follow by hand, in Markdown
+    #[arg(long)]
+    explain: bool,
+}
+
+pub(super) async fn run(cx: Context, args: PlanArgs) -> Result<u8, CliError> {
+    let opened = open::open(&cx, &Which::Runbook(args.runbook), args.start.env()).await?;
+    let built = make_plan(&cx, &opened, &args.start, DRY).await?;
+    show(&cx, &opened, &built, args.explain).await
+}
+
+/// Shows a plan held against the live systems. Exit code 4 when it is bound to fail.
+pub(super) async fn show(
+    cx: &Context,
+    opened: &Opened,
+    built: &Built,
+    explain: bool,
+) -> Result<u8, CliError> {
+    if explain {
+        cx.output.data(crate::plan::explain(&built.plan).trim_end());
+        return Ok(0);
+    }
+    let scratch = opened.store.dir().to_owned();
+    let looked = PreviewContext { resolve: opened.resolve.clone(), scratch };
+    let found = preview(&built.plan, &looked).await;
+    if cx.output.format == Format::Human {
+        head(&built.plan).into_iter().for_each(|line| cx.output.data(line));
+        steps(&built.plan, &found).into_iter().for_each(|line| cx.output.data(line));
+        verdict(&found).into_iter().for_each(|line| cx.output.data(line));
+    } else {
+        let document = serde_json::to_value(&found)
+            .map(|preview| json!({"format": 1, "plan": built.plan, "preview": preview}))
+            .map_err(|error| CliError::new(UNEXPECTED, "write the plan").caused_by(&error))?;
+        cx.output.data(crate::secret::hide_markers(&document.to_string()));
+    }
+    Ok(if found.verdict == PreviewVerdict::WillFail { REFUSED } else { 0 })
+}
+
+/// The plan on one screen, before the question.
+pub(super) fn screen(plan: &Plan) -> Vec<String> {
+    let mut lines = head(plan);
+    for phase in &plan.phases {
+        let budget = phase.budget.map(|budget| format!("  budget {}", brief(budget)));
+        lines.push(format!(
+            "\n{}{}",
+            paint(STRONG, sanitize(&phase.title)),
+            paint(FAINT, budget.unwrap_or_default())
+        ));
+        lines.extend(phase.steps.iter().map(step_line));
+    }
+    lines.push(String::new());
+    lines
+}
+
+fn head(plan: &Plan) -> Vec<String> {
+    let projection = Schedule::of(plan).start();
+    let mut lines = vec![
+        paint(STRONG, sanitize(&plan.title)),
+        format!(
+            "{} · {} · environment {} · about {}",
+            open::scenario_name(plan.scenario),
+            sanitize(&plan.subject),
+            paint(STRONG, sanitize(&plan.environment)),
+            brief(projection.run.max(Duration::from_millis(1)))
+        ),
+    ];
+    for (target, projected) in plan.targets.iter().zip(&projection.targets) {
+        let word =
+            if projected.is_late() { paint(BAD, "does not fit") } else { paint(GOOD, "fits") };
+        lines.push(format!(
+            "  target {} in {}: expected after {}, {word}",
+            sanitize(&target.name),
+            brief(target.within),
+            brief(projected.at)
+        ));
+    }
+    lines
+}
+
+fn step_line(step: &PlannedStep) -> String {
+    let what = match (&step.skip, &step.items) {
+        (Some(because), _) => paint(FAINT, format!("skipped: {}", sanitize(because))),
+        (None, Items::Deferred { reason, .. }) => {
+            paint(DOUBT, format!("{}, worked out later: {}", step.verb, sanitize(reason)))
+        }
+        (None, Items::Resolved(items)) => match items.as_slice() {
+            [] => step.verb.clone(),
+            [only] => sanitize(&only.does),
+            [first, rest @ ..] => {
+                format!(
+                    "{} {}",
+                    sanitize(&first.does),
+                    paint(FAINT, format!("and {} more", rest.len()))
+                )
+            }
+        },
+    };
+    let optional = if step.policy.optional { paint(FAINT, " (optional)") } else { String::new() };
+    let forever =
+        if step.policy.irreversible { paint(DOUBT, " (cannot be undone)") } else { String::new() };
+    format!("  {:<24} {what}{optional}{forever}", name(step))
+}
+
+fn name(step: &PlannedStep) -> String {
+    sanitize(step.id.0.split_once('/').map_or(step.id.0.as_str(), |(_, name)| name))
+}
+
+fn steps(plan: &Plan, found: &Preview) -> Vec<String> {
+    let mut lines = Vec::new();
+    for phase in &plan.phases {
+        let budget = phase.budget.map(|budget| format!("  budget {}", brief(budget)));
+        lines.push(format!(
+            "\n{}{}",
+            paint(STRONG, sanitize(&phase.title)),
+            paint(FAINT, budget.unwrap_or_default())
+        ));
+        for step in &phase.steps {
+            if let Some(seen) = found.steps.iter().find(|seen| seen.id == step.id) {
+                lines.extend(seen_lines(step, seen));
+            }
+        }
+    }
+    lines
+}
+
+fn seen_lines(step: &PlannedStep, seen: &PreviewStep) -> Vec<String> {
+    let mut lines = Vec::new();
+    let label = name(step);
+    // Items that come to the same are told together: 131 stops are one line, and the one that differs is another.
+    let mut told: Vec<(&PreviewItem, usize)> = Vec::new();
+    for item in &seen.items {
+        match told.iter_mut().find(|(first, _)| same(first, item)) {
+            Some((_, count)) => *count += 1,
+            None => told.push((item, 1)),
+        }
+    }
+    for (index, (item, count)) in told.iter().enumerate() {
+        let label = if index == 0 { label.as_str() } else { "" };
+        let more = if *count > 1 {
+            paint(FAINT, format!(" and {} more", count - 1))
+        } else {
+            String::new()
+        };
+        let (sign, text) = finding(item);
+        lines.push(format!("  {label:<24} {sign} {text}{more} {}", paint(FAINT, how(item.known))));
+    }
+    lines
+}
+
+fn same(one: &PreviewItem, other: &PreviewItem) -> bool {
+    std::mem::discriminant(&one.finding) == std::mem::discriminant(&other.finding)
+        && !matches!(one.finding, Finding::CannotTell { .. } | Finding::AsksPerson { .. })
+}
+
+fn finding(item: &PreviewItem) -> (String, String) {
+    let does = sanitize(&item.does);
+    match &item.finding {
+        Finding::WouldChange => (paint(STRONG, "→"), does),
+        Finding::AlreadyDone { evidence } => {
+            (paint(GOOD, "="), format!("already done: {}", sanitize(evidence)))
+        }
+        Finding::Holds { evidence } => (paint(GOOD, "✓"), sanitize(evidence)),
+        Finding::WillHold { .. } => {
+            (paint(GOOD, "✓"), format!("{does}: will hold after the steps above"))
+        }
+        Finding::MayHold { observed } => (
+            paint(DOUBT, "~"),
+            format!("{does}: not now ({}), to be seen after the steps above", sanitize(observed)),
+        ),
+        Finding::DoesNotHold { observed } => {
+            (paint(BAD, "✗"), format!("{does}: does not hold: {}", sanitize(observed)))
+        }
+        Finding::AsksPerson { required } => {
+            let word = if *required { "the run waits for the answer" } else { "recorded as open" };
+            (paint(DOUBT, "?"), format!("{does} ({word})"))
+        }
+        Finding::Skipped { because } => {
+            (paint(FAINT, "–"), format!("skipped: {}", sanitize(because)))
+        }
+        Finding::CannotTell { error } => {
+            (paint(DOUBT, "?"), format!("{does}: failed to {}", sanitize(&error.message)))
+        }
+    }
+}
+
+fn how(known: Known) -> &'static str {
+    match known {
+        Known::Rendered => "[from the runbook]",
+        Known::ReadLive => "[read live]",
+        Known::Predicted => "[read live, with the effects of earlier steps]",
+    }
+}
+
+fn verdict(found: &Preview) -> Vec<String> {
+    let weakest: Vec<_> = found.weakest.iter().map(|id| sanitize(&id.0)).collect();
+    let text = match found.verdict {
+        PreviewVerdict::NothingToDo => paint(GOOD, "nothing to do: everything is there already"),
+        PreviewVerdict::Ready => paint(GOOD, "ready: everything was read live"),
+        PreviewVerdict::Likely => {
+            paint(GOOD, "likely: some answers depend on what earlier steps change")
+        }
+        PreviewVerdict::CannotTell => paint(DOUBT, "cannot tell: some things could not be read"),
+        PreviewVerdict::WillFail => {
+            paint(BAD, "will fail: a required answer is wrong, and nothing before it changes that")
+        }
+    };
+    let mut lines = vec![String::new(), text];
+    if !weakest.is_empty() {
+        lines.push(paint(FAINT, format!("weakest: {}", weakest.join(", "))));
+    }
+    lines.push(paint(FAINT, "nothing was changed"));
+    lines
+}

@@ -1,0 +1,169 @@
+//! `rollback resume`
+
+use std::path::Path;
+use std::sync::Arc;
+
+use clap::Args;
+use sha2::{Digest, Sha256};
+use similar::TextDiff;
+
+use super::args::Context;
+use super::error::{CliError, INVALID, UNEXPECTED, USAGE};
+use super::open;
+use super::session::Session;
+use crate::clock;
+use crate::engine::recover;
+use crate::event::Header;
+use crate::journal::{self, Holder, Journal, LockDir, Run};
+use crate::report::style::{BAD, DOUBT, GOOD, paint};
+use crate::report::text::sanitize;
+
+/// Go on with a run that was interrupted: finished steps are not repeated, a step that was in flight is looked at first
+#[derive(Debug, Args)]
+pub(super) struct ResumeArgs {
+    /// The run: its id, the beginning of it, or `latest`
+    run: String,
+    /// Go on with what was approved, although the runbook file has changed since
+    #[arg(long)]
+    as_approved: bool,
+    /// Pass over damage in the middle of the journal, and look at every step anew
+    #[arg(long)]
+    salvage: bool,
+}
+
+pub(super) async fn run(cx: Context, args: ResumeArgs) -> Result<u8, CliError> {
+    let config = open::config(&cx)?;
+    let store = open::store(&cx, &config)?;
+    let run = store.find(&args.run)?;
+    let mut locks = vec![run.lock(&holder(&run, None, store.dir()))?];
+    let (history, salvaged) = history(&cx, &run, args.salvage)?;
+    let header = history
+        .header()
+        .cloned()
+        .ok_or_else(|| CliError::new(UNEXPECTED, "find the start of the run in its journal"))?;
+    let (state, elapsed_ms) =
+        recover::fold(&history.records, salvaged.is_some()).map_err(|error| {
+            CliError::new(UNEXPECTED, error.to_string())
+                .caused_by(&error)
+                .hint(format!("Look at every step anew: `rollback resume {} --salvage`.", run.id()))
+        })?;
+    if let Some((_, 0 | 5)) = state.ended {
+        cx.output
+            .progress(format!("run {} has recovered already; nothing is left to do", run.id()));
+        return Ok(0);
+    }
+    if !args.as_approved {
+        unchanged(&cx, &run, &header)?;
+    }
+    let registry = Arc::new(crate::adapters::registry());
+    let path = Path::new(&header.environment_path);
+    let (environment, resolve) = open::enter(&cx, path, registry, &config).await?;
+    if sha256(&environment.source.text) != header.environment_sha256 {
+        cx.output.progress(format!(
+            "{} the environment {} has changed since the run started; going on with the new connections",
+            paint(DOUBT, "!"),
+            sanitize(&environment.name)
+        ));
+    }
+    let plan = &header.plan;
+    let dir = lock_dir(
+        environment.lock_dir.clone().or(config.lock_dir),
+        environment.sandbox,
+        store.dir(),
+    )?;
+    locks.push(dir.acquire(
+        &plan.environment,
+        &plan.subject,
+        &holder(&run, Some(&header), store.dir()),
+    )?);
+    let journal = Journal::reopen(&run.journal_path(), &history)?;
+    let session = Session { output: cx.output, resolve, store, run, _locks: locks };
+    let by = super::actor::this_process();
+    session.resume(journal, &history.records, state, elapsed_ms, by, salvaged).await
+}
+
+/// The records of the run; with `--salvage` those that are left of a damaged journal.
+fn history(
+    cx: &Context,
+    run: &Run,
+    salvage: bool,
+) -> Result<(journal::History, Option<String>), CliError> {
+    let path = run.journal_path();
+    if !salvage {
+        let history = journal::read(&path).map_err(|error| {
+            CliError::from(error).hint(format!(
+                "Pass over the damage and look at every step anew: `rollback resume {} --salvage`.",
+                run.id()
+            ))
+        })?;
+        return Ok((history, None));
+    }
+    let salvaged = journal::salvage(&path)?;
+    let report = salvaged.report();
+    let (history, kept) = salvaged.rebuild(&path)?;
+    cx.output.progress(format!(
+        "{} the damaged journal is kept as {}: {}",
+        paint(DOUBT, "!"),
+        kept.display(),
+        sanitize(&report)
+    ));
+    Ok((history, Some(report)))
+}
+
+/// Refuses to go on when the runbook is not the one that was approved, and shows the difference.
+fn unchanged(cx: &Context, run: &Run, header: &Header) -> Result<(), CliError> {
+    let now = std::fs::read_to_string(&header.runbook_path).unwrap_or_default();
+    if sha256(&now) == header.runbook_sha256 {
+        return Ok(());
+    }
+    let diff = TextDiff::from_lines(&header.runbook_text, &now);
+    for line in diff.unified_diff().context_radius(2).to_string().lines() {
+        let shown = sanitize(line);
+        cx.output.progress(match line.as_bytes().first() {
+            Some(b'+') => paint(GOOD, shown),
+            Some(b'-') => paint(BAD, shown),
+            _ => shown,
+        });
+    }
+    Err(CliError::new(
+        USAGE,
+        format!("resume: {} is not the file that was approved for this run", header.runbook_path),
+    )
+    .hint(format!("Go on with what was approved: `rollback resume {} --as-approved`.", run.id()))
+    .hint("Or start a new run with the new file; what is done already is recognised."))
+}
+
+/// SHA-256 of a text, hexadecimal.
+pub(super) fn sha256(text: &str) -> String {
+    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn holder(run: &Run, header: Option<&Header>, state_dir: &Path) -> Holder {
+    Holder {
+        run: run.id().to_owned(),
+        runbook: header.map_or_else(
+            || "resume".to_owned(),
+            |header| {
+                let scenario = open::scenario_name(header.plan.scenario);
+                format!("{} ({scenario})", header.plan.runbook)
+            },
+        ),
+        by: super::actor::this_process(),
+        since: clock::now(),
+        state_dir: state_dir.display().to_string(),
+    }
+}
+
+fn lock_dir(
+    configured: Option<std::path::PathBuf>,
+    sandbox: bool,
+    state_dir: &Path,
+) -> Result<LockDir, CliError> {
+    let own = sandbox.then(|| state_dir.join("locks"));
+    match configured.or(own) {
+        Some(dir) => Ok(LockDir::at(&dir)?),
+        None => Ok(LockDir::usual(state_dir)
+            .map_err(|error| CliError { code: INVALID, ..CliError::from(error) })?
+            .0),
+    }
+}

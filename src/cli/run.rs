@@ -1,0 +1,326 @@
+//! `rollback --emergency` and its siblings, and `rollback run`: from the command line to a run.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use jiff::Timestamp;
+
+use super::args::Context;
+use super::error::{CliError, REFUSED, USAGE};
+use super::open::{self, Opened, nobody_to_ask};
+use super::session::Session;
+use super::{plan, prompt, since, takeover};
+use crate::clock::{self, Boot};
+use crate::event::Header;
+use crate::journal::{Holder, Lock, LockDir, LockError, Run};
+use crate::plan::inputs::{self, Given, Inputs};
+use crate::plan::{Built, Concern, Plan, Request, StepId};
+use crate::report::style::{DOUBT, paint};
+use crate::report::text::sanitize;
+
+pub(super) use super::open::Which;
+
+/// What a plan that is only looked at calls its run.
+pub(super) const DRY: &str = "dry-run";
+
+/// How a run starts.
+#[derive(Debug, Clone, Args)]
+pub(super) struct StartArgs {
+    /// The environment to run against: its name, or its file
+    #[arg(long, value_name = "NAME", help_heading = "Run")]
+    env: Option<String>,
+    /// Why: it goes into the journal and the report
+    #[arg(long, value_name = "TEXT", help_heading = "Run")]
+    reason: Option<String>,
+    /// Give an input its value
+    #[arg(long = "set", value_name = "KEY=VALUE", help_heading = "Run")]
+    set: Vec<String>,
+    /// When the incident began: `14:05`, `4m` ago, or an RFC 3339 time; the targets' clock starts there
+    #[arg(long, value_name = "TIME", help_heading = "Run")]
+    since: Option<String>,
+    /// Only show what would be done, read-only
+    #[arg(long, help_heading = "Run")]
+    dry_run: bool,
+    /// Start without asking; answers nothing else
+    #[arg(long, short, help_heading = "Run")]
+    yes: bool,
+    /// Run only this phase
+    #[arg(long, value_name = "PHASE", conflicts_with = "from", help_heading = "Run")]
+    only: Option<String>,
+    /// Start at this step (`phase/step`)
+    #[arg(long, value_name = "STEP", help_heading = "Run")]
+    from: Option<String>,
+    /// Let an emergency take the subject over from a lesser run
+    #[arg(long, help_heading = "Run")]
+    take_over: bool,
+}
+
+impl StartArgs {
+    /// `--env`.
+    pub(super) fn env(&self) -> Option<&str> {
+        self.env.as_deref()
+    }
+}
+
+/// Run a runbook
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    /// The runbook: its name or its file
+    pub(super) runbook: String,
+    #[command(flatten)]
+    pub(super) start: StartArgs,
+}
+
+pub(super) async fn run(cx: Context, which: Which, args: StartArgs) -> Result<u8, CliError> {
+    let since = args.since.as_deref().map(since::parse).transpose()?;
+    let opened = open::open(&cx, &which, args.env.as_deref()).await?;
+    if args.dry_run {
+        let built = make_plan(&cx, &opened, &args, DRY).await?;
+        return plan::show(&cx, &opened, &built, false).await;
+    }
+    let run = opened.store.create_run()?;
+    let (built, left_out, locks) = match prepare(&cx, &opened, &args, &run).await {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            // Nothing has begun, so nothing is left behind.
+            run.discard_unbegun()?;
+            return Err(error);
+        }
+    };
+    let header = header(&opened, built.plan, &args, since, left_out, &run);
+    let Opened { resolve, store, .. } = opened;
+    let session = Session { output: cx.output, resolve, store, run, _locks: locks };
+    session.start(header).await
+}
+
+type Prepared = (Built, BTreeMap<String, String>, Vec<Lock>);
+
+/// Everything before the first change: makes the plan, asks the systems, takes the subject, shows the plan, asks.
+async fn prepare(
+    cx: &Context,
+    opened: &Opened,
+    args: &StartArgs,
+    run: &Run,
+) -> Result<Prepared, CliError> {
+    let built = make_plan(cx, opened, args, run.id()).await?;
+    let left_out = left_out(&built.plan, args)?;
+    pre_flight(cx, opened, &built.plan).await?;
+    let holder = holder(opened, &built.plan, run);
+    let own = run.lock(&holder)?;
+    let subject = take_subject(cx, opened, &built.plan, &holder, args.take_over).await?;
+    if cx.output.format == super::output::Format::Human {
+        plan::screen(&built.plan).into_iter().for_each(|line| cx.output.progress(line));
+    }
+    if !args.yes {
+        if !cx.output.interactive {
+            return Err(
+                nobody_to_ask("whether to start").hint("Add `--yes` to start without being asked.")
+            );
+        }
+        if !prompt::confirm(&cx.output, "Start?")? {
+            return Err(CliError::new(USAGE, "start: you said no; nothing was touched"));
+        }
+    }
+    Ok((built, left_out, vec![own, subject]))
+}
+
+/// Resolves the inputs (asking for what is missing) and makes the plan.
+pub(super) async fn make_plan(
+    cx: &Context,
+    opened: &Opened,
+    args: &StartArgs,
+    run: &str,
+) -> Result<Built, CliError> {
+    let inputs = gather_inputs(cx, opened, args).await?;
+    let runbook = &opened.loaded.runbook;
+    // What earlier runs took is an estimate: without it the plan assumes.
+    let measured =
+        opened.store.measured(&runbook.name, &opened.environment.name).unwrap_or_default();
+    let history = |step: &StepId| measured.get(&step.0).copied();
+    let known = serde_json::json!({"id": run});
+    let request = Request {
+        runbook,
+        environment: &opened.environment,
+        inputs: &inputs,
+        source: &opened.loaded.source,
+        run: &known,
+        cx: &opened.resolve,
+        history: &history,
+    };
+    let built = crate::plan::build(request).await.map_err(|refused| refusal(&refused.reasons))?;
+    for concern in &built.warnings {
+        cx.output.progress(format!("{} {}", paint(DOUBT, "!"), sanitize(&concern.to_string())));
+    }
+    Ok(built)
+}
+
+async fn gather_inputs(
+    cx: &Context,
+    opened: &Opened,
+    args: &StartArgs,
+) -> Result<Inputs, CliError> {
+    let runbook = &opened.loaded.runbook;
+    let mut flags = Vec::new();
+    if let Some(reason) = args.reason.as_ref().filter(|_| runbook.inputs.contains_key("reason")) {
+        flags.push(("reason".to_owned(), reason.clone()));
+    }
+    for flag in &args.set {
+        flags.push(
+            inputs::split_flag(flag)
+                .map_err(|why| CliError::new(USAGE, format!("read --set: {why}")))?,
+        );
+    }
+    let given = Given {
+        flags,
+        environment: opened.environment.inputs.clone(),
+        values: opened.environment.values.clone(),
+        ..Given::default()
+    };
+    let mut inputs = inputs::resolve(runbook, &given, &opened.resolve).await;
+    if !inputs.problems.is_empty() {
+        return Err(CliError { code: USAGE, ..refusal(&inputs.problems) });
+    }
+    for question in inputs.questions.clone() {
+        if !cx.output.interactive {
+            let flag = match question.input.as_str() {
+                "reason" => "--reason TEXT".to_owned(),
+                name => format!("--set {name}=VALUE"),
+            };
+            return Err(
+                nobody_to_ask(&format!("`{}`", question.prompt)).hint(format!("Add `{flag}`."))
+            );
+        }
+        loop {
+            let answer = prompt::ask(&cx.output, &format!("{} ", sanitize(&question.prompt)))?;
+            match inputs.answer(runbook, &question.input, &answer) {
+                Ok(()) => break,
+                Err(why) => cx.output.progress(sanitize(&why)),
+            }
+        }
+    }
+    Ok(inputs)
+}
+
+/// The error of a run that must not start.
+fn refusal(reasons: &[Concern]) -> CliError {
+    let mut error = CliError::new(REFUSED, "start; nothing was touched");
+    for concern in reasons {
+        error.causes.push(concern.to_string());
+        error.causes.extend(concern.error.causes.iter().cloned());
+        error.hints.extend(concern.error.hints.iter().cloned());
+    }
+    error.hints.dedup();
+    error
+}
+
+async fn pre_flight(cx: &Context, opened: &Opened, plan: &Plan) -> Result<(), CliError> {
+    let resolve = &opened.resolve;
+    let found = crate::plan::preflight(plan, &resolve.registry, &resolve.connections).await;
+    for concern in &found.warnings {
+        cx.output.progress(format!("{} {}", paint(DOUBT, "!"), sanitize(&concern.to_string())));
+    }
+    if found.refusals.is_empty() { Ok(()) } else { Err(refusal(&found.refusals)) }
+}
+
+/// The steps that `--only` and `--from` leave out, with the reason.
+fn left_out(plan: &Plan, args: &StartArgs) -> Result<BTreeMap<String, String>, CliError> {
+    let mut out = BTreeMap::new();
+    if let Some(only) = &args.only {
+        if !plan.phases.iter().any(|phase| phase.id == *only) {
+            let known: Vec<_> = plan.phases.iter().map(|phase| phase.id.as_str()).collect();
+            return Err(CliError::new(USAGE, format!("run only `{only}`: no such phase"))
+                .hint(format!("The phases are {}.", known.join(", "))));
+        }
+        let others = plan.phases.iter().filter(|phase| phase.id != *only);
+        for step in others.flat_map(|phase| &phase.steps) {
+            let _new = out.insert(step.id.0.clone(), format!("--only {only}"));
+        }
+    }
+    if let Some(from) = &args.from {
+        if plan.step(&StepId(from.clone())).is_none() {
+            return Err(CliError::new(USAGE, format!("start at `{from}`: no such step"))
+                .hint("Name it as `phase/step`; `rollback plan` lists them."));
+        }
+        for step in plan.steps().take_while(|step| step.id.0 != *from) {
+            let _new = out.insert(step.id.0.clone(), format!("--from {from}"));
+        }
+    }
+    Ok(out)
+}
+
+fn holder(opened: &Opened, plan: &Plan, run: &Run) -> Holder {
+    Holder {
+        run: run.id().to_owned(),
+        runbook: format!("{} ({})", plan.runbook, open::scenario_name(plan.scenario)),
+        by: super::actor::this_process(),
+        since: clock::now(),
+        state_dir: opened.store.dir().display().to_string(),
+    }
+}
+
+/// Takes the lock of the plan's subject.
+async fn take_subject(
+    cx: &Context,
+    opened: &Opened,
+    plan: &Plan,
+    holder: &Holder,
+    take_over: bool,
+) -> Result<Lock, CliError> {
+    let dir = lock_dir(cx, opened)?;
+    match dir.acquire(&plan.environment, &plan.subject, holder) {
+        Err(LockError::Held { holder: Some(other), .. }) if take_over => {
+            takeover::take_over(cx, plan, &other, || {
+                dir.acquire(&plan.environment, &plan.subject, holder)
+            })
+            .await
+        }
+        taken => Ok(taken?),
+    }
+}
+
+/// Where the locks of subjects lie. A sandbox belongs to one state folder, and so do its locks.
+pub(super) fn lock_dir(cx: &Context, opened: &Opened) -> Result<LockDir, CliError> {
+    let configured = opened.environment.lock_dir.clone().or(opened.config.lock_dir.clone());
+    let state = opened.store.dir();
+    let own = opened.environment.sandbox.then(|| state.join("locks"));
+    if let Some(dir) = configured.or(own) {
+        return Ok(LockDir::at(&dir)?);
+    }
+    let (dir, warning) = LockDir::usual(state)?;
+    if let Some(warning) = warning {
+        cx.output.progress(format!("{} {}", paint(DOUBT, "!"), sanitize(&warning)));
+    }
+    Ok(dir)
+}
+
+fn header(
+    opened: &Opened,
+    plan: Plan,
+    args: &StartArgs,
+    since: Option<Timestamp>,
+    left_out: BTreeMap<String, String>,
+    run: &Run,
+) -> Header {
+    Header {
+        run: run.id().to_owned(),
+        program: env!("CARGO_PKG_VERSION").to_owned(),
+        runbook_path: absolute(&opened.path),
+        runbook_text: opened.loaded.source.text.clone(),
+        runbook_sha256: opened.loaded.sha256.clone(),
+        environment_path: absolute(&opened.environment.path),
+        environment_sha256: super::resume::sha256(&opened.environment.source.text),
+        reason: args.reason.clone().or_else(|| {
+            plan.inputs.get("reason").and_then(|reason| reason.as_str().map(str::to_owned))
+        }),
+        plan,
+        by: super::actor::this_process(),
+        since,
+        started: clock::now(),
+        boot: Boot::now(),
+        left_out,
+    }
+}
+
+fn absolute(path: &std::path::Path) -> String {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
+}

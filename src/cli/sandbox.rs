@@ -1,0 +1,176 @@
+//! `rollback sandbox`
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::args::Context;
+use super::error::{CliError, UNEXPECTED, USAGE};
+use super::open;
+use super::output::Format;
+use crate::report::style::{FAINT, STRONG, paint};
+use crate::report::text::sanitize;
+use crate::sandbox::faults::Fault;
+use crate::sandbox::world::{Options, Status};
+use crate::sandbox::{SandboxError, nginx, process};
+
+/// The small world on loopback that runbooks can be tried against
+#[derive(Debug, Args)]
+pub(super) struct SandboxArgs {
+    #[command(subcommand)]
+    command: SandboxCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum SandboxCommand {
+    /// Run the world in the foreground; a run with `--env sandbox` starts it by itself
+    Serve(ServeArgs),
+    /// Show the world from its own side
+    Status,
+    /// Put the world back to deployed-green
+    Reset,
+    /// End the world; its state stays
+    Down,
+    /// Inject faults into the running world, or clear them
+    Fault(FaultArgs),
+    /// The load balancer's own command line, as `nginx` has it
+    #[command(hide = true, disable_help_flag = true)]
+    Nginx {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct ServeArgs {
+    /// The world's folder [default: `sandbox` in the state folder]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// How many agents each colour has, when the world is made
+    #[arg(long, value_name = "N", default_value_t = 131)]
+    agents: usize,
+    /// How many times as fast as real systems it works
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    speed: f64,
+    /// A fault from the start, such as `docker:latency=4s`
+    #[arg(long, value_name = "FAULT")]
+    fault: Vec<Fault>,
+}
+
+#[derive(Debug, Args)]
+struct FaultArgs {
+    /// `SYSTEM:KIND`: docker, nginx, blue, green or chat; latency=400ms, error=503, reset or silence;
+    /// then perhaps `,path=/stop,times=2`
+    #[arg(required_unless_present = "clear")]
+    fault: Vec<Fault>,
+    /// Clear all faults first
+    #[arg(long)]
+    clear: bool,
+}
+
+pub(super) async fn run(cx: &Context, args: SandboxArgs) -> Result<u8, CliError> {
+    let failed = |what: &'static str| {
+        move |error: SandboxError| CliError::new(UNEXPECTED, what).caused_by(&error)
+    };
+    let config = open::config(cx)?;
+    match args.command {
+        SandboxCommand::Nginx { arguments } => {
+            let outcome = nginx::command(&arguments);
+            cx.output.raw_progress(&outcome.stderr);
+            Ok(outcome.code)
+        }
+        SandboxCommand::Serve(args) => {
+            let dir = match args.dir {
+                Some(dir) => dir,
+                None => process::world_dir(open::store(cx, &config)?.dir()),
+            };
+            let options = Options {
+                agents: args.agents,
+                speed: args.speed,
+                faults: args.fault,
+                ..Options::default()
+            };
+            process::serve(&dir, options).await.map_err(failed("serve the sandbox"))?;
+            Ok(0)
+        }
+        SandboxCommand::Down => {
+            let store = open::store(cx, &config)?;
+            let ended = process::down(store.dir()).await.map_err(failed("end the sandbox"))?;
+            cx.output.progress(if ended {
+                "the sandbox has ended"
+            } else {
+                "no sandbox was running"
+            });
+            Ok(0)
+        }
+        SandboxCommand::Status => {
+            let info = running(cx, &config).await?;
+            let status = process::status(&info).await.map_err(failed("ask the sandbox"))?;
+            show(cx, &status);
+            Ok(0)
+        }
+        SandboxCommand::Reset => {
+            let info = running(cx, &config).await?;
+            let status = process::reset(&info).await.map_err(failed("reset the sandbox"))?;
+            show(cx, &status);
+            Ok(0)
+        }
+        SandboxCommand::Fault(args) => {
+            let info = running(cx, &config).await?;
+            process::inject(&info, &args.fault, args.clear)
+                .await
+                .map_err(failed("inject the fault"))?;
+            let status = process::status(&info).await.map_err(failed("ask the sandbox"))?;
+            status.faults.iter().for_each(|fault| cx.output.data(sanitize(fault)));
+            Ok(0)
+        }
+    }
+}
+
+async fn running(
+    cx: &Context,
+    config: &crate::environment::Config,
+) -> Result<crate::sandbox::world::WorldInfo, CliError> {
+    let store = open::store(cx, config)?;
+    process::running(store.dir())
+        .await
+        .map_err(|error| CliError::new(UNEXPECTED, "find the sandbox").caused_by(&error))?
+        .ok_or_else(|| {
+            CliError::new(USAGE, "find a running sandbox")
+                .hint("A run with `--env sandbox` starts it, and so does `rollback sandbox serve`.")
+        })
+}
+
+fn show(cx: &Context, status: &Status) {
+    if cx.output.format != Format::Human {
+        let value = serde_json::to_value(status).unwrap_or_default();
+        cx.output.data(value.to_string());
+        return;
+    }
+    let out = |line: String| cx.output.data(line);
+    let balancer = &status.load_balancer;
+    out(format!(
+        "load balancer  serves {} (HTTP {}, version {}, {} agents)",
+        paint(STRONG, balancer.colour.as_deref().unwrap_or("nothing")),
+        balancer.http,
+        balancer.version.as_deref().unwrap_or("–"),
+        balancer.agents.unwrap_or(0)
+    ));
+    for (project, states) in &status.containers {
+        let states: Vec<_> =
+            states.iter().map(|(state, count)| format!("{count} {state}")).collect();
+        out(format!("containers     {project}: {}", states.join(", ")));
+    }
+    for (image, count) in &status.images {
+        out(format!("image          {image}: {count}"));
+    }
+    out(format!("files          {}", status.files.len()));
+    for text in &status.chat {
+        out(format!("chat           {}", sanitize(text)));
+    }
+    for fault in &status.faults {
+        out(format!("fault          {}", sanitize(fault)));
+    }
+    out(format!("effects        {} since deployed-green", status.effects_total));
+    out(paint(FAINT, "everything: rollback sandbox status --format json"));
+}

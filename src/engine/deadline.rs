@@ -1,0 +1,88 @@
+//! Targets, budgets and the time to give up, as events that fall due.
+//!
+//! All of them only report, but for `give_up`. Times are milliseconds since the run's start; a target's clock may have started
+//! earlier, with the incident (`--since`).
+
+use std::time::Duration;
+
+use super::state::RunState;
+use crate::event::{Event, StopReason};
+use crate::plan::{PlannedStep, PlannedTarget};
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// How much of the targets' time had passed when the run started.
+pub fn head_start_ms(state: &RunState) -> u64 {
+    state.header.since.map_or(0, |since| {
+        let passed = state.header.started.as_millisecond().saturating_sub(since.as_millisecond());
+        u64::try_from(passed).unwrap_or(0)
+    })
+}
+
+/// When a target falls due; 0 when its time had passed before the run started.
+pub fn target_due_ms(state: &RunState, target: &PlannedTarget) -> u64 {
+    millis(target.within).saturating_sub(head_start_ms(state))
+}
+
+/// What is left until the next target that is still open; negative when that one is late.
+pub fn left_ms(state: &RunState, now_ms: u64) -> Option<i64> {
+    state
+        .plan()
+        .targets
+        .iter()
+        .filter(|target| {
+            state.targets.get(&target.name).is_none_or(|known| known.took_ms.is_none())
+        })
+        .map(|target| target_due_ms(state, target))
+        .min()
+        .map(|due| {
+            let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+            signed(due).saturating_sub(signed(now_ms))
+        })
+}
+
+/// Why an optional step does not fit: what it needs and what is left, or `None` when it fits.
+pub fn misfit(state: &RunState, step: &PlannedStep, now_ms: u64) -> Option<(u64, u64)> {
+    let left = u64::try_from(left_ms(state, now_ms)?).unwrap_or(0);
+    let needs = millis(step.policy.expected);
+    (needs > left).then_some((needs, left))
+}
+
+/// The events that are due at `now_ms` and have not been emitted yet.
+pub fn due(state: &RunState, now_ms: u64) -> Vec<Event> {
+    alarms(state).filter(|(at, _)| *at <= now_ms).map(|(_, event)| event).collect()
+}
+
+/// When the next event falls due.
+pub fn next_ms(state: &RunState) -> Option<u64> {
+    alarms(state).map(|(at, _)| at).min()
+}
+
+fn alarms(state: &RunState) -> impl Iterator<Item = (u64, Event)> + '_ {
+    let targets = state.plan().targets.iter().filter_map(|target| {
+        let known = state.targets.get(&target.name)?;
+        (known.took_ms.is_none() && !known.late).then(|| {
+            let event =
+                Event::TargetLate { target: target.name.clone(), within_ms: millis(target.within) };
+            (target_due_ms(state, target), event)
+        })
+    });
+    let budgets = state.plan().phases.iter().filter_map(|phase| {
+        let budget_ms = millis(phase.budget?);
+        let started = state.phases_started.get(&phase.id)?;
+        let open =
+            !state.phases_ended.contains(&phase.id) && !state.budgets_passed.contains(&phase.id);
+        open.then(|| {
+            let event = Event::BudgetPassed { phase: phase.id.clone(), budget_ms };
+            (started.saturating_add(budget_ms), event)
+        })
+    });
+    let give_up = state
+        .plan()
+        .give_up
+        .filter(|_| state.stop.is_none())
+        .map(|limit| (millis(limit), Event::StopRequested { reason: StopReason::GaveUp }));
+    targets.chain(budgets).chain(give_up)
+}

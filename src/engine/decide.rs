@@ -1,0 +1,114 @@
+//! What to do next: a pure function of the state and the time. The dispatcher carries it out.
+
+use super::deadline;
+use super::lifecycle::Stage;
+use super::state::{RunState, StepState};
+use crate::event::{Outcome, SkipReason};
+use crate::plan::{PlannedPhase, PlannedStep, StepId};
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Record that a phase starts.
+    StartPhase(String),
+    /// Record that every required step of a phase has settled.
+    EndPhase(String),
+    /// Start a step.
+    Start(StepId),
+    /// Record that a step is not run.
+    Skip(StepId, SkipReason),
+    /// Nothing is left to do and nothing is in flight.
+    End,
+}
+
+/// The next thing to do at `now_ms` (since the run's start), or `None` when something in flight has to settle first.
+pub fn decide(state: &RunState, now_ms: u64) -> Option<Command> {
+    if state.ended.is_some() {
+        return None;
+    }
+    let in_flight = state.steps.values().any(StepState::is_running);
+    if state.stop.is_some() {
+        return (!in_flight).then_some(Command::End);
+    }
+    for phase in &state.plan().phases {
+        if !state.phases_started.contains_key(&phase.id) {
+            return Some(Command::StartPhase(phase.id.clone()));
+        }
+        if let Some(command) =
+            phase.steps.iter().find_map(|step| start_or_skip(state, step, now_ms))
+        {
+            return Some(command);
+        }
+        if !state.phases_ended.contains(&phase.id) {
+            if is_settled(state, phase) {
+                return Some(Command::EndPhase(phase.id.clone()));
+            }
+            // The next phase has to wait.
+            return None;
+        }
+    }
+    (!in_flight).then_some(Command::End)
+}
+
+/// A phase is settled when its required steps are; optional ones hold nobody up.
+fn is_settled(state: &RunState, phase: &PlannedPhase) -> bool {
+    phase.steps.iter().filter(|step| !step.policy.optional).all(|step| {
+        state.steps.get(&step.id).is_some_and(|known| known.outcome.is_some() && !asks(known))
+    })
+}
+
+/// Whether a person is being asked how to go on after this step's failure.
+fn asks(step: &StepState) -> bool {
+    step.decision == Some(None)
+}
+
+fn start_or_skip(state: &RunState, step: &PlannedStep, now_ms: u64) -> Option<Command> {
+    let known = state.steps.get(&step.id)?;
+    if known.started_ms.is_some() || known.outcome.is_some() {
+        return None;
+    }
+    let skip = |reason| Some(Command::Skip(step.id.clone(), reason));
+    if let Some(because) = state.header.left_out.get(&step.id.0) {
+        return skip(SkipReason::LeftOut { because: because.clone() });
+    }
+    if let Some(because) = &step.skip {
+        return skip(SkipReason::Condition { because: because.clone() });
+    }
+    for wait in &step.waits {
+        let awaited = state.steps.get(&wait.step)?;
+        let outcome = awaited.outcome?;
+        if asks(awaited) {
+            return None;
+        }
+        if !outcome.is_success() && !wait.any_end {
+            return skip(SkipReason::Blocked { by: wait.step.clone() });
+        }
+    }
+    if step.policy.optional
+        && let Some((needs_ms, left_ms)) = deadline::misfit(state, step, now_ms)
+    {
+        return skip(SkipReason::NoSpareTime { needs_ms, left_ms });
+    }
+    Some(Command::Start(step.id.clone()))
+}
+
+/// How a step ended, from its items.
+pub fn outcome(step: &StepState) -> Outcome {
+    let any = |stage: Stage| step.items.values().any(|item| item.stage == stage);
+    let all = |stage: Stage| step.items.values().all(|item| item.stage == stage);
+    if any(Stage::Unknown) || any(Stage::Applying) || any(Stage::Applied) {
+        Outcome::Unknown
+    } else if any(Stage::Failed) || any(Stage::NotInForce) || any(Stage::Stuck) {
+        Outcome::Failed
+    } else if any(Stage::Pending) || any(Stage::Inspected) {
+        Outcome::NotStarted
+    } else if any(Stage::Undone) {
+        Outcome::Undone
+    } else if any(Stage::Open) {
+        Outcome::Open
+    } else if all(Stage::FoundDone) && !step.items.is_empty() {
+        Outcome::AlreadyDone
+    } else {
+        Outcome::Done
+    }
+}

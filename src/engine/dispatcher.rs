@@ -1,0 +1,473 @@
+//! The one event loop. Steps, signals, requests and the clock all arrive here; here alone the state changes.
+//!
+//! Every turn carries out what [`decide`](super::decide) wants, then waits for the next thing to happen. Nothing in the loop
+//! waits for a system or a disk: steps run in their own tasks, and the journal has its own thread.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::decide::{Command, decide, outcome};
+use super::emitter::{Emitter, Message, TaskEnd};
+use super::executor::{Kit, run_step, undo_step, wants_undo};
+use super::fanout::Limiters;
+use super::item::panic_message;
+use super::lifecycle::Stage;
+use super::state::RunState;
+use super::{Vault, deadline, verdict};
+use crate::action::{ActionError, ErrorKind, ResolveContext};
+use crate::event::{Actor, Event, Header, Outcome, Place, Record, StopReason};
+use crate::journal::{Journal, JournalError};
+use crate::plan::{PlannedStep, StepId};
+use crate::runbook::OnFailure;
+use crate::signal::Signal;
+
+/// What another process, or the person at the terminal, asks of a run.
+#[derive(Debug, Clone)]
+pub enum Request {
+    /// The answer to an open question.
+    Answer {
+        /// The question's place.
+        at: Place,
+        /// Who answers.
+        by: Actor,
+        /// Yes or no.
+        confirmed: bool,
+        /// A remark.
+        remark: Option<String>,
+    },
+    /// Whether to go on after a failure.
+    Decide {
+        /// The step that failed.
+        step: StepId,
+        /// Who decides.
+        by: Actor,
+        /// Whether to go on.
+        go_on: bool,
+    },
+    /// Start nothing more, settle what is in flight.
+    Stop {
+        /// Who asks, and why.
+        by: String,
+    },
+    /// Something worth a line in the journal: a lost terminal, a warning.
+    Tell(Event),
+}
+
+/// A run about to start, with everything it needs from the outside.
+pub struct Engine {
+    /// Connections and verbs.
+    pub resolve: Arc<ResolveContext>,
+    /// Where events become durable.
+    pub journal: Journal,
+    /// Where private saved states lie.
+    pub vault: Arc<dyn Vault>,
+    /// A private folder for what steps park.
+    pub scratch: PathBuf,
+    /// Signals to this process.
+    pub signals: mpsc::UnboundedReceiver<Signal>,
+    /// Requests from people.
+    pub requests: mpsc::UnboundedReceiver<Request>,
+    /// Whether somebody can be asked (`on_failure: ask`).
+    pub attended: bool,
+}
+
+impl Engine {
+    /// Runs a plan from its start, which the journal has recorded already.
+    pub async fn run(self, header: Header) -> Ended {
+        Dispatcher::new(self, RunState::new(header), 0).to_the_end().await
+    }
+
+    /// Goes on with a run that was interrupted. `elapsed_ms` is the time since its first start.
+    pub async fn resume(
+        self,
+        state: RunState,
+        elapsed_ms: u64,
+        by: Actor,
+        salvaged: Option<String>,
+    ) -> Ended {
+        let mut run = Dispatcher::new(self, state, elapsed_ms);
+        run.emit(Event::RunResumed { by, salvaged });
+        run.to_the_end().await
+    }
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// The state in which it ended.
+    pub state: RunState,
+    /// What could not be recorded because the journal was lost, for the eyes of whoever watches.
+    pub unrecorded: Vec<Record>,
+}
+
+struct Dispatcher {
+    state: RunState,
+    unrecorded: Vec<Record>,
+    journal: Journal,
+    kit: Arc<Kit>,
+    /// Dropped with the dispatcher: no step outlives its run.
+    tasks: JoinSet<()>,
+    messages: mpsc::UnboundedReceiver<Message>,
+    signals: mpsc::UnboundedReceiver<Signal>,
+    requests: mpsc::UnboundedReceiver<Request>,
+    waiting: Vec<(Place, oneshot::Sender<bool>)>,
+    attended: bool,
+    started: Instant,
+    offset_ms: u64,
+}
+
+/// What ended a wait.
+enum Woken {
+    Message(Message),
+    Signal(Signal),
+    Request(Request),
+    Alarm,
+}
+
+impl Dispatcher {
+    fn new(engine: Engine, state: RunState, offset_ms: u64) -> Self {
+        let (to, messages) = mpsc::unbounded_channel();
+        let started = Instant::now();
+        let give_up = state
+            .plan()
+            .give_up
+            .map(|limit| started + limit.saturating_sub(Duration::from_millis(offset_ms)));
+        let kit = Kit {
+            resolve: engine.resolve,
+            emitter: Emitter::new(to),
+            vault: engine.vault,
+            scratch: engine.scratch,
+            run: state.header.run.clone(),
+            limiters: Limiters::default(),
+            stopping: CancellationToken::new(),
+            killing: CancellationToken::new(),
+            give_up,
+            notes: super::item::Notes::default(),
+        };
+        Self {
+            state,
+            unrecorded: Vec::new(),
+            journal: engine.journal,
+            kit: Arc::new(kit),
+            tasks: JoinSet::new(),
+            messages,
+            signals: engine.signals,
+            requests: engine.requests,
+            waiting: Vec::new(),
+            attended: engine.attended,
+            started,
+            offset_ms,
+        }
+    }
+
+    async fn to_the_end(mut self) -> Ended {
+        loop {
+            self.check_journal();
+            for event in deadline::due(&self.state, self.now_ms()) {
+                self.emit(event);
+            }
+            while let Some(command) = decide(&self.state, self.now_ms()) {
+                self.carry_out(command);
+            }
+            if self.state.ended.is_some() {
+                break;
+            }
+            match self.woken().await {
+                Woken::Message(message) => self.on_message(message),
+                Woken::Signal(signal) => self.on_signal(signal),
+                Woken::Request(request) => self.on_request(request),
+                Woken::Alarm => {}
+            }
+        }
+        self.journal.close().await;
+        Ended { state: self.state, unrecorded: self.unrecorded }
+    }
+
+    async fn woken(&mut self) -> Woken {
+        let alarm = deadline::next_ms(&self.state)
+            .map(|at| self.started + Duration::from_millis(at.saturating_sub(self.offset_ms)));
+        let alarm = async {
+            match alarm {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            Some(signal) = self.signals.recv() => Woken::Signal(signal),
+            Some(message) = self.messages.recv() => Woken::Message(message),
+            Some(request) = self.requests.recv() => Woken::Request(request),
+            () = alarm => Woken::Alarm,
+            else => Woken::Alarm,
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        let here = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.offset_ms.saturating_add(here)
+    }
+
+    /// Takes an event into the state and hands it to the journal.
+    fn emit(&mut self, event: Event) {
+        if !self.take_in(&event) {
+            return;
+        }
+        // A full disk still takes what announces no change; a journal that is lost takes nothing.
+        match self.journal.trouble() {
+            Some(error) if !error.is_no_space() => {
+                let (at, elapsed_ms) = (crate::clock::now(), self.now_ms());
+                self.unrecorded.push(Record { seq: 0, at, elapsed_ms, event });
+            }
+            _ => self.journal.append_nowait(event, self.now_ms()),
+        }
+    }
+
+    /// An event that may not follow is a bug in this program: it is not written, and the run stops.
+    fn take_in(&mut self, event: &Event) -> bool {
+        match self.state.apply(self.now_ms(), event) {
+            Ok(()) => {
+                self.react_to(event);
+                true
+            }
+            Err(illegal) => {
+                self.stop(StopReason::Panicked { message: illegal.to_string() });
+                false
+            }
+        }
+    }
+
+    /// What a change of the state means for the tasks at work.
+    fn react_to(&mut self, event: &Event) {
+        match event {
+            Event::StopRequested { reason } => {
+                self.kit.stopping.cancel();
+                if *reason == StopReason::GaveUp {
+                    self.emit(Event::KillRequested);
+                }
+            }
+            Event::KillRequested => self.kit.killing.cancel(),
+            Event::QuestionAnswered { at, confirmed, .. } => {
+                if let Some(index) = self.waiting.iter().position(|(place, _)| place == at) {
+                    let (_, answer) = self.waiting.swap_remove(index);
+                    // The item may have stopped waiting in the same moment.
+                    let _stopped = answer.send(*confirmed);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn stop(&mut self, reason: StopReason) {
+        if self.state.stop.is_none() || matches!(reason, StopReason::Panicked { .. }) {
+            self.emit(Event::StopRequested { reason });
+        }
+    }
+
+    /// A journal that cannot be written stops the run before anything else is changed.
+    fn check_journal(&mut self) {
+        if self.state.stop.is_none()
+            && let Some(error) = self.journal.trouble()
+        {
+            self.stop(StopReason::JournalLost { error: error.to_string() });
+        }
+    }
+
+    fn carry_out(&mut self, command: Command) {
+        match command {
+            Command::StartPhase(phase) => self.emit(Event::PhaseStarted { phase }),
+            Command::EndPhase(phase) => self.emit(Event::PhaseEnded { phase }),
+            Command::Skip(step, reason) => self.emit(Event::StepSkipped { step, reason }),
+            Command::Start(step) => self.start(&step),
+            Command::End => {
+                let verdict = verdict::judge(&self.state);
+                self.emit(Event::RunEnded { verdict, exit_code: verdict::exit_code(verdict) });
+            }
+        }
+    }
+
+    fn start(&mut self, id: &StepId) {
+        let left_ms = deadline::left_ms(&self.state, self.now_ms());
+        self.emit(Event::StepStarted { step: id.clone(), left_ms });
+        let Some((step, known)) = self.state.step(id) else { return };
+        let (step, known) = (step.clone(), known.clone());
+        self.spawn(id.clone(), run_step(self.kit.clone(), step, known));
+    }
+
+    fn spawn(&mut self, step: StepId, task: impl Future<Output = TaskEnd> + Send + 'static) {
+        let emitter = self.kit.emitter.clone();
+        let _handle = self.tasks.spawn(async move {
+            let end = std::panic::AssertUnwindSafe(task)
+                .catch_unwind()
+                .await
+                .unwrap_or_else(|panic| TaskEnd::Panicked(panic_message(panic.as_ref())));
+            emitter.send(Message::Finished { step, end });
+        });
+    }
+
+    fn on_message(&mut self, message: Message) {
+        match message {
+            Message::Event(event) => self.emit(event),
+            Message::Intent { event, reply } => {
+                if self.take_in(&event) {
+                    // Nobody waits any more when the item was cut off in the same moment.
+                    let _cut = reply.send(self.journal.append(event, self.now_ms()));
+                }
+            }
+            Message::Waiting { at, answer } => self.waiting.push((at, answer)),
+            Message::Finished { step, end } => self.finish(&step, end),
+        }
+    }
+
+    fn finish(&mut self, id: &StepId, end: TaskEnd) {
+        let Some((step, known)) = self.state.step(id) else { return };
+        let step = step.clone();
+        let mut failure = None;
+        match end {
+            TaskEnd::Through => {
+                let failed = matches!(outcome(known), Outcome::Failed | Outcome::Unknown);
+                if failed && wants_undo(&step, known) && known.decision.is_none() {
+                    // Marks the way back, so that it is gone once.
+                    let known = known.clone();
+                    self.emit(Event::FailureDecided {
+                        step: id.clone(),
+                        by: self.state.header.by.clone(),
+                        go_on: false,
+                    });
+                    self.spawn(id.clone(), undo_step(self.kit.clone(), step, known));
+                    return;
+                }
+            }
+            TaskEnd::Unresolved(error) => failure = Some(error),
+            TaskEnd::Panicked(message) => {
+                self.mark_in_flight_unknown(id);
+                self.stop(StopReason::Panicked { message });
+            }
+        }
+        self.conclude(id, &step, failure);
+    }
+
+    fn mark_in_flight_unknown(&mut self, id: &StepId) {
+        let in_flight: Vec<_> = self
+            .state
+            .steps
+            .get(id)
+            .into_iter()
+            .flat_map(|step| &step.items)
+            .filter(|(_, item)| item.stage == Stage::Applying)
+            .map(|(name, _)| name.clone())
+            .collect();
+        for item in in_flight {
+            let at = Place { step: id.clone(), item };
+            let error = ActionError::new(ErrorKind::Unknown, "see the end of the change: a bug");
+            self.emit(Event::ApplyUnknown { at, error });
+        }
+    }
+
+    fn conclude(&mut self, id: &StepId, step: &PlannedStep, failure: Option<ActionError>) {
+        let Some(known) = self.state.steps.get(id) else { return };
+        let (mut ended, mut summary) = (outcome(known), summary(known));
+        if let Some(error) = failure {
+            (ended, summary) = (Outcome::Failed, Some(error.message));
+        }
+        self.emit(Event::StepEnded { step: id.clone(), outcome: ended, summary });
+        match ended {
+            outcome if outcome.is_success() => self.reach_targets(id),
+            Outcome::NotStarted => {}
+            _ if step.policy.optional => {}
+            _ => self.on_failure(id, step.policy.on_failure),
+        }
+    }
+
+    fn reach_targets(&mut self, id: &StepId) {
+        let head_start = deadline::head_start_ms(&self.state);
+        let now = self.now_ms();
+        let reached: Vec<_> = self
+            .state
+            .plan()
+            .targets
+            .iter()
+            .filter(|target| target.reached_by == *id)
+            .map(|target| Event::TargetReached {
+                target: target.name.clone(),
+                took_ms: now.saturating_add(head_start),
+                in_time: now <= deadline::target_due_ms(&self.state, target),
+            })
+            .collect();
+        for event in reached {
+            self.emit(event);
+        }
+    }
+
+    fn on_failure(&mut self, id: &StepId, policy: OnFailure) {
+        match policy {
+            OnFailure::Continue => {}
+            OnFailure::Ask if self.attended && self.state.stop.is_none() => {
+                self.emit(Event::DecisionAsked { step: id.clone() });
+            }
+            OnFailure::Stop | OnFailure::Undo | OnFailure::Ask => {
+                self.stop(StopReason::StepFailed { step: id.clone() });
+            }
+        }
+    }
+
+    fn on_signal(&mut self, signal: Signal) {
+        match signal {
+            Signal::Interrupt | Signal::Terminate if self.state.stop.is_some() => {
+                if !self.state.killed {
+                    self.emit(Event::KillRequested);
+                }
+            }
+            Signal::Interrupt => self.stop(StopReason::Interrupted),
+            Signal::Terminate => self.stop(StopReason::Terminated { by: None }),
+            Signal::HangUp => {
+                self.emit(Event::OutputLost { what: "the terminal hung up".to_owned() })
+            }
+        }
+    }
+
+    fn on_request(&mut self, request: Request) {
+        match request {
+            Request::Answer { at, by, confirmed, remark } => {
+                let open = self.state.item(&at).is_some_and(|item| item.stage == Stage::Open);
+                if open {
+                    self.emit(Event::QuestionAnswered { at, by, confirmed, remark });
+                }
+            }
+            Request::Decide { step, by, go_on } => {
+                let asked =
+                    self.state.steps.get(&step).is_some_and(|known| known.decision == Some(None));
+                if asked {
+                    self.emit(Event::FailureDecided { step: step.clone(), by, go_on });
+                    if !go_on {
+                        self.stop(StopReason::StepFailed { step });
+                    }
+                }
+            }
+            Request::Stop { by } => self.stop(StopReason::Terminated { by: Some(by) }),
+            Request::Tell(event) => self.emit(event),
+        }
+    }
+}
+
+/// One line about a step that ended: its first error, or how many items are done.
+fn summary(step: &super::state::StepState) -> Option<String> {
+    step.items
+        .values()
+        .find(|item| !item.stage.is_success())
+        .and_then(|item| item.error.clone())
+        .or_else(|| (step.items.len() > 1).then(|| format!("{} items", step.items.len())))
+}
+
+/// The error of a run whose journal is gone.
+impl From<JournalError> for ActionError {
+    fn from(error: JournalError) -> Self {
+        Self::new(ErrorKind::Failed, "write the journal").caused_by(&error)
+    }
+}

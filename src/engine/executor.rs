@@ -1,0 +1,164 @@
+//! One step at work: finds its items, fans out over them, and takes its own changes back when its policy says so.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Vault;
+use super::emitter::{Emitter, TaskEnd};
+use super::fanout::Limiters;
+use super::item::{ItemRun, Notes};
+use super::lifecycle::Stage;
+use super::state::{ItemState, StepState};
+use crate::action::{ActionError, ErrorKind, Probe, ResolveContext, Verb, Work};
+use crate::event::{Event, Place};
+use crate::plan::{Items, PlannedItem, PlannedStep};
+use crate::runbook::OnFailure;
+
+/// What all steps of a run work with.
+pub(super) struct Kit {
+    pub(super) resolve: Arc<ResolveContext>,
+    pub(super) emitter: Emitter,
+    pub(super) vault: Arc<dyn Vault>,
+    pub(super) scratch: PathBuf,
+    pub(super) run: String,
+    pub(super) limiters: Limiters,
+    /// Cancelled when nothing more may be started.
+    pub(super) stopping: CancellationToken,
+    /// Cancelled when what is in flight must stop, too.
+    pub(super) killing: CancellationToken,
+    pub(super) give_up: Option<Instant>,
+    pub(super) notes: Notes,
+}
+
+impl Kit {
+    /// Whether there is time for a wait before another attempt.
+    pub(super) fn may_wait(&self, wait: Duration) -> bool {
+        !self.stopping.is_cancelled()
+            && self.give_up.is_none_or(|give_up| Instant::now() + wait < give_up)
+    }
+}
+
+/// Runs a step from where `known` says it stands.
+pub(super) async fn run_step(kit: Arc<Kit>, step: PlannedStep, known: StepState) -> TaskEnd {
+    let items = match find_items(&kit, &step).await {
+        Ok(items) => items,
+        Err(error) => return TaskEnd::Unresolved(error),
+    };
+    let mut running = FuturesUnordered::new();
+    for item in items {
+        let state = known.items.get(&item.name).cloned().unwrap_or_default();
+        if !state.stage.is_settled() || matches!(state.stage, Stage::Unknown | Stage::Open) {
+            running.push(work_on(&kit, &step, item, state));
+        }
+    }
+    while let Some(worked) = running.next().await {
+        if let Err(panic) = worked {
+            return TaskEnd::Panicked(panic);
+        }
+    }
+    TaskEnd::Through
+}
+
+async fn work_on(
+    kit: &Arc<Kit>,
+    step: &PlannedStep,
+    item: PlannedItem,
+    known: ItemState,
+) -> Result<(), String> {
+    let at = Place { step: step.id.clone(), item: item.name };
+    let limiter = kit.limiters.of(&step.verb);
+    let _permit = tokio::select! {
+        biased;
+        () = kit.stopping.cancelled() => return Ok(()),
+        permit = limiter.acquire(step.policy.parallel) => permit,
+    };
+    let made = verb(kit, &step.verb)
+        .and_then(|verb| verb.make(item.args, &kit.resolve))
+        .and_then(|work| Ok((work, extra_probe(kit, step)?)));
+    match made {
+        Ok((work, probe)) => {
+            let run = ItemRun { kit: kit.clone(), policy: step.policy.clone(), at, known, probe };
+            run.work(work).await
+        }
+        Err(error) => {
+            kit.emitter.emit(if known.stage == Stage::Unknown {
+                Event::ApplyUnknown { at, error }
+            } else {
+                Event::InspectFailed { at, error }
+            });
+            Ok(())
+        }
+    }
+}
+
+/// Takes back what a step has changed, in the reverse order of what came into force.
+pub(super) async fn undo_step(kit: Arc<Kit>, step: PlannedStep, known: StepState) -> TaskEnd {
+    let mut touched: Vec<_> = known.items.into_iter().filter(|(_, item)| item.touched).collect();
+    touched.sort_by_key(|(_, item)| std::cmp::Reverse(item.order));
+    for (name, state) in touched {
+        let at = Place { step: step.id.clone(), item: name };
+        let planned = step.items.resolved().iter().find(|item| item.name == at.item);
+        let made = planned
+            .ok_or_else(|| ActionError::new(ErrorKind::Invalid, "find the item in the plan"))
+            .and_then(|item| verb(&kit, &step.verb)?.make(item.args.clone(), &kit.resolve));
+        match made {
+            Ok(Work::Action(action)) => {
+                let policy = step.policy.clone();
+                let mut run = ItemRun { kit: kit.clone(), policy, at, known: state, probe: None };
+                if let Err(panic) = run.undo(action.as_ref()).await {
+                    return TaskEnd::Panicked(panic);
+                }
+            }
+            Ok(Work::Probe(_) | Work::Manual(_)) => {}
+            Err(error) => {
+                kit.emitter.emit(Event::UndoStarted { at: at.clone() });
+                kit.emitter.emit(Event::UndoFailed { at, error });
+            }
+        }
+    }
+    TaskEnd::Through
+}
+
+/// Whether a step wants its own changes taken back after it has failed.
+pub(super) fn wants_undo(step: &PlannedStep, known: &StepState) -> bool {
+    step.policy.on_failure == OnFailure::Undo && known.items.values().any(|item| item.touched)
+}
+
+fn verb<'a>(kit: &'a Kit, name: &str) -> Result<&'a Verb, ActionError> {
+    kit.resolve.registry.verb(name).ok_or_else(|| {
+        ActionError::new(ErrorKind::Invalid, format!("find the verb `{name}` in this program"))
+            .hint("Resume with the version of rollback that started the run.")
+    })
+}
+
+fn extra_probe(kit: &Kit, step: &PlannedStep) -> Result<Option<Box<dyn Probe>>, ActionError> {
+    let Some(planned) = &step.policy.verify.probe else { return Ok(None) };
+    match verb(kit, &planned.verb)?.make(planned.args.clone(), &kit.resolve)? {
+        Work::Probe(probe) => Ok(Some(probe)),
+        _ => {
+            Err(ActionError::new(ErrorKind::Invalid, format!("use `{}` as a probe", planned.verb)))
+        }
+    }
+}
+
+/// The step's items. A deferred step finds them now, and writes them down before it works on them.
+async fn find_items(kit: &Kit, step: &PlannedStep) -> Result<Vec<PlannedItem>, ActionError> {
+    let elements = match &step.items {
+        Items::Resolved(items) => return Ok(items.clone()),
+        Items::Deferred { args, .. } => args,
+    };
+    let verb = verb(kit, &step.verb)?;
+    let deadline = Instant::now() + step.policy.timeout;
+    let found = crate::plan::build::expand(verb, elements, &kit.resolve, deadline).await?;
+    let event = Event::StepResolved { step: step.id.clone(), items: found.clone() };
+    kit.emitter.intend(event).await.map_err(|error| {
+        ActionError::new(ErrorKind::Failed, "write the items down").caused_by(&error)
+    })?;
+    Ok(found)
+}

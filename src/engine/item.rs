@@ -1,0 +1,479 @@
+//! The life of one item: look, write down, change, prove; and the way back.
+//!
+//! The order of the events is the contract with recovery: `ApplyStarted` is on disk before `apply` is called, and a
+//! doubt about an outcome is written down before anything is done about it.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::FutureExt;
+use serde_json::Value;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::emitter::Message;
+use super::executor::Kit;
+use super::lifecycle::Stage;
+use super::retry;
+use super::state::ItemState;
+use crate::action::{
+    Action, ActionError, ErrorKind, Evidence, Probe, Question, Readiness, Recorder, Repeat, Saved,
+    StepContext, Verdict, Work,
+};
+use crate::event::{Event, Place, SavedRecord};
+use crate::failpoint;
+use crate::plan::StepPolicy;
+
+/// How long after its deadline a call may still return by itself before it is dropped.
+const GRACE: Duration = Duration::from_millis(200);
+/// How long a call may take to settle when the run is stopped at once.
+const KILL_GRACE: Duration = Duration::from_millis(1500);
+
+/// One item at work.
+pub(super) struct ItemRun {
+    pub(super) kit: Arc<Kit>,
+    pub(super) policy: StepPolicy,
+    pub(super) at: Place,
+    pub(super) known: ItemState,
+    pub(super) probe: Option<Box<dyn Probe>>,
+}
+
+/// How an attempt ended.
+enum Attempt {
+    /// Everything is told.
+    Settled,
+    /// The run stops: nothing was changed by this attempt.
+    Stopped,
+    /// It failed; `told` is the event that says so for good, if it is not told already.
+    Failed { error: ActionError, told: Option<Event> },
+}
+
+/// Why a call was cut off.
+enum Cut {
+    Late,
+    Killed,
+}
+
+impl ItemRun {
+    /// Works on the item until it is settled. Returns the message of a panic.
+    pub(super) async fn work(mut self, work: Work) -> Result<(), String> {
+        let life = async {
+            match work {
+                Work::Manual(question) => self.ask(&question).await,
+                Work::Probe(probe) => self.observe(probe.as_ref()).await,
+                Work::Action(action) => self.change(action.as_ref()).await,
+            }
+        };
+        AssertUnwindSafe(life).catch_unwind().await.map_err(|panic| panic_message(panic.as_ref()))
+    }
+
+    async fn ask(&mut self, question: &Question) {
+        let (answer, answered) = oneshot::channel();
+        if question.required {
+            self.kit.emitter.send(Message::Waiting { at: self.at.clone(), answer });
+        }
+        if self.known.stage == Stage::Pending {
+            self.kit.emitter.emit(Event::QuestionOpened {
+                at: self.at.clone(),
+                text: question.text.clone(),
+                required: question.required,
+            });
+        }
+        if question.required {
+            tokio::select! {
+                _answer = answered => {}
+                () = self.kit.stopping.cancelled() => {}
+            }
+        }
+    }
+
+    async fn observe(&mut self, probe: &dyn Probe) {
+        let deadline = Instant::now() + self.policy.timeout;
+        match self.until_it_holds(deadline, Asked::Probe(probe)).await {
+            Some(Ok(evidence)) => {
+                self.kit.emitter.emit(Event::Verified { at: self.at.clone(), evidence });
+            }
+            Some(Err(error)) => {
+                self.kit.emitter.emit(Event::VerifyFailed { at: self.at.clone(), error });
+            }
+            None => {}
+        }
+    }
+
+    async fn change(&mut self, action: &dyn Action) {
+        if self.known.stage == Stage::Applied {
+            let applied = self.known.applied.clone().unwrap_or_default();
+            return self.prove(action, &applied).await;
+        }
+        let mut doubt = self.known.stage == Stage::Unknown;
+        let mut waits = retry::waits(&self.policy.retry);
+        loop {
+            let (error, told) = match self.attempt(action, &mut doubt).await {
+                Attempt::Settled | Attempt::Stopped => return,
+                Attempt::Failed { error, told } => (error, told),
+            };
+            let repeatable = !doubt || action.repeat() != Repeat::Never;
+            let wait = waits
+                .next()
+                .filter(|wait| error.retryable && repeatable && self.kit.may_wait(*wait));
+            let Some(wait) = wait else {
+                if let Some(event) = told {
+                    self.kit.emitter.emit(event);
+                }
+                return;
+            };
+            self.kit.emitter.emit(Event::RetryScheduled {
+                at: self.at.clone(),
+                attempt: self.known.attempts,
+                delay_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+                error,
+            });
+            tokio::select! {
+                () = sleep(wait) => {}
+                () = self.kit.stopping.cancelled() => return,
+            }
+        }
+    }
+
+    async fn attempt(&mut self, action: &dyn Action, doubt: &mut bool) -> Attempt {
+        let deadline = Instant::now() + self.policy.timeout;
+        let saved = match self.look(action, deadline, *doubt).await {
+            Ok(saved) => saved,
+            Err(attempt) => return attempt,
+        };
+        if self.kit.stopping.is_cancelled() {
+            return Attempt::Stopped;
+        }
+        self.known.attempts += 1;
+        failpoint::reach("engine.before-intent");
+        let intent = Event::ApplyStarted { at: self.at.clone(), attempt: self.known.attempts };
+        if self.kit.emitter.intend(intent).await.is_err() {
+            // Not on disk, so not done. The dispatcher has seen the journal's failure itself.
+            return Attempt::Stopped;
+        }
+        failpoint::reach("engine.before-effect");
+        let cx = self.context(deadline);
+        let result = self.bounded(deadline, action.apply(&cx, &saved)).await;
+        failpoint::reach("engine.after-effect");
+        let error = match result {
+            Ok(Ok(evidence)) => {
+                let applied = evidence.clone();
+                self.kit.emitter.emit(Event::Applied { at: self.at.clone(), evidence });
+                self.prove(action, &applied).await;
+                return Attempt::Settled;
+            }
+            Ok(Err(error)) => error,
+            Err(cut) => self.cut_off("see the end of the change", &cut, ErrorKind::Unknown),
+        };
+        if !error.outcome_unknown() {
+            let told = Event::ApplyFailed { at: self.at.clone(), error: error.clone() };
+            return Attempt::Failed { error, told: Some(told) };
+        }
+        *doubt = true;
+        self.kit.emitter.emit(Event::ApplyUnknown { at: self.at.clone(), error: error.clone() });
+        if self.settle_doubt(action).await {
+            return Attempt::Settled;
+        }
+        Attempt::Failed { error, told: None }
+    }
+
+    /// Looks at the present state. What it finds is told; `Ok` means that the change is needed.
+    async fn look(
+        &mut self,
+        action: &dyn Action,
+        deadline: Instant,
+        doubt: bool,
+    ) -> Result<Saved, Attempt> {
+        let cx = self.context(deadline);
+        let found = match self.bounded(deadline, action.inspect(&cx)).await {
+            Ok(found) => found,
+            Err(Cut::Killed) => return Err(Attempt::Stopped),
+            Err(cut) => Err(self.cut_off("look at the present state", &cut, ErrorKind::TimedOut)),
+        };
+        match found {
+            Ok(Readiness::AlreadyDone { evidence }) => {
+                if let Some(error) = self.extra_probe(deadline).await {
+                    let told = Event::InspectFailed { at: self.at.clone(), error: error.clone() };
+                    return Err(Attempt::Failed { error, told: Some(told) });
+                }
+                self.kit.emitter.emit(Event::FoundDone { at: self.at.clone(), evidence });
+                Err(Attempt::Settled)
+            }
+            Ok(Readiness::Needed { .. }) if doubt && action.repeat() == Repeat::Never => {
+                if self.settle_doubt(action).await {
+                    return Err(Attempt::Settled);
+                }
+                let error = must_not_repeat();
+                self.kit
+                    .emitter
+                    .emit(Event::ApplyUnknown { at: self.at.clone(), error: error.clone() });
+                Err(Attempt::Settled)
+            }
+            Ok(Readiness::Needed { saved, predicted }) => {
+                let saved = self.keep(saved, predicted, doubt).await?;
+                Ok(saved)
+            }
+            Err(error) => {
+                let event = if doubt {
+                    Event::ApplyUnknown { at: self.at.clone(), error: error.clone() }
+                } else {
+                    Event::InspectFailed { at: self.at.clone(), error: error.clone() }
+                };
+                Err(Attempt::Failed { error, told: Some(event) })
+            }
+        }
+    }
+
+    /// Writes the saved state down. What was there before the first attempt is kept, since that is what undo restores.
+    async fn keep(
+        &mut self,
+        fresh: Saved,
+        predicted: Vec<crate::action::Prediction>,
+        doubt: bool,
+    ) -> Result<Saved, Attempt> {
+        let failed = |error: ActionError, at: &Place| Attempt::Failed {
+            told: Some(Event::InspectFailed { at: at.clone(), error: error.clone() }),
+            error,
+        };
+        let (saved, record) = match &self.known.saved {
+            Some(record) if doubt => {
+                let saved =
+                    self.kit.recall(record).await.map_err(|error| failed(error, &self.at))?;
+                (saved, record.clone())
+            }
+            _ => {
+                let record = self
+                    .kit
+                    .keep(&self.at, &fresh)
+                    .await
+                    .map_err(|error| failed(error, &self.at))?;
+                (fresh, record)
+            }
+        };
+        self.known.saved = Some(record.clone());
+        self.kit.emitter.emit(Event::Inspected { at: self.at.clone(), saved: record, predicted });
+        Ok(saved)
+    }
+
+    /// Looks again and again whether a change of unknown outcome has happened after all.
+    async fn settle_doubt(&mut self, action: &dyn Action) -> bool {
+        let until = Instant::now() + self.policy.verify.within;
+        loop {
+            let cx = self.context(until);
+            if let Ok(Ok(Readiness::AlreadyDone { evidence })) =
+                self.bounded(until, action.inspect(&cx)).await
+            {
+                self.kit.emitter.emit(Event::FoundDone { at: self.at.clone(), evidence });
+                return true;
+            }
+            if Instant::now() + self.policy.verify.every >= until || self.kit.killing.is_cancelled()
+            {
+                return false;
+            }
+            sleep(self.policy.verify.every).await;
+        }
+    }
+
+    async fn prove(&mut self, action: &dyn Action, applied: &Evidence) {
+        let deadline = Instant::now() + self.policy.verify.within;
+        let proved = match self.until_it_holds(deadline, Asked::Action(action, applied)).await {
+            Some(Ok(evidence)) => match self.extra_probe(deadline).await {
+                None => Ok(evidence),
+                Some(error) => Err(error),
+            },
+            Some(Err(error)) => Err(error),
+            None => return,
+        };
+        self.kit.emitter.emit(match proved {
+            Ok(evidence) => Event::Verified { at: self.at.clone(), evidence },
+            Err(error) => Event::VerifyFailed { at: self.at.clone(), error },
+        });
+    }
+
+    /// Asks the step's own `verify.probe`, if there is one: the error when it does not hold in time.
+    async fn extra_probe(&mut self, deadline: Instant) -> Option<ActionError> {
+        let probe = self.probe.take()?;
+        let answer = self.until_it_holds(deadline, Asked::Probe(probe.as_ref())).await;
+        self.probe = Some(probe);
+        answer?.err()
+    }
+
+    /// Asks until the answer is as expected. `None` when the run is stopped and nothing depends on the answer.
+    async fn until_it_holds(
+        &self,
+        deadline: Instant,
+        asked: Asked<'_>,
+    ) -> Option<Result<Evidence, ActionError>> {
+        let cx = self.context(deadline);
+        loop {
+            let answer = match asked {
+                Asked::Probe(probe) => self.bounded(deadline, probe.observe(&cx)).await,
+                Asked::Action(action, applied) => {
+                    self.bounded(deadline, action.verify(&cx, applied)).await
+                }
+            };
+            let last = match answer {
+                Ok(Ok(Verdict::Holds { evidence })) => return Some(Ok(evidence)),
+                Ok(Ok(Verdict::NotYet { observed })) => {
+                    ActionError::new(ErrorKind::TimedOut, format!("see it in time: {observed}"))
+                }
+                Ok(Err(error)) if !error.retryable => return Some(Err(error)),
+                Ok(Err(error)) => error,
+                Err(Cut::Killed) => return None,
+                Err(cut @ Cut::Late) => {
+                    return Some(Err(self.cut_off("get an answer", &cut, ErrorKind::TimedOut)));
+                }
+            };
+            let gives_up = matches!(asked, Asked::Probe(_)) && self.kit.stopping.is_cancelled();
+            if gives_up {
+                return None;
+            }
+            if Instant::now() + self.policy.verify.every >= deadline {
+                return Some(Err(last));
+            }
+            sleep(self.policy.verify.every).await;
+        }
+    }
+
+    /// Takes the item's change back.
+    pub(super) async fn undo(&mut self, action: &dyn Action) -> Result<(), String> {
+        let life = async {
+            self.kit.emitter.intend(Event::UndoStarted { at: self.at.clone() }).await.ok()?;
+            let deadline = Instant::now() + self.policy.timeout;
+            let cx = self.context(deadline);
+            let saved = match &self.known.saved {
+                Some(record) => self.kit.recall(record).await,
+                None => Ok(Saved::default()),
+            };
+            let undone = match saved {
+                Ok(saved) => {
+                    let applied = self.known.applied.as_ref();
+                    match self.bounded(deadline, action.undo(&cx, &saved, applied)).await {
+                        Ok(undone) => undone,
+                        Err(cut) => {
+                            Err(self.cut_off("take the change back", &cut, ErrorKind::Unknown))
+                        }
+                    }
+                }
+                Err(error) => Err(error),
+            };
+            self.kit.emitter.emit(match undone {
+                Ok(()) => Event::Undone { at: self.at.clone() },
+                Err(error) => Event::UndoFailed { at: self.at.clone(), error },
+            });
+            Some(())
+        };
+        AssertUnwindSafe(life)
+            .catch_unwind()
+            .await
+            .map(drop)
+            .map_err(|panic| panic_message(panic.as_ref()))
+    }
+
+    fn context(&self, deadline: Instant) -> StepContext {
+        let recorder = ItemRecorder { kit: self.kit.clone(), at: self.at.clone() };
+        StepContext::new(
+            deadline,
+            self.kit.killing.child_token(),
+            self.kit.scratch.clone(),
+            &self.kit.run,
+        )
+        .recording(Arc::new(recorder), self.notes())
+    }
+
+    /// The notes of earlier sessions and of this one.
+    fn notes(&self) -> Vec<Value> {
+        let mut notes = self.known.notes.clone();
+        let taken = self.kit.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.extend(taken.iter().filter(|(at, _)| *at == self.at).map(|(_, note)| note.clone()));
+        notes
+    }
+
+    /// Runs a call that should end by itself at the deadline, and cuts it off when it does not.
+    async fn bounded<T>(&self, deadline: Instant, call: impl Future<Output = T>) -> Result<T, Cut> {
+        let killed = async {
+            self.kit.killing.cancelled().await;
+            sleep(KILL_GRACE).await;
+        };
+        tokio::select! {
+            biased;
+            result = call => Ok(result),
+            () = sleep_until(deadline + GRACE) => Err(Cut::Late),
+            () = killed => Err(Cut::Killed),
+        }
+    }
+
+    fn cut_off(&self, what: &str, cut: &Cut, kind: ErrorKind) -> ActionError {
+        let why = match cut {
+            Cut::Late => format!("within {}", crate::value::brief(self.policy.timeout)),
+            Cut::Killed => "before the run was stopped".to_owned(),
+        };
+        ActionError::new(kind, format!("{what} {why}"))
+    }
+}
+
+/// What is asked until it holds.
+#[derive(Clone, Copy)]
+enum Asked<'a> {
+    Probe(&'a dyn Probe),
+    Action(&'a dyn Action, &'a Evidence),
+}
+
+/// Writes an item's notes into the journal.
+struct ItemRecorder {
+    kit: Arc<Kit>,
+    at: Place,
+}
+
+#[async_trait]
+impl Recorder for ItemRecorder {
+    async fn note(&self, note: Value) -> Result<(), ActionError> {
+        let event = Event::Noted { at: self.at.clone(), note: note.clone() };
+        self.kit.emitter.intend(event).await.map_err(|error| {
+            ActionError::new(ErrorKind::Failed, "write a note into the journal").caused_by(&error)
+        })?;
+        self.kit.notes.lock().unwrap_or_else(PoisonError::into_inner).push((self.at.clone(), note));
+        Ok(())
+    }
+}
+
+/// Notes taken in this session.
+pub(super) type Notes = Mutex<Vec<(Place, Value)>>;
+
+fn must_not_repeat() -> ActionError {
+    ActionError::new(
+        ErrorKind::Unknown,
+        "tell whether it was done: it was in flight when the run was cut off, and must not be repeated blindly",
+    )
+    .hint("Look at the system yourself, then finish or repeat this step by hand.")
+}
+
+pub(super) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without a message".to_owned())
+}
+
+impl Kit {
+    /// Writes a fresh saved state down: the private part into its own file.
+    async fn keep(&self, at: &Place, saved: &Saved) -> Result<SavedRecord, ActionError> {
+        let private = match &saved.private {
+            Some(private) => Some(self.vault.put(at, private).await?),
+            None => None,
+        };
+        Ok(SavedRecord { state: saved.state.clone(), private })
+    }
+
+    /// Reads a saved state back.
+    async fn recall(&self, record: &SavedRecord) -> Result<Saved, ActionError> {
+        let private = match &record.private {
+            Some(reference) => Some(self.vault.get(reference).await?),
+            None => None,
+        };
+        Ok(Saved { state: record.state.clone(), private })
+    }
+}

@@ -1,0 +1,350 @@
+//! The state of a run: a fold over its events. Recovery is the same fold over the journal's records.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use indexmap::IndexMap;
+use serde_json::Value;
+
+use super::lifecycle::Stage;
+use crate::action::Evidence;
+use crate::event::{
+    Event, Header, Outcome, Place, RunVerdict, SavedRecord, SkipReason, StopReason,
+};
+use crate::plan::{Items, Plan, PlannedItem, PlannedStep, StepId};
+
+/// An event that may not follow: a bug on writing, a damaged journal on reading.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} cannot follow for {place} ({stage})")]
+pub struct IllegalEvent {
+    /// The event's name.
+    pub what: String,
+    /// The step or item.
+    pub place: String,
+    /// Where it stands.
+    pub stage: String,
+}
+
+/// What is known of one item.
+#[derive(Debug, Clone)]
+pub struct ItemState {
+    /// Where it stands.
+    pub stage: Stage,
+    /// The state before the first change, for undo.
+    pub saved: Option<SavedRecord>,
+    /// What `apply` reported.
+    pub applied: Option<Evidence>,
+    /// Facts noted by attempts.
+    pub notes: Vec<Value>,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// Whether a change of this run may be in force: an attempt began and was not taken back.
+    pub touched: bool,
+    /// When it came into force, for undoing in reverse order; counted over the run.
+    pub order: u64,
+    /// The last error, or what was seen instead.
+    pub error: Option<String>,
+}
+
+impl Default for ItemState {
+    fn default() -> Self {
+        Self {
+            stage: Stage::Pending,
+            saved: None,
+            applied: None,
+            notes: Vec::new(),
+            attempts: 0,
+            touched: false,
+            order: 0,
+            error: None,
+        }
+    }
+}
+
+/// What is known of one step.
+#[derive(Debug, Clone, Default)]
+pub struct StepState {
+    /// When it started, milliseconds since the run's start.
+    pub started_ms: Option<u64>,
+    /// When it ended.
+    pub ended_ms: Option<u64>,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+    /// Its items by name.
+    pub items: IndexMap<String, ItemState>,
+    /// Whether a person is asked how to go on after its failure, and what the answer was.
+    pub decision: Option<Option<bool>>,
+}
+
+impl StepState {
+    /// Whether it is running.
+    pub fn is_running(&self) -> bool {
+        self.started_ms.is_some() && self.outcome.is_none()
+    }
+}
+
+/// What is known of one target.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TargetState {
+    /// How long it took, when it was reached.
+    pub took_ms: Option<u64>,
+    /// Whether it is late, reached or not.
+    pub late: bool,
+}
+
+/// Everything that is known of a run.
+#[derive(Debug, Clone)]
+pub struct RunState {
+    /// What it started from, with the items that deferred steps found meanwhile.
+    pub header: Header,
+    /// The steps.
+    pub steps: IndexMap<StepId, StepState>,
+    /// The targets.
+    pub targets: BTreeMap<String, TargetState>,
+    /// The phases that have started, and when (milliseconds since the run's start).
+    pub phases_started: BTreeMap<String, u64>,
+    /// The phases that have ended.
+    pub phases_ended: BTreeSet<String>,
+    /// The phases whose budget has passed.
+    pub budgets_passed: BTreeSet<String>,
+    /// Why nothing more is started.
+    pub stop: Option<StopReason>,
+    /// Whether what is in flight is stopped, too.
+    pub killed: bool,
+    /// The final word.
+    pub ended: Option<(RunVerdict, u8)>,
+    changes: u64,
+}
+
+impl RunState {
+    /// The state right after the start.
+    pub fn new(header: Header) -> Self {
+        let steps = header
+            .plan
+            .steps()
+            .map(|step| (step.id.clone(), step_state(step.items.resolved())))
+            .collect();
+        let targets =
+            header.plan.targets.iter().map(|target| (target.name.clone(), TargetState::default()));
+        Self {
+            targets: targets.collect(),
+            header,
+            steps,
+            phases_started: BTreeMap::new(),
+            phases_ended: BTreeSet::new(),
+            budgets_passed: BTreeSet::new(),
+            stop: None,
+            killed: false,
+            ended: None,
+            changes: 0,
+        }
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.header.plan
+    }
+
+    /// The item at a place.
+    pub fn item(&self, at: &Place) -> Option<&ItemState> {
+        self.steps.get(&at.step)?.items.get(&at.item)
+    }
+
+    /// Takes one event in.
+    pub fn apply(&mut self, elapsed_ms: u64, event: &Event) -> Result<(), IllegalEvent> {
+        match event {
+            Event::RunStarted { .. } | Event::OutputLost { .. } | Event::Warned { .. } => {}
+            Event::RunResumed { salvaged, .. } => self.resume(salvaged.is_some()),
+            Event::PhaseStarted { phase } => {
+                let _first = self.phases_started.entry(phase.clone()).or_insert(elapsed_ms);
+            }
+            Event::PhaseEnded { phase } => insert(&mut self.phases_ended, phase),
+            Event::BudgetPassed { phase, .. } => insert(&mut self.budgets_passed, phase),
+            Event::StepStarted { step, .. } => {
+                let state = self.step_mut(step, event)?;
+                let _first = state.started_ms.get_or_insert(elapsed_ms);
+            }
+            Event::StepResolved { step, items } => self.resolve(step, items, event)?,
+            Event::StepSkipped { step, reason } => {
+                let state = self.step_mut(step, event)?;
+                state.outcome = Some(match reason {
+                    // Not the step's own choice: those who wait for it must not go on.
+                    SkipReason::Blocked { .. } | SkipReason::Stopping => Outcome::NotStarted,
+                    _ => Outcome::Skipped,
+                });
+                state.ended_ms = Some(elapsed_ms);
+            }
+            Event::StepEnded { step, outcome, .. } => {
+                let state = self.step_mut(step, event)?;
+                state.outcome = Some(*outcome);
+                state.ended_ms = Some(elapsed_ms);
+            }
+            Event::DecisionAsked { step } => self.step_mut(step, event)?.decision = Some(None),
+            Event::FailureDecided { step, go_on, .. } => {
+                self.step_mut(step, event)?.decision = Some(Some(*go_on));
+            }
+            Event::TargetReached { target, took_ms, in_time } => {
+                let state = self.targets.entry(target.clone()).or_default();
+                state.took_ms = Some(*took_ms);
+                state.late |= !in_time;
+            }
+            Event::TargetLate { target, .. } => {
+                self.targets.entry(target.clone()).or_default().late = true;
+            }
+            Event::StopRequested { reason } => {
+                // The first reason explains the end; a bug outweighs it.
+                if self.stop.is_none() || matches!(reason, StopReason::Panicked { .. }) {
+                    self.stop = Some(reason.clone());
+                }
+            }
+            Event::KillRequested => self.killed = true,
+            Event::RunEnded { verdict, exit_code } => self.ended = Some((*verdict, *exit_code)),
+            Event::Inspected { at, .. }
+            | Event::FoundDone { at, .. }
+            | Event::ApplyStarted { at, .. }
+            | Event::Noted { at, .. }
+            | Event::Applied { at, .. }
+            | Event::ApplyFailed { at, .. }
+            | Event::ApplyUnknown { at, .. }
+            | Event::Verified { at, .. }
+            | Event::VerifyFailed { at, .. }
+            | Event::InspectFailed { at, .. }
+            | Event::RetryScheduled { at, .. }
+            | Event::UndoStarted { at }
+            | Event::Undone { at }
+            | Event::UndoFailed { at, .. }
+            | Event::QuestionOpened { at, .. }
+            | Event::QuestionAnswered { at, .. } => self.apply_to_item(at, event)?,
+        }
+        Ok(())
+    }
+
+    fn apply_to_item(&mut self, at: &Place, event: &Event) -> Result<(), IllegalEvent> {
+        self.changes += 1;
+        let order = self.changes;
+        let item = self
+            .steps
+            .get_mut(&at.step)
+            .and_then(|step| step.items.get_mut(&at.item))
+            .ok_or_else(|| illegal(event, &place_name(at), "no such item in the plan"))?;
+        item.stage = item
+            .stage
+            .next(event)
+            .ok_or_else(|| illegal(event, &place_name(at), &format!("{:?}", item.stage)))?;
+        match event {
+            Event::Inspected { saved, .. } => {
+                // What was there before the first attempt is what undo restores.
+                if !item.touched || item.saved.is_none() {
+                    item.saved = Some(saved.clone());
+                }
+            }
+            Event::ApplyStarted { attempt, .. } => {
+                item.attempts = *attempt;
+                item.touched = true;
+                item.order = order;
+            }
+            Event::Noted { note, .. } => item.notes.push(note.clone()),
+            Event::Applied { evidence, .. } => {
+                item.applied = Some(evidence.clone());
+                item.order = order;
+            }
+            Event::ApplyFailed { error, .. } | Event::RetryScheduled { error, .. } => {
+                item.touched = item.applied.is_some() || item.stage == Stage::Unknown;
+                item.error = Some(error.message.clone());
+            }
+            Event::ApplyUnknown { error, .. }
+            | Event::VerifyFailed { error, .. }
+            | Event::InspectFailed { error, .. }
+            | Event::UndoFailed { error, .. } => item.error = Some(error.message.clone()),
+            Event::Undone { .. } => item.touched = false,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn resume(&mut self, salvaging: bool) {
+        self.stop = None;
+        self.killed = false;
+        self.ended = None;
+        for step in self.steps.values_mut() {
+            for item in step.items.values_mut() {
+                item.stage = if salvaging { item.stage.salvaged() } else { item.stage.resumed() };
+            }
+            let finished = step.outcome.is_some_and(Outcome::is_success)
+                && step
+                    .items
+                    .values()
+                    .all(|item| item.stage.is_success() || item.stage == Stage::Open);
+            if !finished || salvaging {
+                step.outcome = None;
+                step.started_ms = None;
+                step.ended_ms = None;
+                step.decision = None;
+            }
+        }
+        if salvaging {
+            self.phases_ended.clear();
+        } else {
+            let steps = &self.steps;
+            let unfinished = |phase: &str| {
+                let prefix = format!("{phase}/");
+                steps.iter().any(|(id, step)| id.0.starts_with(&prefix) && step.outcome.is_none())
+            };
+            self.phases_ended.retain(|phase| !unfinished(phase));
+        }
+    }
+
+    fn resolve(
+        &mut self,
+        id: &StepId,
+        items: &[PlannedItem],
+        event: &Event,
+    ) -> Result<(), IllegalEvent> {
+        let planned = self
+            .header
+            .plan
+            .phases
+            .iter_mut()
+            .flat_map(|phase| &mut phase.steps)
+            .find(|step| step.id == *id)
+            .ok_or_else(|| illegal(event, &id.0, "no such step in the plan"))?;
+        planned.items = Items::Resolved(items.to_vec());
+        let fresh = step_state(items).items;
+        self.step_mut(id, event)?.items = fresh;
+        Ok(())
+    }
+
+    fn step_mut(&mut self, id: &StepId, event: &Event) -> Result<&mut StepState, IllegalEvent> {
+        self.steps.get_mut(id).ok_or_else(|| illegal(event, &id.0, "no such step in the plan"))
+    }
+
+    /// The planned step and its state.
+    pub fn step(&self, id: &StepId) -> Option<(&PlannedStep, &StepState)> {
+        Some((self.plan().step(id)?, self.steps.get(id)?))
+    }
+}
+
+fn step_state(items: &[PlannedItem]) -> StepState {
+    StepState {
+        items: items.iter().map(|item| (item.name.clone(), ItemState::default())).collect(),
+        ..StepState::default()
+    }
+}
+
+fn insert(set: &mut BTreeSet<String>, name: &str) {
+    let _new = set.insert(name.to_owned());
+}
+
+fn place_name(at: &Place) -> String {
+    match at.item.as_str() {
+        "" => at.step.0.clone(),
+        item => format!("{} [{item}]", at.step),
+    }
+}
+
+fn illegal(event: &Event, place: &str, stage: &str) -> IllegalEvent {
+    let what = serde_json::to_value(event)
+        .ok()
+        .and_then(|value| value.get("event").and_then(|name| name.as_str().map(str::to_owned)))
+        .unwrap_or_else(|| "an event".to_owned());
+    IllegalEvent { what, place: place.to_owned(), stage: stage.to_owned() }
+}

@@ -1,0 +1,466 @@
+//! The engine against a world in memory, in virtual time.
+
+use std::time::Duration;
+
+use proptest::prelude::Rng;
+use proptest::test_runner::{RngAlgorithm, TestRng};
+
+use super::testing::{
+    Bench, Switch, Trouble, actor, after, bad, expect, fleet, on, plan, switch, target,
+};
+use super::{Request, RunState};
+use crate::event::{Event, Outcome, Place, RunVerdict, StopReason};
+use crate::journal::{JournalError, MemoryLog};
+use crate::plan::{Plan, StepId};
+use crate::runbook::OnFailure;
+use crate::signal::Signal;
+
+fn outcome(state: &RunState, step: &str) -> Option<Outcome> {
+    state.steps[&StepId(step.into())].outcome
+}
+
+fn verdict(state: &RunState) -> (RunVerdict, u8) {
+    state.ended.expect("the run ended")
+}
+
+fn count(log: &MemoryLog, wanted: impl Fn(&Event) -> bool) -> usize {
+    log.records().iter().filter(|record| wanted(&record.event)).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plan_runs_to_its_end_and_meets_its_target() {
+    let bench = Bench::new();
+    let mut plan = plan(vec![
+        vec![switch("a", on("a")), after(switch("b", on("b")), "a", true)],
+        vec![expect("proof", "b")],
+    ]);
+    plan.targets = vec![target("back", Duration::from_secs(60), "p1/proof")];
+    let (state, log) = bench.run(plan).await;
+    assert_eq!(verdict(&state), (RunVerdict::Recovered, 0));
+    assert!(bench.world().is_on("a") && bench.world().is_on("b"));
+    assert_eq!(count(&log, |event| matches!(event, Event::TargetReached { in_time: true, .. })), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_there_already_is_a_success_and_changes_nothing() {
+    let bench = Bench::new();
+    let (_, _) = bench.run(plan(vec![vec![switch("a", on("a"))]])).await;
+    let (state, log) = bench.run(plan(vec![vec![switch("a", on("a"))]])).await;
+    assert_eq!(outcome(&state, "p0/a"), Some(Outcome::AlreadyDone));
+    assert_eq!(bench.world().effects("a"), 1);
+    assert_eq!(count(&log, |event| matches!(event, Event::ApplyStarted { .. })), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_stops_what_comes_later_and_keeps_what_was_achieved() {
+    let bench = Bench::new();
+    let plan = plan(vec![
+        vec![switch("a", on("a")), after(switch("b", bad("b", Trouble::Fails)), "a", true)],
+        vec![switch("c", on("c"))],
+    ]);
+    let (state, _) = bench.run(plan).await;
+    assert_eq!(verdict(&state), (RunVerdict::FailedPartial, 7));
+    assert!(bench.world().is_on("a"));
+    assert_eq!(outcome(&state, "p1/c"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_before_any_change_leaves_nothing_behind() {
+    let bench = Bench::new();
+    let (state, _) = bench.run(plan(vec![vec![switch("a", bad("a", Trouble::Blind))]])).await;
+    assert_eq!(verdict(&state), (RunVerdict::FailedClean, 6));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_continued_failure_blocks_only_those_who_asked_for_success() {
+    let bench = Bench::new();
+    let mut broken = switch("broken", bad("x", Trouble::Fails));
+    broken.policy.on_failure = OnFailure::Continue;
+    let plan = plan(vec![vec![
+        broken,
+        after(switch("next", on("next")), "broken", true),
+        after(switch("strict", on("strict")), "broken", false),
+    ]]);
+    let (state, _) = bench.run(plan).await;
+    assert_eq!(outcome(&state, "p0/next"), Some(Outcome::Done));
+    assert_eq!(outcome(&state, "p0/strict"), Some(Outcome::NotStarted));
+    assert_eq!(verdict(&state).0, RunVerdict::FailedPartial);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_optional_failure_fails_nothing_and_holds_nobody_up() {
+    let bench = Bench::new();
+    let mut slow = switch("slow", bad("slow", Trouble::Hangs));
+    slow.policy.optional = true;
+    let mut plan = plan(vec![vec![slow, switch("a", on("a"))], vec![expect("proof", "a")]]);
+    plan.targets = vec![target("back", Duration::from_secs(3), "p1/proof")];
+    let (state, _) = bench.run(plan).await;
+    assert_eq!(verdict(&state), (RunVerdict::Recovered, 0));
+    assert_eq!(outcome(&state, "p0/slow"), Some(Outcome::Unknown));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_target_is_reported_when_it_is_late_and_cancels_nothing() {
+    let bench = Bench::new();
+    let slow = Switch { takes_ms: 4000, ..on("a") };
+    let mut plan = plan(vec![vec![switch("a", slow), after(expect("proof", "a"), "a", true)]]);
+    plan.phases[0].budget = Some(Duration::from_secs(2));
+    plan.targets = vec![target("back", Duration::from_secs(3), "p0/proof")];
+    let (state, log) = bench.run(plan).await;
+    assert_eq!(verdict(&state), (RunVerdict::RecoveredLate, 5));
+    let at = |wanted: fn(&Event) -> bool| {
+        log.records().iter().find(|record| wanted(&record.event)).map(|record| record.elapsed_ms)
+    };
+    assert_eq!(at(|event| matches!(event, Event::BudgetPassed { .. })), Some(2000));
+    assert_eq!(at(|event| matches!(event, Event::TargetLate { .. })), Some(3000));
+    assert!(at(|event| matches!(event, Event::TargetReached { in_time: false, .. })) >= Some(4000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_optional_step_that_cannot_fit_is_not_started() {
+    let bench = Bench::new();
+    let mut extra = switch("extra", on("extra"));
+    extra.policy.optional = true;
+    extra.policy.expected = Duration::from_secs(90);
+    let mut plan =
+        plan(vec![vec![extra, switch("a", on("a")), after(expect("p", "a"), "a", true)]]);
+    plan.targets = vec![target("back", Duration::from_secs(60), "p0/p")];
+    let (state, _) = bench.run(plan).await;
+    assert_eq!(outcome(&state, "p0/extra"), Some(Outcome::Skipped));
+    assert!(!bench.world().is_on("extra"));
+    assert_eq!(verdict(&state).1, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_passing_errors_are_retried() {
+    let bench = Bench::new();
+    let mut passing = switch("passing", bad("passing", Trouble::FailsTwice));
+    passing.policy.retry.attempts = 3;
+    let mut lasting = switch("lasting", bad("lasting", Trouble::Fails));
+    lasting.policy.retry.attempts = 3;
+    lasting.policy.on_failure = OnFailure::Continue;
+    let (state, log) = bench.run(plan(vec![vec![passing, lasting]])).await;
+    assert_eq!(outcome(&state, "p0/passing"), Some(Outcome::Done));
+    assert_eq!(outcome(&state, "p0/lasting"), Some(Outcome::Failed));
+    assert_eq!(count(&log, |event| matches!(event, Event::RetryScheduled { .. })), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_is_cleared_up_by_looking() {
+    let bench = Bench::new();
+    let (state, log) =
+        bench.run(plan(vec![vec![switch("a", bad("a", Trouble::AnswerLost))]])).await;
+    assert_eq!(verdict(&state), (RunVerdict::Recovered, 0));
+    assert_eq!(bench.world().effects("a"), 1);
+    assert_eq!(count(&log, |event| matches!(event, Event::ApplyUnknown { .. })), 1);
+    assert_eq!(count(&log, |event| matches!(event, Event::FoundDone { .. })), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_that_must_not_be_repeated_is_for_a_person() {
+    let bench = Bench::new();
+    let mut step = switch("a", Switch { never_twice: true, ..bad("a", Trouble::AnswerLost) });
+    step.policy.retry.attempts = 5;
+    let (state, _) = bench.run(plan(vec![vec![step]])).await;
+    assert_eq!(outcome(&state, "p0/a"), Some(Outcome::Unknown));
+    assert_eq!(verdict(&state), (RunVerdict::FailedPartial, 7));
+    assert_eq!(bench.world().effects("a"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hanging_call_ends_at_its_deadline_and_is_unknown() {
+    let bench = Bench::new();
+    let started = tokio::time::Instant::now();
+    let (state, _) = bench.run(plan(vec![vec![switch("a", bad("a", Trouble::Hangs))]])).await;
+    assert_eq!(outcome(&state, "p0/a"), Some(Outcome::Unknown));
+    // 5 s for the call, 2 s to clear the doubt up.
+    assert!(started.elapsed() < Duration::from_secs(8));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_in_an_adapter_stops_the_run_and_is_written_down() {
+    let bench = Bench::new();
+    let steps = vec![switch("ok", on("ok")), switch("a", bad("a", Trouble::Panics))];
+    let (state, log) = bench.run(plan(vec![steps, vec![switch("later", on("later"))]])).await;
+    assert_eq!(verdict(&state), (RunVerdict::InternalError, 20));
+    assert_eq!(outcome(&state, "p0/a"), Some(Outcome::Unknown));
+    assert!(!bench.world().is_on("later"));
+    let stop = |event: &Event| {
+        matches!(event, Event::StopRequested { reason: StopReason::Panicked { message } }
+            if message == "a bug in the adapter")
+    };
+    assert_eq!(count(&log, stop), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn undo_on_failure_takes_back_this_step_alone_in_reverse_order() {
+    let bench = Bench::new();
+    let mut step = fleet(
+        "fleet",
+        vec![
+            ("1".into(), Switch { takes_ms: 30, ..on("one") }),
+            ("2".into(), Switch { takes_ms: 10, ..on("two") }),
+            ("3".into(), bad("three", Trouble::Fails)),
+        ],
+    );
+    step.policy.on_failure = OnFailure::Undo;
+    let before = switch("before", on("before"));
+    let (state, log) = bench.run(plan(vec![vec![before, after(step, "before", true)]])).await;
+    assert_eq!(verdict(&state).0, RunVerdict::FailedPartial);
+    assert!(bench.world().is_on("before"), "earlier steps are kept");
+    assert!(!bench.world().is_on("one") && !bench.world().is_on("two"));
+    let undone: Vec<_> = log
+        .records()
+        .iter()
+        .filter_map(|record| match &record.event {
+            Event::Undone { at } => Some(at.item.clone()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(undone, ["1", "2"], "the last to come into force goes first");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fan_out_journals_each_item() {
+    let bench = Bench::new();
+    let items = (0..131).map(|n| (format!("{n:03}"), on(&format!("s{n}")))).collect();
+    let (state, log) = bench.run(plan(vec![vec![fleet("fleet", items)]])).await;
+    assert_eq!(verdict(&state).1, 0);
+    assert_eq!(count(&log, |event| matches!(event, Event::ApplyStarted { .. })), 131);
+    assert_eq!(count(&log, |event| matches!(event, Event::Verified { .. })), 131);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_interrupt_settles_what_is_in_flight_and_starts_nothing_new() {
+    let bench = Bench::new();
+    let slow = Switch { takes_ms: 1000, ..on("a") };
+    let plan = plan(vec![vec![switch("a", slow), after(switch("b", on("b")), "a", true)]]);
+    let (run, handles) = bench.start(plan);
+    let run = tokio::spawn(run);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    handles.signals.send(Signal::Interrupt).unwrap();
+    let state = run.await.unwrap().state;
+    assert_eq!(verdict(&state), (RunVerdict::Aborted, 10));
+    assert_eq!(outcome(&state, "p0/a"), Some(Outcome::Done));
+    assert_eq!(outcome(&state, "p0/b"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_interrupts_stop_now_and_mark_what_was_in_flight() {
+    let bench = Bench::new();
+    let (run, handles) = bench.start(plan(vec![vec![switch("a", bad("a", Trouble::Hangs))]]));
+    let run = tokio::spawn(run);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let second = tokio::time::Instant::now();
+    handles.signals.send(Signal::Interrupt).unwrap();
+    handles.signals.send(Signal::Interrupt).unwrap();
+    let state = run.await.unwrap().state;
+    assert_eq!(outcome(&state, "p0/a"), Some(Outcome::Unknown));
+    assert_eq!(verdict(&state), (RunVerdict::FailedPartial, 7));
+    assert!(second.elapsed() <= Duration::from_secs(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_terminal_is_only_news() {
+    let bench = Bench::new();
+    let (run, handles) =
+        bench.start(plan(vec![vec![switch("a", Switch { takes_ms: 1000, ..on("a") })]]));
+    handles.signals.send(Signal::HangUp).unwrap();
+    let state = run.await.state;
+    assert_eq!(verdict(&state).1, 0);
+    assert_eq!(count(&handles.log, |event| matches!(event, Event::OutputLost { .. })), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn give_up_cancels_the_run() {
+    let bench = Bench::new();
+    let mut step = switch("a", bad("a", Trouble::Hangs));
+    step.policy.timeout = Duration::from_secs(3600);
+    let mut plan = plan(vec![vec![step]]);
+    plan.give_up = Some(Duration::from_secs(10));
+    let started = tokio::time::Instant::now();
+    let (state, _) = bench.run(plan).await;
+    assert_eq!(state.stop, Some(StopReason::GaveUp));
+    assert!(started.elapsed() < Duration::from_secs(13));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_journal_that_cannot_be_written_stops_every_change() {
+    let whole = {
+        let bench = Bench::new();
+        bench.run(plan(vec![vec![switch("a", on("a"))], vec![switch("b", on("b"))]])).await.1
+    };
+    for failing in 1..whole.records().len() as u64 {
+        let bench = Bench::new();
+        let (run, handles) =
+            bench.start(plan(vec![vec![switch("a", on("a"))], vec![switch("b", on("b"))]]));
+        handles.log.fail_from(failing, JournalError::Closed);
+        let ended = run.await;
+        let intents = |key: &str| {
+            count(
+                &handles.log,
+                |event| matches!(event, Event::ApplyStarted { at, .. } if at.step.0.ends_with(key)),
+            )
+        };
+        for key in ["a", "b"] {
+            assert!(bench.world().effects(key) as usize <= intents(key), "cut at {failing}");
+        }
+        assert!(ended.state.ended.is_some());
+        // Unless only the very last records were lost, somebody has to be told.
+        if !bench.world().is_on("b") {
+            assert!(!ended.unrecorded.is_empty(), "cut at {failing}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_required_question_waits_and_an_open_one_does_not() {
+    let bench = Bench::new();
+    let steps = vec![expect("open", "ask:is it quiet"), expect("required", "ask:sure!")];
+    let (run, handles) = bench.start(plan(vec![steps, vec![switch("a", on("a"))]]));
+    let run = tokio::spawn(run);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(!bench.world().is_on("a"));
+    let at = Place { step: StepId("p0/required".into()), item: String::new() };
+    handles
+        .requests
+        .send(Request::Answer { at, by: actor(), confirmed: true, remark: None })
+        .unwrap();
+    let state = run.await.unwrap().state;
+    assert_eq!(verdict(&state).1, 0);
+    assert_eq!(outcome(&state, "p0/open"), Some(Outcome::Open));
+    assert!(bench.world().is_on("a"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_person_decides_whether_a_failure_ends_the_run() {
+    for go_on in [true, false] {
+        let mut bench = Bench::new();
+        bench.attended = true;
+        let mut step = switch("a", bad("a", Trouble::Fails));
+        step.policy.on_failure = OnFailure::Ask;
+        let (run, handles) =
+            bench.start(plan(vec![vec![step, after(switch("b", on("b")), "a", true)]]));
+        let run = tokio::spawn(run);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(!bench.world().is_on("b"));
+        let step = StepId("p0/a".into());
+        handles.requests.send(Request::Decide { step, by: actor(), go_on }).unwrap();
+        let state = run.await.unwrap().state;
+        assert_eq!(bench.world().is_on("b"), go_on);
+        assert_eq!(state.stop.is_none(), go_on);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_person_a_question_about_a_failure_means_stop() {
+    let bench = Bench::new();
+    let mut step = switch("a", bad("a", Trouble::Fails));
+    step.policy.on_failure = OnFailure::Ask;
+    let (state, _) = bench.run(plan(vec![vec![step]])).await;
+    assert!(matches!(state.stop, Some(StopReason::StepFailed { .. })));
+}
+
+/// A plan whose end state is known, with every kind of trouble that resume has to cope with.
+fn eventful(next: &mut impl FnMut(u64) -> u64) -> Plan {
+    let phases = 1 + next(3);
+    let mut plan_phases = Vec::new();
+    for phase in 0..phases {
+        let mut steps = Vec::new();
+        for step in 0..=next(3) {
+            let items = (0..=next(4))
+                .map(|item| {
+                    let trouble = match next(8) {
+                        0 => Trouble::FailsTwice,
+                        1 => Trouble::AnswerLost,
+                        2 => Trouble::RequestLost,
+                        _ => Trouble::None,
+                    };
+                    let args = Switch {
+                        key: format!("{phase}.{step}.{item}"),
+                        takes_ms: next(400),
+                        trouble,
+                        never_twice: next(4) == 0,
+                    };
+                    (item.to_string(), args)
+                })
+                .collect();
+            let mut planned = fleet(&step.to_string(), items);
+            planned.policy.retry.attempts = 4;
+            planned.policy.on_failure =
+                if next(4) == 0 { OnFailure::Continue } else { OnFailure::Stop };
+            if step > 0 && next(2) == 0 {
+                planned = after(planned, &(step - 1).to_string(), true);
+            }
+            steps.push(planned);
+        }
+        plan_phases.push(steps);
+    }
+    plan(plan_phases)
+}
+
+fn switches(plan: &Plan) -> Vec<(StepId, Switch)> {
+    plan.steps()
+        .flat_map(|step| step.items.resolved().iter().map(move |item| (step.id.clone(), item)))
+        .map(|(step, item)| (step, serde_json::from_value(item.args.clone()).unwrap()))
+        .collect()
+}
+
+/// Kills runs at random instants, again during resume, and compares the world's own ledger with the journal.
+#[tokio::test(start_paused = true)]
+async fn killed_runs_lose_nothing_and_repeat_nothing_that_must_not_be() {
+    let seeds: u64 =
+        std::env::var("ROLLBACK_SIM_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(100);
+    for seed in 0..seeds {
+        let mut rng = TestRng::from_seed(RngAlgorithm::ChaCha, &{
+            let mut bytes = [0; 32];
+            bytes[..8].copy_from_slice(&seed.to_le_bytes());
+            bytes
+        });
+        let mut next = move |below: u64| rng.next_u64() % below;
+        let bench = Bench::new();
+        let plan = eventful(&mut next);
+        let (run, handles) = bench.start(plan.clone());
+        let mut log = handles.log.clone();
+        let mut ended = killed_after(next(2500), run).await;
+        drop(handles);
+        let mut kills = 0;
+        while ended.is_none() {
+            let (run, handles) = bench.resume(log, None);
+            log = handles.log.clone();
+            kills += 1;
+            let patience = if kills < 3 { next(2500) } else { 3_600_000 };
+            ended = killed_after(patience, run).await;
+        }
+        let state = ended.unwrap().state;
+        let (verdict, _) = verdict(&state);
+        for (step, switch) in switches(&plan) {
+            let effects = bench.world().effects(&switch.key);
+            if switch.never_twice {
+                assert!(effects <= 1, "seed {seed}: {} was done {effects} times", switch.key);
+            }
+            if outcome(&state, &step.0) == Some(Outcome::Done) {
+                assert!(bench.world().is_on(&switch.key), "seed {seed}: {} is lost", switch.key);
+            }
+        }
+        if verdict == RunVerdict::Recovered {
+            let off: Vec<_> = switches(&plan)
+                .into_iter()
+                .filter(|(step, switch)| {
+                    !bench.world().is_on(&switch.key)
+                        && outcome(&state, &step.0) != Some(Outcome::Unknown)
+                        && outcome(&state, &step.0) != Some(Outcome::Failed)
+                })
+                .collect();
+            assert!(off.is_empty(), "seed {seed}: recovered without {off:?}");
+        }
+    }
+}
+
+async fn killed_after(
+    millis: u64,
+    run: impl Future<Output = super::Ended>,
+) -> Option<super::Ended> {
+    // Dropping the run drops the dispatcher; its step tasks lose their way to the journal, and so change nothing more.
+    tokio::time::timeout(Duration::from_millis(millis), run).await.ok()
+}

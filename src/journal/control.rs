@@ -1,0 +1,100 @@
+//! Requests from other processes to a running one: each a JSON file that appears complete in the run's folder.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::error::JournalError;
+use super::files;
+use crate::event::{Actor, Place};
+
+/// What another process asks of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "kebab-case")]
+pub enum Request {
+    /// Stop, as if interrupted.
+    Abort {
+        /// Who asks.
+        by: Actor,
+        /// Why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// The answer to a question that the run waits for.
+    Answer {
+        /// The question's step and item.
+        #[serde(flatten)]
+        at: Place,
+        /// Who answers.
+        by: Actor,
+        /// Yes or no.
+        confirmed: bool,
+        /// What the person adds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        remark: Option<String>,
+    },
+    /// Whether to go on after a failure.
+    Decide {
+        /// The step; no item.
+        #[serde(flatten)]
+        at: Place,
+        /// Who decides.
+        by: Actor,
+        /// Whether the run goes on.
+        go_on: bool,
+    },
+}
+
+/// The requests that were waiting.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// Oldest first.
+    pub requests: Vec<Request>,
+    /// Files that are no requests, or cannot be trusted, with the reason.
+    pub refused: Vec<String>,
+}
+
+/// Leaves a request in `dir`.
+pub(super) fn post(dir: &Path, request: &Request) -> Result<(), JournalError> {
+    // Version 7 identifiers sort by their time.
+    let id = uuid::Uuid::now_v7().simple();
+    let (new, path) = (dir.join(format!(".new-{id}")), dir.join(format!("{id}.json")));
+    let failed = |source| JournalError::io("write", &path, source);
+    let text = serde_json::to_vec(request).map_err(|e| failed(e.into()))?;
+    let mut file = files::create(&new)?;
+    file.write_all(&text).and_then(|()| file.sync_all()).map_err(failed)?;
+    std::fs::rename(&new, &path).map_err(failed)
+}
+
+/// Takes all requests out of `dir`. Each is delivered at most once: a request to a run that died meanwhile
+/// must not stop the run that resumes it.
+pub(super) fn take(dir: &Path) -> Result<Taken, JournalError> {
+    let mut taken = Taken::default();
+    for path in waiting(dir)? {
+        match read(&path) {
+            Ok(request) => taken.requests.push(request),
+            Err(error) => taken.refused.push(error.to_string()),
+        }
+        std::fs::remove_file(&path).map_err(|e| JournalError::io("remove", &path, e))?;
+    }
+    Ok(taken)
+}
+
+fn waiting(dir: &Path) -> Result<Vec<PathBuf>, JournalError> {
+    let failed = |source| JournalError::io("list", dir, source);
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.extension().is_some_and(|extension| extension == "json") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn read(path: &Path) -> Result<Request, JournalError> {
+    serde_json::from_slice(&files::read(path)?)
+        .map_err(|error| JournalError::io("understand", path, error.into()))
+}

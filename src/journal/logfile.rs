@@ -1,0 +1,275 @@
+//! The journal's file: batches of lines, each on disk before it is acknowledged, with room kept for the end.
+//!
+//! Beyond the file's end some blocks are always allocated (without changing its size, so that `tail -f` and `jq` see only lines). When
+//! no more can be had, the journal is *full*: records that announce a change are refused, and the kept room takes
+//! what has happened and how the run stopped. A batch that was written in part is cut off again; a
+//! flush that failed is never tried again, because the kernel may have dropped the data.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
+
+use super::ack::Outcome;
+use super::error::{JournalError, is_no_space};
+use super::files;
+use super::line::{Chain, Entry};
+use crate::event::Event;
+use crate::failpoint;
+
+/// How much room is kept, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    /// For the end of a run whose disk is full.
+    pub(super) reserve: u64,
+    /// Allocated at a time.
+    pub(super) chunk: u64,
+}
+
+impl Room {
+    /// Enough for the outcomes of 131 items in flight at 1 KiB each, and the end of the run.
+    pub(super) const USUAL: Self = Self { reserve: 192 * 1024, chunk: 128 * 1024 };
+}
+
+#[derive(Debug)]
+enum Health {
+    Good,
+    /// Nothing may be announced any more.
+    Full(JournalError),
+    /// Nothing can be written any more.
+    Lost(JournalError),
+}
+
+#[derive(Debug)]
+pub(super) struct LogFile {
+    path: PathBuf,
+    file: File,
+    chain: Chain,
+    /// The end of the last batch that is on disk.
+    end: u64,
+    allocated: u64,
+    can_allocate: bool,
+    size_limit: Option<u64>,
+    room: Room,
+    health: Health,
+}
+
+impl LogFile {
+    /// Creates the file and makes its name durable.
+    pub(super) fn create(path: &Path, room: Room) -> Result<Self, JournalError> {
+        let file = files::create(path)?;
+        files::sync_new(&file, path)?;
+        Ok(Self::at(path, file, Chain::START, 0, room))
+    }
+
+    /// Opens the file behind its last good record, and cuts off what is torn.
+    pub(super) fn reopen(
+        path: &Path,
+        chain: Chain,
+        good: u64,
+        torn: u64,
+        room: Room,
+    ) -> Result<Self, JournalError> {
+        let file = files::open_to_write(path)?;
+        let failed = |source| JournalError::io("continue", path, source);
+        if file.metadata().map_err(failed)?.len() != good + torn {
+            return Err(JournalError::Changed { path: path.to_owned() });
+        }
+        if torn > 0 {
+            file.set_len(good).map_err(failed)?;
+            file.sync_all().map_err(|e| files::not_synced(path, e))?;
+        }
+        Ok(Self::at(path, file, chain, good, room))
+    }
+
+    fn at(path: &Path, file: File, chain: Chain, end: u64, room: Room) -> Self {
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Fsize);
+        Self {
+            path: path.to_owned(),
+            file,
+            chain,
+            end,
+            allocated: end,
+            can_allocate: true,
+            size_limit: limit.current,
+            room,
+            health: Health::Good,
+        }
+    }
+
+    /// As on a file system that cannot allocate ahead.
+    #[cfg(test)]
+    pub(super) fn without_allocation(mut self) -> Self {
+        self.can_allocate = false;
+        self
+    }
+
+    /// A file that is open already: a device that fails where a test wants it to.
+    #[cfg(test)]
+    pub(super) fn on_device(path: &str) -> Self {
+        let path = Path::new(path);
+        let device = File::options().write(true).open(path).expect("the device exists");
+        Self::at(path, device, Chain::START, 0, Room::USUAL)
+    }
+
+    /// Why nothing new may be started, if that is so.
+    pub(super) fn trouble(&self) -> Option<&JournalError> {
+        match &self.health {
+            Health::Good => None,
+            Health::Full(error) | Health::Lost(error) => Some(error),
+        }
+    }
+
+    /// Writes a batch and flushes it once; one outcome per entry, in their order.
+    pub(super) fn commit(&mut self, entries: &[Entry]) -> Vec<Outcome> {
+        if let Health::Lost(error) = &self.health {
+            return refuse_all(entries, error);
+        }
+        let mut batch = self.encode(entries);
+        if matches!(self.health, Health::Good)
+            && let Err(error) = self.make_room(batch.bytes.len())
+        {
+            self.health = Health::Full(error);
+            batch = self.encode(entries);
+        }
+        match self.write(&batch.bytes) {
+            Ok(()) => {
+                self.chain = batch.chain;
+                batch.outcomes
+            }
+            Err(error) => {
+                let outcomes = refuse_all(entries, &error);
+                self.health = Health::Lost(error);
+                outcomes
+            }
+        }
+    }
+
+    /// Gives back the room beyond the end. It is only room: that it fails changes nothing.
+    pub(super) fn release_room(&mut self) {
+        let _unchanged = self.file.set_len(self.end);
+    }
+
+    fn encode(&self, entries: &[Entry]) -> Batch {
+        let mut batch = Batch { bytes: Vec::new(), outcomes: Vec::new(), chain: self.chain };
+        for entry in entries {
+            let outcome = match &self.health {
+                Health::Full(error) if announces_change(&entry.event) => Err(error.clone()),
+                _ => batch.chain.seal(entry, &mut batch.bytes).map(Arc::new),
+            };
+            batch.outcomes.push(outcome);
+        }
+        batch
+    }
+
+    /// Makes sure that `bytes` more fit, and the reserve behind them.
+    fn make_room(&mut self, bytes: usize) -> Result<(), JournalError> {
+        let needed = self.end + bytes as u64 + self.room.reserve;
+        if self.size_limit.is_some_and(|limit| needed > limit) {
+            return Err(self.no_space(Errno::FBIG.into()));
+        }
+        if needed <= self.allocated || !self.can_allocate {
+            return Ok(());
+        }
+        match self
+            .allocate(needed + self.room.chunk)
+            .or_else(|error| if is_no_space(&error) { self.allocate(needed) } else { Err(error) })
+        {
+            Ok(()) => Ok(()),
+            Err(error) if is_no_space(&error) => Err(self.no_space(error)),
+            // A file system that cannot allocate ahead: the write itself will tell.
+            Err(_) => {
+                self.can_allocate = false;
+                Ok(())
+            }
+        }
+    }
+
+    fn allocate(&mut self, up_to: u64) -> io::Result<()> {
+        let from = self.allocated;
+        let keep_size = FallocateFlags::KEEP_SIZE;
+        rustix::io::retry_on_intr(|| fallocate(&self.file, keep_size, from, up_to - from))?;
+        self.allocated = up_to;
+        Ok(())
+    }
+
+    /// Writes behind the end and flushes. After an error the end is where it was.
+    fn write(&mut self, bytes: &[u8]) -> Result<(), JournalError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let new_end = self.end + bytes.len() as u64;
+        // Past the limit the kernel would send SIGXFSZ.
+        if self.size_limit.is_some_and(|limit| new_end > limit) {
+            return Err(self.no_space(Errno::FBIG.into()));
+        }
+        failpoint::reach("journal.before-write");
+        // Two halves where crashes are tested, so that they also leave torn records.
+        let middle = if cfg!(feature = "failpoints") { bytes.len() / 2 } else { bytes.len() };
+        let (first, second) = bytes.split_at(middle);
+        let written = self.file.write_all_at(first, self.end).and_then(|()| {
+            failpoint::reach("journal.mid-record");
+            self.file.write_all_at(second, self.end + first.len() as u64)
+        });
+        if let Err(error) = written {
+            self.cut_back()?;
+            return Err(JournalError::io("write to", &self.path, error));
+        }
+        failpoint::reach("journal.before-sync");
+        self.file.sync_data().map_err(|error| files::not_synced(&self.path, error))?;
+        failpoint::reach("journal.after-sync");
+        self.end = new_end;
+        Ok(())
+    }
+
+    fn cut_back(&self) -> Result<(), JournalError> {
+        self.file
+            .set_len(self.end)
+            .map_err(|error| JournalError::io("cut a torn record off", &self.path, error))?;
+        self.file.sync_data().map_err(|error| files::not_synced(&self.path, error))
+    }
+
+    fn no_space(&self, source: io::Error) -> JournalError {
+        JournalError::io("write to", &self.path, source)
+    }
+}
+
+struct Batch {
+    bytes: Vec<u8>,
+    outcomes: Vec<Outcome>,
+    chain: Chain,
+}
+
+fn refuse_all(entries: &[Entry], error: &JournalError) -> Vec<Outcome> {
+    entries.iter().map(|_| Err(error.clone())).collect()
+}
+
+/// Fails if an empty file has no room for the beginning of a journal and its reserve.
+pub(super) fn has_room(file: &File) -> io::Result<()> {
+    let wanted = Room::USUAL.reserve + Room::USUAL.chunk;
+    if let Some(limit) = rustix::process::getrlimit(rustix::process::Resource::Fsize).current
+        && limit < wanted
+    {
+        return Err(Errno::FBIG.into());
+    }
+    match fallocate(file, FallocateFlags::KEEP_SIZE, 0, wanted).map_err(io::Error::from) {
+        Err(error) if is_no_space(&error) => Err(error),
+        // Where nothing can be allocated ahead the first write will tell.
+        _ => Ok(()),
+    }
+}
+
+/// Whether a change follows the record. Everything else tells what is so already.
+pub(super) fn announces_change(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::RunStarted { .. }
+            | Event::RunResumed { .. }
+            | Event::ApplyStarted { .. }
+            | Event::UndoStarted { .. }
+    )
+}

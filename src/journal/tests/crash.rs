@@ -1,0 +1,62 @@
+//! Killed at every point of every append: what was acknowledged is there, the rest is torn at most.
+
+use std::path::{Path, PathBuf};
+
+use super::super::{Journal, Tail, read};
+use super::process::{Helper, command, say, setting};
+use super::{append, applied, apply_started, header, private_temp_dir, run_ended};
+
+const DIR: &str = "TEST_CRASH_DIR";
+
+#[tokio::test]
+#[ignore = "a part played in a helper process"]
+async fn doomed_writer() {
+    let path = PathBuf::from(setting(DIR)).join("journal.jsonl");
+    let (journal, _) = Journal::create(&path, header()).expect("a new journal");
+    say("recorded 0");
+    for event in [apply_started(1), applied(1), run_ended()] {
+        let record = append(&journal, event).await.expect("room");
+        say(&format!("recorded {}", record.seq));
+    }
+    say("ended");
+}
+
+#[tokio::test]
+async fn a_kill_at_any_point_loses_nothing_that_was_acknowledged() {
+    let mut torn = 0;
+    for point in 1.. {
+        assert!(point < 1000, "the run must end by itself at last");
+        let dir = private_temp_dir();
+        let report = dir.path().join("points");
+        let mut command = command("crash::doomed_writer");
+        command.env(DIR, dir.path());
+        command.env("ROLLBACK_CRASH_AT", point.to_string()).env("ROLLBACK_CRASH_REPORT", &report);
+        let mut helper = Helper::start(command);
+        let said: Vec<String> = std::iter::from_fn(|| helper.hear()).collect();
+        if said.last().is_some_and(|last| last == "ended") {
+            let passed = std::fs::read_to_string(report).expect("a report").lines().count();
+            assert_eq!(passed, point - 1, "the loop covered every point");
+            assert_eq!(passed, 16, "four points in each of four appends");
+            assert!(torn > 0, "some kills must leave a torn record, or the test shows nothing");
+            return;
+        }
+        torn += u32::from(recovers(&dir.path().join("journal.jsonl"), said.len(), point).await);
+    }
+}
+
+/// Reads the journal of a killed run and continues it. Tells whether its end was torn.
+async fn recovers(path: &Path, acknowledged: usize, point: usize) -> bool {
+    if acknowledged == 0 {
+        return path.metadata().is_ok_and(|meta| meta.len() > 0);
+    }
+    let history = read(path).expect("a kill is no damage");
+    let kept = history.records.len();
+    // Written but not yet acknowledged is possible, too.
+    assert!(kept == acknowledged || kept == acknowledged + 1, "point {point}: {kept} records");
+    let journal = Journal::reopen(path, &history).expect("it can be continued");
+    append(&journal, applied(2)).await.expect("room");
+    journal.close().await;
+    let after = read(path).expect("intact");
+    assert_eq!((after.records.len(), after.tail), (kept + 1, Tail::Clean), "point {point}");
+    history.tail != Tail::Clean
+}

@@ -1,0 +1,117 @@
+//! Journals of every released format stay readable.
+
+use serde_json::json;
+
+use super::super::line::{Chain, Entry};
+use super::super::reader::{Tail, parse};
+use super::{event, header};
+use crate::event::{Event, Record};
+
+const FORMAT_1: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/journals/format-1.jsonl");
+
+/// One record of each kind.
+fn one_of_each() -> Vec<Event> {
+    let at = |kind: &str| json!({"event": kind, "step": "stop/agents", "item": "agent-001"});
+    let with = |kind: &str, more: serde_json::Value| {
+        let mut value = at(kind);
+        value.as_object_mut().expect("an object").extend(more.as_object().expect("one").clone());
+        event(value)
+    };
+    let error = json!({"error": {
+        "kind": "unreachable", "retryable": true, "message": "reach docker at unix:///run/docker.sock",
+        "causes": ["connection refused"], "hints": ["Start it with `systemctl start docker`."],
+    }});
+    let evidence = json!({"evidence": {"summary": "stopped in 1.2s", "facts": {"code": 0}}});
+    let by = json!({"user": "ada", "host": "ops-1", "pid": 4711});
+    vec![
+        Event::RunStarted { header: Box::new(header()) },
+        event(
+            json!({"event": "run-resumed", "by": by, "salvaged": "line 3 (byte 812): it is cut"}),
+        ),
+        event(json!({"event": "phase-started", "phase": "stop"})),
+        event(json!({"event": "step-started", "step": "stop/agents", "left_ms": -120})),
+        event(json!({"event": "step-resolved", "step": "stop/agents", "items": [
+            {"name": "agent-001", "args": {"container": "c1"}, "does": "stop c1", "undo": "start c1"},
+        ]})),
+        event(json!({"event": "step-skipped", "step": "stop/cache",
+            "reason": {"no-spare-time": {"needs_ms": 900, "left_ms": 200}}})),
+        with(
+            "inspected",
+            json!({
+                "saved": {"state": {"image": "a:1"}, "private": {"file": "x.json", "sha256": "00"}},
+                "predicted": [{"resource": "docker:c1", "state": "exited"}],
+            }),
+        ),
+        with("found-done", evidence.clone()),
+        with("apply-started", json!({"attempt": 1})),
+        with("noted", json!({"note": {"pid": 77}})),
+        with("applied", evidence.clone()),
+        with("apply-failed", error.clone()),
+        with("apply-unknown", error.clone()),
+        with("verified", evidence),
+        with("verify-failed", error.clone()),
+        with("inspect-failed", error.clone()),
+        with("retry-scheduled", {
+            let mut value = error.clone();
+            value["attempt"] = json!(1);
+            value["delay_ms"] = json!(500);
+            value
+        }),
+        with("undo-started", json!({})),
+        with("undone", json!({})),
+        with("undo-failed", error),
+        with("question-opened", json!({"text": "Is the site up?", "required": false})),
+        with("question-answered", json!({"by": by, "confirmed": true, "remark": "seen it"})),
+        event(json!({"event": "failure-decided", "step": "stop/agents", "by": by, "go_on": true})),
+        event(json!({"event": "target-reached", "target": "rto", "took_ms": 900, "in_time": true})),
+        event(json!({"event": "target-late", "target": "full", "within_ms": 60_000})),
+        event(json!({"event": "budget-passed", "phase": "stop", "budget_ms": 10_000})),
+        event(
+            json!({"event": "stop-requested", "reason": {"step-failed": {"step": "stop/agents"}}}),
+        ),
+        event(json!({"event": "kill-requested"})),
+        event(json!({"event": "output-lost", "what": "broken pipe"})),
+        event(json!({"event": "warned", "message": "the clock was set back by 3s"})),
+        event(json!({"event": "step-ended", "step": "stop/agents", "outcome": "done"})),
+        event(json!({"event": "phase-ended", "phase": "stop"})),
+        event(json!({"event": "run-ended", "verdict": "recovered", "exit_code": 0})),
+    ]
+}
+
+fn seal(records: impl IntoIterator<Item = Entry>) -> Vec<u8> {
+    let (mut chain, mut bytes) = (Chain::START, Vec::new());
+    for entry in records {
+        let _record: Record = chain.seal(&entry, &mut bytes).expect("it can be sealed");
+    }
+    bytes
+}
+
+#[test]
+fn a_journal_of_format_1_is_read() {
+    let bytes = std::fs::read(FORMAT_1).expect("the fixture is part of the source");
+    let history = parse(FORMAT_1.as_ref(), &bytes).expect("it is intact");
+    assert_eq!(history.tail, Tail::Clean);
+    let events: Vec<Event> = history.records.iter().map(|record| record.event.clone()).collect();
+    assert_eq!(events, one_of_each());
+    assert_eq!(history.records[2].at.to_string(), "2026-11-21T20:15:00.002Z");
+    // Within a format nothing that was written before may be written otherwise: others read it, too.
+    let again = history.records.into_iter().map(|record| Entry {
+        at: record.at,
+        elapsed_ms: record.elapsed_ms,
+        event: record.event,
+    });
+    assert_eq!(String::from_utf8_lossy(&seal(again)), String::from_utf8_lossy(&bytes));
+}
+
+/// Writes the fixture, for the first release of a format: `cargo test --lib golden -- --ignored`.
+#[test]
+#[ignore = "changes the fixture"]
+fn write_the_journal_of_format_1() {
+    let entries = (0_u64..).zip(one_of_each()).map(|(elapsed_ms, event)| Entry {
+        at: header().started + std::time::Duration::from_millis(elapsed_ms),
+        elapsed_ms,
+        event,
+    });
+    std::fs::write(FORMAT_1, seal(entries)).expect("the source can be written");
+}

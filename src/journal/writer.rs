@@ -1,0 +1,229 @@
+//! The writing end of a journal: appends from many tasks, one thread that commits them in groups.
+//!
+//! Whatever is queued while the disk is busy goes out with the next write and the next flush, so a run with a hundred items in flight
+//! pays for a few flushes, not for hundreds. Records reach subscribers only after they are on disk,
+//! and before their appends are acknowledged.
+
+use std::path::Path;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
+
+use super::ack::{Ack, Outcome};
+use super::error::JournalError;
+use super::line::Entry;
+use super::logfile::{LogFile, Room};
+use super::memory::MemoryLog;
+use super::reader::{History, Tail};
+use crate::clock;
+use crate::event::{Event, Header, Record};
+
+/// A journal that is being written. Clones write to the same journal; it ends when the last one is dropped,
+/// or with [`close`](Self::close).
+#[derive(Debug, Clone)]
+pub struct Journal {
+    shared: Arc<Shared>,
+    backend: Backend,
+}
+
+#[derive(Debug, Clone)]
+enum Backend {
+    File(Sender<Command>),
+    Memory(MemoryLog),
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    subscribers: Mutex<Vec<UnboundedSender<Arc<Record>>>>,
+    trouble: OnceLock<JournalError>,
+}
+
+enum Command {
+    Append(Box<Entry>, oneshot::Sender<Outcome>),
+    Close(oneshot::Sender<()>),
+}
+
+impl Journal {
+    /// Creates the journal at `path`, whose folder must exist, and records [`Event::RunStarted`] durably.
+    /// Returns the journal and that first record. Blocks for the time of a few flushes; on an error no file is left.
+    pub fn create(path: &Path, header: Header) -> Result<(Self, Arc<Record>), JournalError> {
+        Self::create_with(path, header, Room::USUAL)
+    }
+
+    pub(super) fn create_with(
+        path: &Path,
+        header: Header,
+        room: Room,
+    ) -> Result<(Self, Arc<Record>), JournalError> {
+        let mut file = LogFile::create(path, room)?;
+        let outcomes = file.commit(&[first_entry(header)]);
+        match outcomes.into_iter().next().unwrap_or(Err(JournalError::Closed)) {
+            Ok(first) => Ok((Self::writing(file)?, first)),
+            Err(error) => {
+                // The first error counts; a file that stays is recognised as never begun.
+                let _kept = std::fs::remove_file(path);
+                Err(error)
+            }
+        }
+    }
+
+    /// Continues the journal at `path` behind what [`read`](super::read) found in it; a torn tail is cut off.
+    /// Fails if the file has changed since. Whoever continues a run holds its lock.
+    pub fn reopen(path: &Path, history: &History) -> Result<Self, JournalError> {
+        Self::reopen_with(path, history, Room::USUAL)
+    }
+
+    pub(super) fn reopen_with(
+        path: &Path,
+        history: &History,
+        room: Room,
+    ) -> Result<Self, JournalError> {
+        let torn = match history.tail {
+            Tail::Clean => 0,
+            Tail::Torn { bytes, .. } => bytes,
+        };
+        let chain = history.chain();
+        Self::writing(LogFile::reopen(path, chain, history.good_bytes, torn, room)?)
+    }
+
+    /// A journal in memory, which acknowledges at once, and the log it writes to. For engine tests and rehearsals.
+    pub fn in_memory(header: Header) -> (Self, MemoryLog) {
+        let log = MemoryLog::default();
+        let (journal, log) = Self::continue_in_memory(log);
+        let Entry { event, elapsed_ms, .. } = first_entry(header);
+        journal.append_nowait(event, elapsed_ms);
+        (journal, log)
+    }
+
+    /// Continues a log in memory, as [`reopen`](Self::reopen) does with a file.
+    pub fn continue_in_memory(log: MemoryLog) -> (Self, MemoryLog) {
+        let backend = Backend::Memory(log.clone());
+        (Self { shared: Arc::default(), backend }, log)
+    }
+
+    fn writing(file: LogFile) -> Result<Self, JournalError> {
+        let shared = Arc::new(Shared::default());
+        let (sender, inbox) = channel();
+        let thread_shared = Arc::clone(&shared);
+        thread::Builder::new()
+            .name("journal".into())
+            .spawn(move || write_until_closed(file, &inbox, &thread_shared))
+            .map_err(|e| JournalError::io("start the writer of", Path::new("the journal"), e))?;
+        Ok(Self { shared, backend: Backend::File(sender) })
+    }
+
+    /// Appends an event that happened `elapsed_ms` after the run's start. It is queued when this returns; the
+    /// acknowledgement resolves when it is on disk. Order of calls is order of records.
+    ///
+    /// Once space is used up, events that announce a change fail with [`JournalError::NoSpace`] while the others
+    /// still go into the room kept for them. Once a flush has failed, every append fails with that error.
+    pub fn append(&self, event: Event, elapsed_ms: u64) -> Ack {
+        let entry = Entry { at: clock::now(), elapsed_ms, event };
+        match &self.backend {
+            Backend::File(queue) => {
+                let (sender, ack) = Ack::pair();
+                // If the thread is gone the sender is dropped, which the acknowledgement reports as closed.
+                let _unsent = queue.send(Command::Append(Box::new(entry), sender));
+                ack
+            }
+            Backend::Memory(log) => {
+                let outcome = log.append(&entry);
+                match &outcome {
+                    Ok(record) => self.shared.publish(record),
+                    Err(error) => self.shared.note_trouble(error),
+                }
+                Ack::ready(outcome)
+            }
+        }
+    }
+
+    /// Appends an event that nothing waits for. If it fails, [`trouble`](Self::trouble) and the next append tell.
+    pub fn append_nowait(&self, event: Event, elapsed_ms: u64) {
+        let _not_awaited = self.append(event, elapsed_ms);
+    }
+
+    /// Every record from now on, each after it is on disk.
+    pub fn subscribe(&self) -> UnboundedReceiver<Arc<Record>> {
+        let (sender, receiver) = unbounded_channel();
+        self.shared.subscribers().push(sender);
+        receiver
+    }
+
+    /// The reason why no change may be announced any more, if there is one. It never goes away.
+    pub fn trouble(&self) -> Option<JournalError> {
+        self.shared.trouble.get().cloned()
+    }
+
+    /// Returns once everything that was appended before is on disk (or has failed) and the file is closed.
+    /// Appends to other clones fail from then on.
+    pub async fn close(self) {
+        if let Backend::File(queue) = &self.backend {
+            let (sender, closed) = oneshot::channel();
+            let _unsent = queue.send(Command::Close(sender));
+            // An error means that it was closed before.
+            let _closed = closed.await;
+        }
+        self.shared.subscribers().clear();
+    }
+}
+
+impl Shared {
+    fn subscribers(&self) -> std::sync::MutexGuard<'_, Vec<UnboundedSender<Arc<Record>>>> {
+        self.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn publish(&self, record: &Arc<Record>) {
+        self.subscribers().retain(|subscriber| subscriber.send(Arc::clone(record)).is_ok());
+    }
+
+    fn note_trouble(&self, error: &JournalError) {
+        let _first_one_stays = self.trouble.set(error.clone());
+    }
+}
+
+fn first_entry(header: Header) -> Entry {
+    Entry {
+        at: header.started,
+        elapsed_ms: 0,
+        event: Event::RunStarted { header: Box::new(header) },
+    }
+}
+
+fn write_until_closed(mut file: LogFile, inbox: &Receiver<Command>, shared: &Shared) {
+    let mut closing = None;
+    while closing.is_none() {
+        let Ok(first) = inbox.recv() else { break };
+        let (mut entries, mut waiting) = (Vec::new(), Vec::new());
+        for command in std::iter::once(first).chain(inbox.try_iter()) {
+            match command {
+                Command::Append(entry, sender) => {
+                    entries.push(*entry);
+                    waiting.push(sender);
+                }
+                Command::Close(sender) => {
+                    closing = Some(sender);
+                    break;
+                }
+            }
+        }
+        let outcomes = file.commit(&entries);
+        if let Some(error) = file.trouble() {
+            shared.note_trouble(error);
+        }
+        for record in outcomes.iter().flatten() {
+            shared.publish(record);
+        }
+        for (sender, outcome) in waiting.into_iter().zip(outcomes) {
+            // Nobody waits for an append without acknowledgement.
+            let _not_awaited = sender.send(outcome);
+        }
+    }
+    file.release_room();
+    drop(file);
+    if let Some(sender) = closing {
+        let _not_awaited = sender.send(());
+    }
+}

@@ -1,0 +1,86 @@
+//! The moving status line on a terminal: what runs, the time, what is left, and where this is heading.
+
+use std::time::Duration;
+
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+use super::state::{StepView, View};
+use super::style::{BAD, FAINT, GOOD, STRONG, brief_ms, clock, paint};
+use super::text::sanitize;
+use crate::plan::StepId;
+
+/// The status line at `now_ms` (since the run's start), no wider than `width` columns.
+pub fn line(view: &View, now_ms: u64, projected: Option<Duration>, width: usize) -> String {
+    let running: Vec<_> = view
+        .steps
+        .iter()
+        .filter(|(_, step)| step.started_ms.is_some() && step.outcome.is_none())
+        .collect();
+    let mut plain = Vec::new();
+    let mut painted = Vec::new();
+    let mut push = |text: String, style| {
+        painted.push(paint(style, &text));
+        plain.push(text);
+    };
+    push(format!("{:>7}", clock(now_ms)), STRONG);
+    if let Some((text, late)) = next_target(view, now_ms) {
+        push(text, if late { BAD } else { GOOD });
+    }
+    if let Some(projected) = projected {
+        push(
+            format!("done at about {}", clock(u64::try_from(projected.as_millis()).unwrap_or(0))),
+            FAINT,
+        );
+    }
+    push(work(&running), STRONG);
+    let shown = plain.join(" · ");
+    if shown.width() <= width { painted.join(" · ") } else { cut(&shown, width) }
+}
+
+/// The next open target, and what is left of it.
+fn next_target(view: &View, now_ms: u64) -> Option<(String, bool)> {
+    let (name, target) = view
+        .targets
+        .iter()
+        .filter(|(_, target)| target.took_ms.is_none())
+        .min_by_key(|(_, target)| target.within_ms)?;
+    let passed = now_ms + view.head_start_ms();
+    let name = sanitize(name);
+    Some(match target.within_ms.checked_sub(passed) {
+        Some(left) => (format!("{} left to {name}", brief_ms(left.max(1000) / 1000 * 1000)), false),
+        None => (
+            format!(
+                "{name} LATE by {}",
+                brief_ms((passed - target.within_ms).max(1000) / 1000 * 1000)
+            ),
+            true,
+        ),
+    })
+}
+
+fn work(running: &[(&StepId, &StepView)]) -> String {
+    let told: Vec<_> = running
+        .iter()
+        .map(|(id, step)| {
+            let name = id.0.split_once('/').map_or(id.0.as_str(), |(_, name)| name);
+            match step.progress() {
+                (done, all) if all > 1 => format!("{} {done}/{all}", sanitize(name)),
+                _ => sanitize(name),
+            }
+        })
+        .collect();
+    told.join(", ")
+}
+
+fn cut(text: &str, width: usize) -> String {
+    let mut used = 0;
+    let mut short = String::new();
+    for character in text.chars() {
+        used += character.width().unwrap_or(0);
+        if used >= width {
+            break;
+        }
+        short.push(character);
+    }
+    short
+}

@@ -1,0 +1,189 @@
+//! The report of a run as Markdown: for the incident's record, and for people who were asleep.
+
+use std::fmt::Write as _;
+
+use super::state::{StepView, View};
+use super::style::{brief_ms, clock};
+use super::text::markdown as escape;
+use crate::event::{Outcome, RunVerdict, SkipReason};
+
+/// The whole report.
+pub fn document(view: &View) -> String {
+    let mut out = String::new();
+    head(&mut out, view);
+    targets(&mut out, view);
+    for phase in &view.header.plan.phases {
+        let budget =
+            phase.budget.map(|budget| format!(" (budget {})", crate::value::brief(budget)));
+        line(&mut out, &format!("\n## {}{}\n", escape(&phase.title), budget.unwrap_or_default()));
+        line(&mut out, "| at | step | outcome | took | what |");
+        line(&mut out, "|---|---|---|---|---|");
+        for step in &phase.steps {
+            if let Some(known) = view.steps.get(&step.id) {
+                step_row(&mut out, &step.id.0, known);
+            }
+        }
+    }
+    troubles(&mut out, view);
+    questions(&mut out, view);
+    out
+}
+
+fn head(out: &mut String, view: &View) {
+    let header = &view.header;
+    let plan = &header.plan;
+    line(out, &format!("# Rollback: {}\n", escape(&plan.title)));
+    line(out, &format!("**{}**\n", verdict(view)));
+    let mut fact = |name: &str, value: String| line(out, &format!("- **{name}**: {value}"));
+    fact("Run", header.run.clone());
+    fact(
+        "Runbook",
+        format!(
+            "{} ({})",
+            escape(&plan.runbook),
+            &header.runbook_sha256[..12.min(header.runbook_sha256.len())]
+        ),
+    );
+    fact("Environment", escape(&plan.environment));
+    fact("Subject", escape(&plan.subject));
+    fact("Reason", header.reason.as_deref().map_or_else(|| "not given".to_owned(), escape));
+    fact("By", escape(&format!("{}@{}", header.by.user, header.by.host)));
+    fact("Started", format!("{} (UTC)", header.started.strftime("%Y-%m-%d %H:%M:%S")));
+    if let Some(since) = header.since {
+        fact("Incident since", format!("{} (UTC)", since.strftime("%Y-%m-%d %H:%M:%S")));
+    }
+    fact("Took", brief_ms(view.elapsed_ms));
+    for (at, by) in &view.resumed {
+        fact("Resumed", escape(&format!("at {} by {}@{}", clock(*at), by.user, by.host)));
+    }
+}
+
+fn verdict(view: &View) -> &'static str {
+    match view.verdict.map(|(verdict, _)| verdict) {
+        Some(RunVerdict::Recovered) => "Recovered, every target met.",
+        Some(RunVerdict::RecoveredLate) => "Recovered, but late: a target was missed.",
+        Some(RunVerdict::FailedClean) => "Not recovered; nothing of this run's changes remains.",
+        Some(RunVerdict::FailedPartial) => {
+            "Not recovered; changes remain or are unknown: a person is needed."
+        }
+        Some(RunVerdict::Aborted) => "Stopped by the operator, everything settled.",
+        Some(RunVerdict::InternalError) => "Stopped by a bug in rollback itself.",
+        None => "Not finished.",
+    }
+}
+
+fn targets(out: &mut String, view: &View) {
+    if view.targets.is_empty() {
+        return;
+    }
+    line(out, "\n## Targets\n");
+    line(out, "| target | within | took | |");
+    line(out, "|---|---|---|---|");
+    for (name, target) in &view.targets {
+        let took = target.took_ms.map_or_else(|| "–".to_owned(), brief_ms);
+        let word = match (target.took_ms, target.late) {
+            (Some(_), false) => "met",
+            (Some(_), true) => "missed",
+            (None, _) => "not reached",
+        };
+        line(
+            out,
+            &format!("| {} | {} | {took} | {word} |", escape(name), brief_ms(target.within_ms)),
+        );
+    }
+}
+
+fn step_row(out: &mut String, id: &str, step: &StepView) {
+    let at = step.started_ms.map_or_else(|| "–".to_owned(), clock);
+    let took = step.took_ms().map_or_else(|| "–".to_owned(), brief_ms);
+    let (done, all) = step.progress();
+    let what = match &step.skipped {
+        Some(reason) => why_skipped(reason),
+        None if all > 1 => format!("{done} of {all}"),
+        None => step.evidence().map(escape).unwrap_or_default(),
+    };
+    let name = id.split_once('/').map_or(id, |(_, name)| name);
+    line(
+        out,
+        &format!("| {at} | {} | {} | {took} | {what} |", escape(name), outcome(step.outcome)),
+    );
+}
+
+fn outcome(outcome: Option<Outcome>) -> &'static str {
+    match outcome {
+        None => "not finished",
+        Some(Outcome::Done) => "done",
+        Some(Outcome::AlreadyDone) => "already done",
+        Some(Outcome::Skipped) => "skipped",
+        Some(Outcome::Open) => "open",
+        Some(Outcome::Failed) => "**failed**",
+        Some(Outcome::Unknown) => "**unknown**",
+        Some(Outcome::Undone) => "failed, taken back",
+        Some(Outcome::NotStarted) => "not started",
+    }
+}
+
+fn why_skipped(reason: &SkipReason) -> String {
+    match reason {
+        SkipReason::Condition { because } => format!("not needed: {}", escape(because)),
+        SkipReason::NoSpareTime { needs_ms, left_ms } => {
+            format!("no spare time: needs {}, {} was left", brief_ms(*needs_ms), brief_ms(*left_ms))
+        }
+        SkipReason::Blocked { by } => format!("{} did not succeed", escape(&by.0)),
+        SkipReason::LeftOut { because } => format!("left out: {}", escape(because)),
+        SkipReason::Stopping => "the run was stopping".to_owned(),
+    }
+}
+
+fn troubles(out: &mut String, view: &View) {
+    let bad: Vec<_> = view
+        .steps
+        .iter()
+        .flat_map(|(id, step)| step.items.iter().map(move |(name, item)| (id, name, item)))
+        .filter(|(_, _, item)| {
+            use super::state::ItemStage::{Failed, Unknown};
+            matches!(item.stage, Failed | Unknown)
+        })
+        .collect();
+    if bad.is_empty() && view.warnings.is_empty() {
+        return;
+    }
+    line(out, "\n## What went wrong\n");
+    for (id, name, item) in bad {
+        let place = if name.is_empty() { id.0.clone() } else { format!("{} [{name}]", id.0) };
+        let note = item.note.as_deref().map(escape).unwrap_or_default();
+        line(out, &format!("- **{}**: failed to {note}", escape(&place)));
+        for hint in &item.hints {
+            line(out, &format!("  - {}", escape(hint)));
+        }
+    }
+    for warning in &view.warnings {
+        line(out, &format!("- {}", escape(warning)));
+    }
+}
+
+fn questions(out: &mut String, view: &View) {
+    if view.questions.is_empty() {
+        return;
+    }
+    line(out, "\n## Checklist\n");
+    for question in &view.questions {
+        let (mark, by) = match &question.answer {
+            None => (" ", String::new()),
+            Some((yes, by, remark)) => {
+                let remark = remark.as_deref().map(|text| format!(": {text}")).unwrap_or_default();
+                let word = if *yes { "confirmed" } else { "denied" };
+                (
+                    if *yes { "x" } else { " " },
+                    format!(" ({word} by {}@{}{remark})", by.user, by.host),
+                )
+            }
+        };
+        line(out, &format!("- [{mark}] {}{}", escape(&question.text), escape(&by)));
+    }
+}
+
+fn line(out: &mut String, text: &str) {
+    // Writing into a String cannot fail.
+    let _always_fits = writeln!(out, "{text}");
+}

@@ -1,0 +1,313 @@
+//! A run as its readers see it: a fold over its records.
+
+use indexmap::IndexMap;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::event::{
+    Actor, Event, Header, Outcome, Place, Record, RunVerdict, SkipReason, StopReason,
+};
+use crate::plan::{Items, StepId};
+
+/// Everything that a report shows.
+#[derive(Debug, Clone, Serialize)]
+pub struct View {
+    /// What the run started from.
+    pub header: Header,
+    /// The steps in the order of the plan.
+    pub steps: IndexMap<StepId, StepView>,
+    /// The targets in the order of the plan.
+    pub targets: IndexMap<String, TargetView>,
+    /// Questions to people.
+    pub questions: Vec<QuestionView>,
+    /// What was worth knowing.
+    pub warnings: Vec<String>,
+    /// Who took the run up again, and when (milliseconds since the start).
+    pub resumed: Vec<(u64, Actor)>,
+    /// Why it stopped before its end.
+    pub stop: Option<StopReason>,
+    /// The final word and the exit code.
+    pub verdict: Option<(RunVerdict, u8)>,
+    /// The time of the last record.
+    pub at: Timestamp,
+    /// Milliseconds from the start to the last record, or to the end.
+    pub elapsed_ms: u64,
+}
+
+/// A step as its readers see it.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct StepView {
+    /// When it started, milliseconds since the run's start.
+    pub started_ms: Option<u64>,
+    /// When it ended.
+    pub ended_ms: Option<u64>,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+    /// Why it was not run.
+    pub skipped: Option<SkipReason>,
+    /// One line: evidence, or the first error.
+    pub summary: Option<String>,
+    /// Its items.
+    pub items: IndexMap<String, ItemView>,
+    /// Attempts that failed and were followed by another.
+    pub retries: u32,
+}
+
+/// An item as its readers see it.
+#[derive(Debug, Clone, Serialize)]
+pub struct ItemView {
+    /// Where it stands.
+    pub stage: ItemStage,
+    /// What it does, in words.
+    pub does: String,
+    /// Evidence, or the last error.
+    pub note: Option<String>,
+    /// What a person can do about an error.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hints: Vec<String>,
+}
+
+/// Where an item stands, in the words of a reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ItemStage {
+    /// Not begun.
+    Waiting,
+    /// Begun.
+    Working,
+    /// As wanted.
+    Done,
+    /// As wanted before anything was changed.
+    AlreadyDone,
+    /// Failed.
+    Failed,
+    /// Nobody knows.
+    Unknown,
+    /// Waits for a person.
+    Open,
+    /// Taken back.
+    Undone,
+}
+
+/// A target as its readers see it.
+#[derive(Debug, Clone, Serialize)]
+pub struct TargetView {
+    /// Its time in milliseconds.
+    pub within_ms: u64,
+    /// How long it took.
+    pub took_ms: Option<u64>,
+    /// Whether it is late.
+    pub late: bool,
+}
+
+/// A question as its readers see it.
+#[derive(Debug, Clone, Serialize)]
+pub struct QuestionView {
+    /// Its place.
+    pub at: Place,
+    /// The sentence to confirm.
+    pub text: String,
+    /// The answer, who gave it, and a remark.
+    pub answer: Option<(bool, Actor, Option<String>)>,
+}
+
+impl View {
+    /// Folds the records of a run; `None` when the first is not its start.
+    pub fn of<'a>(records: impl IntoIterator<Item = &'a Record>) -> Option<Self> {
+        let mut records = records.into_iter();
+        let mut view = Self::start(records.next()?)?;
+        for record in records {
+            view.take(record);
+        }
+        Some(view)
+    }
+
+    /// The view right after a run's first record.
+    pub fn start(record: &Record) -> Option<Self> {
+        let Event::RunStarted { header } = &record.event else { return None };
+        let steps = header.plan.steps().map(|step| {
+            let items = match &step.items {
+                Items::Resolved(items) => items.iter().map(item_view).collect(),
+                Items::Deferred { .. } => IndexMap::new(),
+            };
+            (step.id.clone(), StepView { items, ..StepView::default() })
+        });
+        let targets = header.plan.targets.iter().map(|target| {
+            let within_ms = u64::try_from(target.within.as_millis()).unwrap_or(u64::MAX);
+            (target.name.clone(), TargetView { within_ms, took_ms: None, late: false })
+        });
+        Some(Self {
+            steps: steps.collect(),
+            targets: targets.collect(),
+            header: (**header).clone(),
+            questions: Vec::new(),
+            warnings: Vec::new(),
+            resumed: Vec::new(),
+            stop: None,
+            verdict: None,
+            at: record.at,
+            elapsed_ms: record.elapsed_ms,
+        })
+    }
+
+    /// Takes one more record in.
+    pub fn take(&mut self, record: &Record) {
+        if self.verdict.is_none() {
+            self.at = record.at;
+            self.elapsed_ms = record.elapsed_ms;
+        }
+        let elapsed_ms = record.elapsed_ms;
+        match &record.event {
+            Event::RunResumed { by, .. } => {
+                self.resumed.push((elapsed_ms, by.clone()));
+                self.stop = None;
+                self.verdict = None;
+            }
+            Event::StepStarted { step, .. } => self.on_step(step, |view| {
+                view.started_ms = Some(elapsed_ms);
+                view.outcome = None;
+                view.ended_ms = None;
+                view.skipped = None;
+            }),
+            Event::StepResolved { step, items } => {
+                self.on_step(step, |view| view.items = items.iter().map(item_view).collect());
+            }
+            Event::StepSkipped { step, reason } => self.on_step(step, |view| {
+                view.outcome = Some(match reason {
+                    SkipReason::Blocked { .. } | SkipReason::Stopping => Outcome::NotStarted,
+                    _ => Outcome::Skipped,
+                });
+                view.skipped = Some(reason.clone());
+            }),
+            Event::StepEnded { step, outcome, summary } => self.on_step(step, |view| {
+                view.outcome = Some(*outcome);
+                view.ended_ms = Some(elapsed_ms);
+                view.summary.clone_from(summary);
+            }),
+            Event::TargetReached { target, took_ms, in_time } => {
+                if let Some(view) = self.targets.get_mut(target) {
+                    view.took_ms = Some(*took_ms);
+                    view.late |= !in_time;
+                }
+            }
+            Event::TargetLate { target, .. } => {
+                if let Some(view) = self.targets.get_mut(target) {
+                    view.late = true;
+                }
+            }
+            Event::StopRequested { reason } => {
+                let _first = self.stop.get_or_insert_with(|| reason.clone());
+            }
+            Event::Warned { message } => self.warnings.push(message.clone()),
+            Event::OutputLost { what } => {
+                self.warnings.push(format!("the output was lost: {what}"))
+            }
+            Event::RunEnded { verdict, exit_code } => self.verdict = Some((*verdict, *exit_code)),
+            Event::QuestionOpened { at, text, .. } => self.questions.push(QuestionView {
+                at: at.clone(),
+                text: text.clone(),
+                answer: None,
+            }),
+            Event::QuestionAnswered { at, by, confirmed, remark } => {
+                let answer = (*confirmed, by.clone(), remark.clone());
+                if let Some(question) = self.questions.iter_mut().find(|open| open.at == *at) {
+                    question.answer = Some(answer);
+                }
+            }
+            _ => {}
+        }
+        self.take_item(&record.event);
+    }
+
+    fn take_item(&mut self, event: &Event) {
+        use ItemStage::{AlreadyDone, Done, Failed, Open, Undone, Unknown, Waiting, Working};
+        let (at, stage, note, hints) = match event {
+            Event::Inspected { at, .. } => (at, Waiting, None, None),
+            Event::ApplyStarted { at, .. } | Event::UndoStarted { at } => (at, Working, None, None),
+            Event::FoundDone { at, evidence } => {
+                (at, AlreadyDone, Some(evidence.summary.clone()), None)
+            }
+            Event::Applied { at, evidence } => (at, Working, Some(evidence.summary.clone()), None),
+            Event::Verified { at, evidence } => (at, Done, Some(evidence.summary.clone()), None),
+            Event::ApplyUnknown { at, error } => {
+                (at, Unknown, Some(error.message.clone()), Some(&error.hints))
+            }
+            Event::ApplyFailed { at, error }
+            | Event::VerifyFailed { at, error }
+            | Event::InspectFailed { at, error }
+            | Event::UndoFailed { at, error } => {
+                (at, Failed, Some(error.message.clone()), Some(&error.hints))
+            }
+            Event::RetryScheduled { at, error, .. } => {
+                self.on_step(&at.step, |view| view.retries += 1);
+                (at, Waiting, Some(error.message.clone()), None)
+            }
+            Event::QuestionOpened { at, .. } => (at, Open, None, None),
+            Event::QuestionAnswered { at, confirmed: true, .. } => (at, Done, None, None),
+            Event::QuestionAnswered { at, confirmed: false, .. } => (at, Failed, None, None),
+            Event::Undone { at } => (at, Undone, None, None),
+            _ => return,
+        };
+        let item = self.steps.get_mut(&at.step).and_then(|step| step.items.get_mut(&at.item));
+        if let Some(item) = item {
+            item.stage = stage;
+            // The last word counts: an empty proof keeps what the change itself reported.
+            if note.as_ref().is_some_and(|note| !note.is_empty()) {
+                item.note = note;
+            }
+            item.hints = hints.cloned().unwrap_or_default();
+        }
+    }
+
+    fn on_step(&mut self, id: &StepId, change: impl FnOnce(&mut StepView)) {
+        if let Some(view) = self.steps.get_mut(id) {
+            change(view);
+        }
+    }
+
+    /// The questions that nobody has answered.
+    pub fn open_questions(&self) -> impl Iterator<Item = &QuestionView> {
+        self.questions.iter().filter(|question| question.answer.is_none())
+    }
+
+    /// The time on the targets' clock when the run started: not zero when the incident began earlier.
+    pub fn head_start_ms(&self) -> u64 {
+        self.header.since.map_or(0, |since| {
+            let head = self.header.started.as_millisecond() - since.as_millisecond();
+            u64::try_from(head).unwrap_or(0)
+        })
+    }
+}
+
+fn item_view(item: &crate::plan::PlannedItem) -> (String, ItemView) {
+    let view = ItemView {
+        stage: ItemStage::Waiting,
+        does: item.does.clone(),
+        note: None,
+        hints: Vec::new(),
+    };
+    (item.name.clone(), view)
+}
+
+impl StepView {
+    /// How many items are as wanted, and how many there are.
+    pub fn progress(&self) -> (usize, usize) {
+        let done = self
+            .items
+            .values()
+            .filter(|item| matches!(item.stage, ItemStage::Done | ItemStage::AlreadyDone))
+            .count();
+        (done, self.items.len())
+    }
+
+    /// The evidence of a step with one item, or the summary that the engine gave.
+    pub fn evidence(&self) -> Option<&str> {
+        let single = (self.items.len() == 1).then(|| self.items.values().next()).flatten();
+        single.and_then(|item| item.note.as_deref()).or(self.summary.as_deref())
+    }
+
+    /// How long it took.
+    pub fn took_ms(&self) -> Option<u64> {
+        Some(self.ended_ms?.saturating_sub(self.started_ms?))
+    }
+}

@@ -1,0 +1,151 @@
+//! The last word of a run: what it came to, what is left, and what to type next. Read by a tired person.
+
+use super::lines;
+use super::state::{ItemStage, View};
+use super::style::{BAD, DOUBT, FAINT, GOOD, STRONG, brief_ms, paint};
+use super::text::sanitize;
+use crate::event::{Outcome, RunVerdict};
+
+/// The lines of the final verdict.
+pub fn lines(view: &View) -> Vec<String> {
+    let mut lines = vec![String::new(), headline(view)];
+    if let Some(reason) = &view.stop {
+        lines.push(format!("  {}", lines::stopping(reason)));
+    }
+    lines.extend(targets(view));
+    lines.extend(leftovers(view));
+    lines.extend(failures(view));
+    lines.push(String::new());
+    lines.extend(
+        next(view)
+            .into_iter()
+            .map(|(why, command)| format!("  {why:<28} {}", paint(STRONG, command))),
+    );
+    lines
+}
+
+fn headline(view: &View) -> String {
+    let took = brief_ms(view.elapsed_ms);
+    match view.verdict.map(|(verdict, _)| verdict) {
+        Some(RunVerdict::Recovered) => {
+            paint(GOOD, format!("RECOVERED in {took}, every target met"))
+        }
+        Some(RunVerdict::RecoveredLate) => {
+            format!(
+                "{}{}",
+                paint(GOOD, format!("RECOVERED in {took}")),
+                paint(BAD, ", but LATE: a target was missed")
+            )
+        }
+        Some(RunVerdict::FailedClean) => {
+            paint(BAD, format!("NOT RECOVERED after {took}; nothing of this run's changes remains"))
+        }
+        Some(RunVerdict::FailedPartial) => paint(
+            BAD,
+            format!(
+                "NOT RECOVERED after {took}; changes remain or are unknown: a person is needed"
+            ),
+        ),
+        Some(RunVerdict::Aborted) => {
+            paint(DOUBT, format!("STOPPED after {took}; everything in flight has settled"))
+        }
+        Some(RunVerdict::InternalError) => {
+            paint(BAD, format!("A BUG IN ROLLBACK stopped the run after {took}"))
+        }
+        None => paint(DOUBT, format!("NOT FINISHED; last sign of life {took} after the start")),
+    }
+}
+
+fn targets(view: &View) -> Vec<String> {
+    let width = view.targets.keys().map(String::len).max().unwrap_or(0);
+    view.targets
+        .iter()
+        .map(|(name, target)| {
+            let (took, word) = match target.took_ms {
+                Some(took) if target.late => (brief_ms(took), paint(BAD, "MISSED")),
+                Some(took) => (brief_ms(took), paint(GOOD, "met")),
+                None => ("–".to_owned(), paint(BAD, "NOT REACHED")),
+            };
+            format!(
+                "  {:<width$}  {took:>8} of {:<8} {word}",
+                sanitize(name),
+                brief_ms(target.within_ms)
+            )
+        })
+        .collect()
+}
+
+/// When a run did not finish: what is done, not done, unknown.
+fn leftovers(view: &View) -> Vec<String> {
+    let finished =
+        matches!(view.verdict, Some((RunVerdict::Recovered | RunVerdict::RecoveredLate, _)));
+    if finished {
+        return Vec::new();
+    }
+    let named = |wanted: fn(Option<Outcome>) -> bool| -> Vec<String> {
+        view.steps
+            .iter()
+            .filter(|(_, step)| wanted(step.outcome))
+            .map(|(id, _)| sanitize(&id.0))
+            .collect()
+    };
+    let done = named(|outcome| outcome.is_some_and(Outcome::is_success));
+    let unknown = named(|outcome| outcome == Some(Outcome::Unknown));
+    let not_done = named(|outcome| matches!(outcome, None | Some(Outcome::NotStarted)));
+    let failed = named(|outcome| matches!(outcome, Some(Outcome::Failed | Outcome::Undone)));
+    [("done", done), ("failed", failed), ("unknown", unknown), ("not done", not_done)]
+        .into_iter()
+        .filter(|(_, names)| !names.is_empty())
+        .map(|(word, names)| format!("  {word:<9} {}", names.join(", ")))
+        .collect()
+}
+
+fn failures(view: &View) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (id, step) in &view.steps {
+        if matches!(step.outcome, Some(Outcome::Failed | Outcome::Unknown)) {
+            let first = step
+                .items
+                .values()
+                .find(|item| matches!(item.stage, ItemStage::Failed | ItemStage::Unknown))
+                .and_then(|item| item.note.clone())
+                .or_else(|| step.summary.clone())
+                .unwrap_or_default();
+            lines.push(format!(
+                "  {} {}: failed to {}",
+                paint(BAD, "✗"),
+                sanitize(&id.0),
+                sanitize(&first)
+            ));
+            lines.extend(lines::troubles(step));
+        }
+    }
+    lines.extend(view.open_questions().map(|open| {
+        format!("  {} {} {}", paint(DOUBT, "?"), sanitize(&open.text), paint(FAINT, "(open)"))
+    }));
+    lines
+}
+
+/// What to type next, most urgent first.
+fn next(view: &View) -> Vec<(&'static str, String)> {
+    let run = &view.header.run;
+    let mut commands = Vec::new();
+    match view.verdict.map(|(verdict, _)| verdict) {
+        None
+        | Some(
+            RunVerdict::Aborted
+            | RunVerdict::FailedClean
+            | RunVerdict::FailedPartial
+            | RunVerdict::InternalError,
+        ) => {
+            commands.push(("look at every step", format!("rollback status {run}")));
+            commands.push(("go on from here", format!("rollback resume {run}")));
+        }
+        Some(RunVerdict::Recovered | RunVerdict::RecoveredLate) => {}
+    }
+    if view.open_questions().next().is_some() {
+        commands.push(("answer the open items", format!("rollback confirm {run}")));
+    }
+    commands.push(("write the report", format!("rollback report {run}")));
+    commands
+}

@@ -1,0 +1,92 @@
+//! Text from elsewhere, made safe to show.
+
+/// The longest remote text on one line, in characters.
+const LONGEST: usize = 400;
+
+/// Text on one line without anything that a terminal would obey: control characters, escape sequences, line ends and bidirectional
+/// overrides become visible or disappear, and what is too long is cut.
+pub fn sanitize(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len().min(LONGEST));
+    let mut shown = 0;
+    for character in text.trim_end().chars() {
+        if shown == LONGEST {
+            clean.push('…');
+            break;
+        }
+        match character {
+            '\n' => clean.push_str(" ⏎ "),
+            '\r' => continue,
+            '\t' => clean.push(' '),
+            other if is_hostile(other) => clean.push('\u{FFFD}'),
+            other => clean.push(other),
+        }
+        shown += 1;
+    }
+    crate::secret::hide_markers(&clean)
+}
+
+/// Characters that move the cursor, start escape sequences, or change the direction of what follows.
+fn is_hostile(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}'
+        )
+}
+
+/// Text for a Markdown document: sanitized, and with the characters escaped that would be markup.
+pub fn markdown(text: &str) -> String {
+    let mut escaped = String::new();
+    for character in sanitize(text).chars() {
+        if matches!(character, '\\' | '`' | '*' | '_' | '[' | ']' | '<' | '>' | '|' | '#' | '!') {
+            escaped.push('\\');
+        }
+        escaped.push(character);
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_a_terminal_obeys_survives() {
+        let hostile = [
+            "\u{1b}[2Jcleared",
+            "\u{1b}]0;title\u{7}",
+            "\u{1b}]8;;http://evil\u{1b}\\link",
+            "\u{9b}31m",
+            "a\rb",
+            "a\u{8}b",
+            "\u{202e}txt.exe",
+            "\u{1b}]52;c;ZXZpbA==\u{7}",
+            "bell\u{7}",
+            "del\u{7f}",
+            "zero\u{200b}width",
+            "\u{feff}bom",
+            "nul\0byte",
+            "\u{85}next line",
+        ];
+        for text in hostile {
+            let clean = sanitize(text);
+            assert!(!clean.chars().any(is_hostile), "{text:?} became {clean:?}");
+        }
+    }
+
+    #[test]
+    fn line_ends_stay_visible_and_long_text_is_cut() {
+        assert_eq!(sanitize("one\ntwo\n"), "one ⏎ two");
+        assert_eq!(sanitize(&"x".repeat(1000)).chars().count(), LONGEST + 1);
+    }
+
+    #[test]
+    fn secrets_are_never_shown() {
+        assert_eq!(sanitize("token \u{E000}api\u{E001}!"), "token [secret]!");
+    }
+
+    #[test]
+    fn markdown_has_no_markup_from_elsewhere() {
+        assert_eq!(markdown("<b>*x*|y"), r"\<b\>\*x\*\|y");
+    }
+}

@@ -1,0 +1,90 @@
+//! The control endpoint of a world: how its status is asked for and its faults are set while it runs.
+//!
+//! `GET /ping`, `GET /status`, `GET|POST|DELETE /faults` (one fault per line in, see [`faults`](super::faults)),
+//! `GET /messages`, `POST /reset`, and in a detached world `POST /down`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde_json::json;
+
+use super::SandboxError;
+use super::faults::{Double, Fault, FaultError};
+use super::wire::{Handler, routed};
+use super::world::World;
+
+type Shared = State<Arc<World>>;
+
+/// The endpoint as a handler for the wire.
+pub fn handler(world: World) -> Handler {
+    let router = axum::Router::new()
+        .route("/ping", get(ping))
+        .route("/status", get(status))
+        .route("/messages", get(messages))
+        .route("/faults", get(faults).post(add_faults).delete(clear_faults))
+        .route("/reset", post(reset))
+        .route("/down", post(down))
+        .with_state(Arc::new(world));
+    routed(router)
+}
+
+impl IntoResponse for SandboxError {
+    fn into_response(self) -> Response {
+        let cause = std::error::Error::source(&self).map(|cause| format!(": {cause}"));
+        let text = format!("failed to {self}{}", cause.unwrap_or_default());
+        (StatusCode::INTERNAL_SERVER_ERROR, text).into_response()
+    }
+}
+
+async fn ping(State(world): Shared) -> Response {
+    Json(json!({"pid": world.info().pid})).into_response()
+}
+
+async fn status(State(world): Shared) -> Result<Response, SandboxError> {
+    Ok(Json(world.status().await?).into_response())
+}
+
+async fn messages(State(world): Shared) -> Response {
+    Json(world.chat().messages()).into_response()
+}
+
+async fn faults(State(world): Shared) -> Response {
+    Json(world.faults().list()).into_response()
+}
+
+async fn add_faults(State(world): Shared, body: String) -> Response {
+    let lines = body.lines().map(str::trim).filter(|line| !line.is_empty());
+    // All or none, so that a typing error leaves nothing half set.
+    let parsed: Result<Vec<Fault>, FaultError> = lines.map(str::parse).collect();
+    match parsed {
+        Ok(parsed) => {
+            parsed.into_iter().for_each(|fault| world.faults().add(fault));
+            faults(State(world)).await
+        }
+        Err(error) => (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Which {
+    double: Option<Double>,
+}
+
+async fn clear_faults(State(world): Shared, Query(which): Query<Which>) -> Response {
+    world.faults().clear(which.double);
+    faults(State(world)).await
+}
+
+async fn reset(State(world): Shared) -> Result<Response, SandboxError> {
+    world.reset().await?;
+    Ok(Json(world.status().await?).into_response())
+}
+
+async fn down(State(world): Shared) -> Response {
+    world.end();
+    (StatusCode::ACCEPTED, "ending").into_response()
+}

@@ -1,0 +1,359 @@
+//! The one way into every double: an accept loop that consults the faults before each request is handled.
+//!
+//! A double is a function from request to answer behind a [`Front`]; this module carries it over TCP or a Unix socket.
+//! A [`Door`] is an open listener, closed with all its connections when it is dropped.
+
+use std::convert::Infallible;
+use std::io;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use axum::body::Body;
+use axum::http::{HeaderValue, Request, Response, StatusCode, header};
+use futures_util::future::BoxFuture;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+use super::SandboxError;
+use super::faults::{Double, Effect, Faults};
+
+/// What a double does with a request.
+pub type Handler = Arc<dyn Fn(Request<Body>) -> BoxFuture<'static, Response<Body>> + Send + Sync>;
+
+/// A double with the faults that stand before it.
+#[derive(Clone)]
+pub struct Front {
+    /// Which one.
+    pub double: Double,
+    /// The faults of its world.
+    pub faults: Faults,
+    /// What it does.
+    pub handler: Handler,
+    /// How it words an injected error.
+    pub refuse: fn(StatusCode) -> Response<Body>,
+}
+
+/// A handler from a router.
+pub fn routed(router: axum::Router) -> Handler {
+    Arc::new(move |request| {
+        let router = router.clone();
+        Box::pin(async move {
+            let answer: Result<_, Infallible> = router.oneshot(request).await;
+            answer.unwrap_or_else(|never| match never {})
+        })
+    })
+}
+
+/// An injected error as plain text; a 429 says when to come back.
+pub fn plain_refusal(status: StatusCode) -> Response<Body> {
+    let text = status.canonical_reason().unwrap_or("error").to_lowercase().replace(' ', "_");
+    let mut answer = Response::new(Body::from(text));
+    *answer.status_mut() = status;
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    answer
+}
+
+/// The connection is cut instead of answered.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection is cut by an injected fault")]
+struct Cut;
+
+impl Front {
+    async fn answer(&self, request: Request<Body>) -> Result<Response<Body>, Cut> {
+        let verdict = self.faults.decide(self.double, request.uri().path());
+        if !verdict.latency.is_zero() {
+            tokio::time::sleep(verdict.latency).await;
+        }
+        match verdict.end {
+            None | Some(Effect::Latency(_)) => Ok((self.handler)(request).await),
+            Some(Effect::Error(status)) => Ok((self.refuse)(
+                StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+            )),
+            Some(Effect::Reset) => Err(Cut),
+            Some(Effect::Silence) => std::future::pending().await,
+            Some(Effect::Lost) => {
+                drop((self.handler)(request).await);
+                Err(Cut)
+            }
+        }
+    }
+}
+
+/// An open listener; dropping it closes it and its connections.
+#[derive(Debug)]
+pub struct Door(CancellationToken);
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+/// Serves `front` on a TCP listener.
+pub fn open_tcp(listener: TcpListener, front: Front) -> Door {
+    let never = CancellationToken::new();
+    open_tcp_with(listener, move || (front.clone(), never.clone()))
+}
+
+/// Serves on a TCP listener what `front` returns for each new connection: the front, and the signal to answer what
+/// is in flight and close.
+pub fn open_tcp_with(
+    listener: TcpListener,
+    front: impl Fn() -> (Front, CancellationToken) + Send + 'static,
+) -> Door {
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    tokio::spawn(async move {
+        while let Some(accepted) = stopped.run_until_cancelled(listener.accept()).await {
+            match accepted {
+                Ok((stream, _)) => {
+                    let (front, drain) = front();
+                    tokio::spawn(serve(Stream::Tcp(stream), front, stopped.clone(), drain));
+                }
+                Err(error) => pause_after(&error).await,
+            }
+        }
+    });
+    Door(stop)
+}
+
+/// Serves `front` on a Unix socket at `path`, replacing a socket that a former process left.
+pub fn open_unix(path: &Path, front: Front) -> Result<Door, SandboxError> {
+    let listener = bind_unix(path)
+        .map_err(|source| SandboxError::Listen { address: path.display().to_string(), source })?;
+    let stop = CancellationToken::new();
+    let stopped = stop.clone();
+    tokio::spawn(async move {
+        while let Some(accepted) = stopped.run_until_cancelled(listener.accept()).await {
+            match accepted {
+                Ok((stream, _)) => {
+                    let never = CancellationToken::new();
+                    tokio::spawn(serve(
+                        Stream::Unix(stream),
+                        front.clone(),
+                        stopped.clone(),
+                        never,
+                    ));
+                }
+                Err(error) => pause_after(&error).await,
+            }
+        }
+    });
+    Ok(Door(stop))
+}
+
+fn bind_unix(path: &Path) -> io::Result<UnixListener> {
+    use std::os::unix::fs::PermissionsExt as _;
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+/// Out of file descriptors, most likely: connections that end will free some.
+async fn pause_after(error: &io::Error) {
+    tracing::warn!(%error, "failed to accept a connection");
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+}
+
+async fn serve(stream: Stream, front: Front, stop: CancellationToken, drain: CancellationToken) {
+    let cut = Arc::new(AtomicBool::new(false));
+    let io = TokioIo::new(Wire { stream, cut: cut.clone() });
+    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+        let (front, cut) = (front.clone(), cut.clone());
+        async move {
+            let answer = front.answer(request.map(Body::new)).await;
+            cut.fetch_or(answer.is_err(), Ordering::Relaxed);
+            answer
+        }
+    });
+    let mut connection = std::pin::pin!(http1::Builder::new().serve_connection(io, service));
+    let mut draining = false;
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection ended early");
+                }
+                return;
+            }
+            () = stop.cancelled() => return,
+            () = drain.cancelled(), if !draining => {
+                draining = true;
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}
+
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// A stream that can be cut: dropped without goodbye, which TCP shows as a reset.
+struct Wire {
+    stream: Stream,
+    cut: Arc<AtomicBool>,
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        if let Stream::Tcp(stream) = &self.stream
+            && self.cut.load(Ordering::Relaxed)
+            && let Err(error) = stream.set_zero_linger()
+        {
+            tracing::debug!(%error, "failed to reset a connection, closing it");
+        }
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Stream::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Unix(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.cut.load(Ordering::Relaxed) {
+            return Poll::Ready(Ok(()));
+        }
+        match &mut this.stream {
+            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::time::{Instant, timeout};
+
+    use super::*;
+
+    struct Rig {
+        faults: Faults,
+        handled: Arc<AtomicUsize>,
+        address: std::net::SocketAddr,
+        _door: Door,
+    }
+
+    async fn rig() -> Rig {
+        let faults = Faults::default();
+        let handled = Arc::new(AtomicUsize::new(0));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let count = handled.clone();
+        let handler: Handler = Arc::new(move |_| {
+            count.fetch_add(1, Ordering::Relaxed);
+            Box::pin(async { Response::new(Body::from("ok")) })
+        });
+        let front =
+            Front { double: Double::Chat, faults: faults.clone(), handler, refuse: plain_refusal };
+        Rig { faults, handled, address, _door: open_tcp(listener, front) }
+    }
+
+    impl Rig {
+        async fn ask(&self) -> io::Result<String> {
+            let mut stream = TcpStream::connect(self.address).await?;
+            stream.write_all(b"GET /x HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await?;
+            let mut text = String::new();
+            stream.read_to_string(&mut text).await?;
+            Ok(text)
+        }
+    }
+
+    #[tokio::test]
+    async fn without_faults_requests_are_answered() {
+        let rig = rig().await;
+        assert!(rig.ask().await.unwrap().starts_with("HTTP/1.1 200"));
+    }
+
+    #[tokio::test]
+    async fn an_error_is_answered_without_handling() {
+        let rig = rig().await;
+        rig.faults.add("chat:error=429,times=1".parse().unwrap());
+        let answer = rig.ask().await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 429"), "{answer}");
+        assert!(answer.contains("retry-after: 1"), "{answer}");
+        assert_eq!(rig.handled.load(Ordering::Relaxed), 0);
+        assert!(rig.ask().await.unwrap().starts_with("HTTP/1.1 200"));
+    }
+
+    #[tokio::test]
+    async fn a_reset_shows_as_one_and_nothing_was_handled() {
+        let rig = rig().await;
+        rig.faults.add("chat:reset".parse().unwrap());
+        assert_eq!(rig.ask().await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        assert_eq!(rig.handled.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn a_lost_answer_was_handled() {
+        let rig = rig().await;
+        rig.faults.add("chat:lost".parse().unwrap());
+        assert_eq!(rig.ask().await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        assert_eq!(rig.handled.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn silence_lasts_until_the_client_gives_up() {
+        let rig = rig().await;
+        rig.faults.add("chat:silence".parse().unwrap());
+        assert!(timeout(Duration::from_millis(300), rig.ask()).await.is_err());
+        assert_eq!(rig.handled.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn latency_delays_the_answer() {
+        let rig = rig().await;
+        rig.faults.add("chat:latency=200ms".parse().unwrap());
+        let start = Instant::now();
+        assert!(rig.ask().await.unwrap().starts_with("HTTP/1.1 200"));
+        assert!(start.elapsed() >= Duration::from_millis(200));
+    }
+}

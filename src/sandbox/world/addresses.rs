@@ -1,0 +1,110 @@
+//! The sockets of a world: the same ports as before where they are still free, and a Unix socket with a short path.
+
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use tokio::net::TcpListener;
+
+use super::info::WorldInfo;
+use crate::sandbox::SandboxError;
+use crate::sandbox::docker::engine::digest_of;
+
+/// The longest path of a Unix socket, its final zero included (unix(7): 108 bytes), with room for a suffix.
+const LONGEST_SOCKET: usize = 100;
+
+/// The open listeners of a world.
+pub(super) struct Sockets {
+    pub(super) load_balancer: TcpListener,
+    pub(super) proof: TcpListener,
+    pub(super) blue: TcpListener,
+    pub(super) green: TcpListener,
+    pub(super) chat: TcpListener,
+    pub(super) control: TcpListener,
+}
+
+impl Sockets {
+    /// Binds all of them, where `former` had them if possible.
+    pub(super) async fn bind(former: Option<&WorldInfo>) -> Result<Self, SandboxError> {
+        let at =
+            |address: fn(&WorldInfo) -> &str| former.map(|info| WorldInfo::host_of(address(info)));
+        Ok(Self {
+            load_balancer: bind(at(|info| &info.load_balancer)).await?,
+            proof: bind(at(|info| &info.proof)).await?,
+            blue: bind(at(|info| &info.blue)).await?,
+            green: bind(at(|info| &info.green)).await?,
+            chat: bind(at(|info| &info.chat)).await?,
+            control: bind(at(|info| &info.control)).await?,
+        })
+    }
+}
+
+async fn bind(former: Option<&str>) -> Result<TcpListener, SandboxError> {
+    if let Some(address) = former
+        && let Ok(listener) = TcpListener::bind(address).await
+    {
+        return Ok(listener);
+    }
+    let address = "127.0.0.1:0";
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| SandboxError::Listen { address: address.to_owned(), source })
+}
+
+/// The address of a listener.
+pub(super) fn address(listener: &TcpListener) -> Result<String, SandboxError> {
+    let address = listener
+        .local_addr()
+        .map_err(|source| SandboxError::Listen { address: "127.0.0.1".to_owned(), source })?;
+    Ok(address.to_string())
+}
+
+/// The path of the engine's socket: in the world's folder, or in a short private one when that is too deep.
+pub(super) fn docker_socket(dir: &Path) -> Result<PathBuf, SandboxError> {
+    let own = dir.join("docker.sock");
+    if own.as_os_str().len() < LONGEST_SOCKET {
+        return Ok(own);
+    }
+    let name = format!("rollback-{}", &digest_of(&dir.to_string_lossy())[..12]);
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let base = runtime
+        .filter(|base| base.is_dir() && base.as_os_str().len() + name.len() + 14 < LONGEST_SOCKET)
+        .unwrap_or_else(|| PathBuf::from("/tmp"));
+    let folder = base.join(name);
+    match fs::DirBuilder::new().mode(0o700).create(&folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            return Err(SandboxError::file("make the folder", &folder)(error));
+        }
+        _ => {}
+    }
+    // In a folder that everybody may write to, somebody else could have been first.
+    let found = fs::symlink_metadata(&folder).map_err(SandboxError::file("look at", &folder))?;
+    let private = found.is_dir()
+        && found.uid() == rustix::process::getuid().as_raw()
+        && found.permissions().mode() & 0o077 == 0;
+    if !private {
+        return Err(SandboxError::Process(format!(
+            "use {}: it is not a private folder of this user",
+            folder.display()
+        )));
+    }
+    Ok(folder.join("docker.sock"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deep_world_gets_a_short_private_socket() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(docker_socket(dir.path()).unwrap(), dir.path().join("docker.sock"));
+        let deep = dir.path().join("a".repeat(60)).join("b".repeat(60));
+        let socket = docker_socket(&deep).unwrap();
+        assert!(socket.as_os_str().len() < LONGEST_SOCKET, "{}", socket.display());
+        assert_eq!(docker_socket(&deep).unwrap(), socket);
+        let folder = socket.parent().unwrap();
+        assert_eq!(fs::metadata(folder).unwrap().permissions().mode() & 0o777, 0o700);
+        fs::remove_dir(folder).unwrap();
+    }
+}

@@ -1,0 +1,54 @@
+//! Where everything in a world is, as `world.json` says it.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::sandbox::{SandboxError, store};
+
+/// The addresses of a world. The file that holds them is private: the chat's URL is a secret like a real one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorldInfo {
+    /// The Docker Engine, `unix:///…/docker.sock`.
+    pub docker: String,
+    /// What users reach, `http://127.0.0.1:PORT`.
+    pub load_balancer: String,
+    /// The server that proves which configuration is live, `http://127.0.0.1:PORT`.
+    pub proof: String,
+    /// The blue service, `127.0.0.1:PORT`.
+    pub blue: String,
+    /// The green service, `127.0.0.1:PORT`.
+    pub green: String,
+    /// The chat's webhook.
+    pub chat: String,
+    /// The control endpoint, `http://127.0.0.1:PORT`.
+    pub control: String,
+    /// The root of the world's files.
+    pub root: PathBuf,
+    /// The load balancer's main configuration file.
+    pub nginx_conf: PathBuf,
+    /// The program whose `sandbox nginx` is the load balancer's command line.
+    pub program: PathBuf,
+    /// The process that runs the world.
+    pub pid: u32,
+    /// How many agents each colour has.
+    pub agents: usize,
+}
+
+impl WorldInfo {
+    /// The file in a world's folder.
+    pub fn path(dir: &Path) -> PathBuf {
+        dir.join("world.json")
+    }
+
+    /// Reads the file of a world.
+    pub fn read(dir: &Path) -> Result<Self, SandboxError> {
+        store::read_json(&Self::path(dir))
+    }
+
+    /// The host and port of one of its URLs.
+    pub fn host_of(url: &str) -> &str {
+        let rest = url.strip_prefix("http://").unwrap_or(url);
+        rest.split('/').next().unwrap_or(rest)
+    }
+}

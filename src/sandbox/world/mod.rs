@@ -1,0 +1,20 @@
+//! A whole world: the doubles put together, in the state "deployed-green".
+//!
+//! [`seed`] and [`files`] make that state, [`info`] says where everything is, [`status`] tells what became of it from the world's own side.
+//! Everything lives under one folder, so a world can be closed and opened again; tests start one in their own
+//! process, the program keeps one in a [`process`](super::process) of its own.
+
+pub mod info;
+pub mod status;
+
+mod addresses;
+mod files;
+mod open;
+mod seed;
+
+#[cfg(test)]
+mod tests;
+
+pub use info::WorldInfo;
+pub use open::{Options, World};
+pub use status::Status;

@@ -1,0 +1,209 @@
+//! Opening a world, and putting it back to its first state.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::addresses::{Sockets, address, docker_socket};
+use super::info::WorldInfo;
+use super::{files, seed};
+use crate::sandbox::chat::Chat;
+use crate::sandbox::docker::{Engine, Setup, routes};
+use crate::sandbox::faults::{Double, Fault, Faults};
+use crate::sandbox::ledger::Ledger;
+use crate::sandbox::services::{self, Colour};
+use crate::sandbox::wire::{Door, Front, Handler, open_tcp, open_unix, plain_refusal, routed};
+use crate::sandbox::{SandboxError, control, nginx, store};
+
+/// What a world starts with.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How many agents each colour has; of effect when a world is made, not when it is opened again.
+    pub agents: usize,
+    /// How many times as fast as real systems the doubles work.
+    pub speed: f64,
+    /// Faults from the start.
+    pub faults: Vec<Fault>,
+    /// The program whose `sandbox nginx` is the load balancer's command line; this one without it.
+    pub program: Option<PathBuf>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { agents: 131, speed: 1.0, faults: Vec::new(), program: None }
+    }
+}
+
+/// A world that runs in this process; dropping it closes it and keeps its state.
+#[derive(Debug)]
+pub struct World {
+    inner: Arc<Inner>,
+    balancer: Arc<nginx::Server>,
+    _doors: Vec<Door>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    info: WorldInfo,
+    engine: Arc<Engine>,
+    chat: Chat,
+    faults: Faults,
+    ledger: Ledger,
+    end: CancellationToken,
+}
+
+impl World {
+    /// Opens the world in `dir`, or makes one there in the state "deployed-green".
+    pub async fn start(dir: &Path, options: Options) -> Result<Self, SandboxError> {
+        store::folder(dir)?;
+        let dir = dir.canonicalize().map_err(SandboxError::file("find", dir))?;
+        let former = match WorldInfo::path(&dir).exists() {
+            true => Some(WorldInfo::read(&dir)?),
+            false => None,
+        };
+        let sockets = Sockets::bind(former.as_ref()).await?;
+        let info = describe(&dir, &sockets, former.as_ref(), &options)?;
+        let ledger = Ledger::open(&dir.join("effects.log"))?;
+        let setup = Setup { dir: dir.join("docker"), speed: options.speed, ledger: ledger.clone() };
+        let engine = Engine::open(setup)?;
+        match &former {
+            None => {
+                seed::engine(&engine, info.agents)?;
+                files::seed(&info)?;
+            }
+            Some(former) => files::readdress(former, &info)?,
+        }
+        let faults = Faults::default();
+        options.faults.into_iter().for_each(|fault| faults.add(fault));
+        let chat = Chat::open(&dir.join("chat.json"), ledger.clone())?;
+        let Sockets { load_balancer, proof, blue, green, chat: hook, control } = sockets;
+        let balancer = nginx::Server::start(nginx::Start {
+            file: info.nginx_conf.clone(),
+            prefix: info.root.join("etc/nginx"),
+            faults: faults.clone(),
+            ledger: ledger.clone(),
+            speed: options.speed,
+            inherited: vec![load_balancer, proof],
+        })
+        .await?;
+        let front = |double, handler| Front {
+            double,
+            faults: faults.clone(),
+            handler,
+            refuse: plain_refusal,
+        };
+        let colour = |colour: Colour| {
+            front(colour.double(), routed(services::router(engine.clone(), colour)))
+        };
+        let webhook = info.chat.split_once("/services").map_or("", |(_, path)| path);
+        let webhook = chat.router(&format!("/services{webhook}"));
+        let docker = Front {
+            refuse: routes::refuse,
+            ..front(Double::Docker, routes::handler(engine.clone()))
+        };
+        let socket = info.docker.strip_prefix("unix://").unwrap_or(&info.docker);
+        let doors = vec![
+            open_unix(Path::new(socket), docker)?,
+            open_tcp(blue, colour(Colour::Blue)),
+            open_tcp(green, colour(Colour::Green)),
+            open_tcp(hook, front(Double::Chat, routed(webhook))),
+        ];
+        store::write_json(&WorldInfo::path(&dir), &info)?;
+        let inner =
+            Arc::new(Inner { info, engine, chat, faults, ledger, end: CancellationToken::new() });
+        let mut world = Self { inner, balancer: Arc::new(balancer), _doors: doors };
+        let handler: Handler = control::handler(world.view());
+        let unharmed = Front {
+            double: Double::Chat,
+            faults: Faults::default(),
+            handler,
+            refuse: plain_refusal,
+        };
+        world._doors.push(open_tcp(control, unharmed));
+        Ok(world)
+    }
+
+    /// The same world without its doors, for those who answer questions about it.
+    fn view(&self) -> Self {
+        Self { inner: self.inner.clone(), balancer: self.balancer.clone(), _doors: Vec::new() }
+    }
+
+    /// Where everything is.
+    pub fn info(&self) -> &WorldInfo {
+        &self.inner.info
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.inner.engine
+    }
+
+    /// The chat.
+    pub fn chat(&self) -> &Chat {
+        &self.inner.chat
+    }
+
+    /// The faults.
+    pub fn faults(&self) -> &Faults {
+        &self.inner.faults
+    }
+
+    /// The ledger of effects.
+    pub fn ledger(&self) -> &Ledger {
+        &self.inner.ledger
+    }
+
+    /// Asks whoever runs this world to close it.
+    pub fn end(&self) {
+        self.inner.end.cancel();
+    }
+
+    /// Waits until somebody asked for the [`end`](Self::end).
+    pub async fn ended(&self) {
+        self.inner.end.cancelled().await;
+    }
+
+    /// Puts everything back to "deployed-green" and forgets messages, faults and effects.
+    pub async fn reset(&self) -> Result<(), SandboxError> {
+        let inner = &self.inner;
+        inner.faults.clear(None);
+        seed::engine(&inner.engine, inner.info.agents)?;
+        let pid = inner.info.root.join("run/nginx.pid");
+        files::seed(&inner.info)?;
+        store::replace(&pid, format!("{}\n", std::process::id()).as_bytes())?;
+        self.balancer.reload().await;
+        inner.chat.clear()?;
+        inner.ledger.clear()
+    }
+}
+
+fn describe(
+    dir: &Path,
+    sockets: &Sockets,
+    former: Option<&WorldInfo>,
+    options: &Options,
+) -> Result<WorldInfo, SandboxError> {
+    let root = dir.join("root");
+    let url = |listener| address(listener).map(|address| format!("http://{address}"));
+    let secret = former.and_then(|former| former.chat.rsplit('/').next().map(str::to_owned));
+    let secret = secret.unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
+    let program = match &options.program {
+        Some(program) => program.clone(),
+        None => std::env::current_exe().map_err(SandboxError::file("find", Path::new("self")))?,
+    };
+    Ok(WorldInfo {
+        docker: format!("unix://{}", docker_socket(dir)?.display()),
+        load_balancer: url(&sockets.load_balancer)?,
+        proof: url(&sockets.proof)?,
+        blue: address(&sockets.blue)?,
+        green: address(&sockets.green)?,
+        chat: format!("{}/services/T000SANDBOX/B000SANDBOX/{secret}", url(&sockets.chat)?),
+        control: url(&sockets.control)?,
+        nginx_conf: root.join("etc/nginx/nginx.conf"),
+        root,
+        program,
+        pid: std::process::id(),
+        agents: former.map_or(options.agents, |former| former.agents),
+    })
+}

@@ -1,0 +1,4 @@
+//! The adapters against the real servers, and against the doubles, with the same assertions.
+
+mod docker;
+mod loadbalancer;

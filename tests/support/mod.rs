@@ -1,0 +1,50 @@
+//! What integration tests stand on: the program in a world of its own, and the real servers.
+//!
+//! [`world`] runs the `rollback` binary with a clean environment under a temporary home; [`output`] is what it said,
+//! as one text for a snapshot; [`docker`] and [`nginx`] are the real servers that `scripts/servers` found or started.
+//! Nothing here skips: a server that is missing fails the test and says how to get it.
+
+pub(crate) mod docker;
+pub(crate) mod nginx;
+pub(crate) mod output;
+pub(crate) mod world;
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::time::Duration;
+
+/// A wait that only a hang reaches. It is no claim about how fast anything is.
+pub(crate) const HANG: Duration = Duration::from_secs(120);
+
+/// The value of a variable that `scripts/servers env` exports.
+pub(crate) fn server_variable(names: &[&str]) -> String {
+    names
+        .iter()
+        .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
+        .unwrap_or_else(|| {
+            panic!(
+                "{} is not set: run `make test`, or: eval \"$(scripts/servers env)\"",
+                names.join(" or ")
+            )
+        })
+}
+
+/// A port on 127.0.0.1 that nobody listens on right now.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .and_then(|listener| listener.local_addr())
+        .expect("the loopback interface has a free port")
+        .port()
+}
+
+/// Asks `ready` again every 20 ms until it holds; panics with `what` when only a hang can be the reason.
+pub(crate) fn wait_until(what: &str, mut ready: impl FnMut() -> bool) {
+    let pause = Duration::from_millis(20);
+    let tries = HANG.as_millis() / pause.as_millis();
+    for _ in 0..tries {
+        if ready() {
+            return;
+        }
+        std::thread::sleep(pause);
+    }
+    panic!("{what} did not happen within {HANG:?}");
+}
