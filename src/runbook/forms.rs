@@ -20,7 +20,7 @@ use super::model::{InputType, OnFailure, Scenario};
 use crate::value::Lasting;
 
 /// The schema extension that names a special place. Adapters use `probe-call` for a mapping of one probe verb to
-/// its arguments, and `no-templates` for text that must stand in the runbook as it is.
+/// its arguments, and `no-template` for text that must stand in the runbook as it is.
 pub(crate) const MARK: &str = "x-rollback";
 
 /// The version of the language that this program reads.

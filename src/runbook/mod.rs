@@ -7,7 +7,7 @@
 
 pub mod diagnostic;
 mod forms;
-mod load;
+pub mod load;
 pub mod model;
 pub mod node;
 pub mod parse;

@@ -1,7 +1,7 @@
 //! The JSON Schema of a runbook, made from the types of [`forms`](super::forms) and the arguments of every verb.
 //!
 //! Two readers: [`Catalog`] is what [`validate`](super::validate) holds a file against; [`runbook_schema`] is the published document
-//! (draft 2020-12) that editors complete and check with.
+//! (draft 2020-12) that editors complete and check with, [`environment_schema`] its sibling for environment files.
 
 mod published;
 
@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use super::forms::{RunbookForm, StepForm};
 use crate::action::{Registry, Verb, VerbKind};
 
-pub use published::{environment_connections, runbook_schema};
+pub use published::{environment_schema, runbook_schema};
 
 /// Every schema that a runbook of this build is held against.
 pub(crate) struct Catalog<'r> {

@@ -16,6 +16,8 @@ use super::diagnostic::Diagnostic;
 use super::node::{Node, NodeValue, Span};
 use text::Part;
 
+#[cfg(test)]
+pub(crate) use engine::FILTERS;
 pub use scope::Scope;
 
 /// Why a template has no value.

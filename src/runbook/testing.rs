@@ -176,7 +176,7 @@ struct ScriptRun {
 #[serde(deny_unknown_fields)]
 struct ScriptShell {
     /// The script, as it is.
-    #[schemars(extend("x-rollback" = "no-templates"))]
+    #[schemars(extend("x-rollback" = "no-template"))]
     run: String,
     #[serde(default)]
     variables: BTreeMap<String, String>,

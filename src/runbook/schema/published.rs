@@ -4,7 +4,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use super::Catalog;
-use crate::action::{Registry, System, VerbKind};
+use crate::action::{Registry, VerbKind};
 use crate::runbook::forms::MARK;
 
 /// The JSON Schema (draft 2020-12) of a runbook with the verbs of this registry, as `yaml-language-server` uses it.
@@ -39,16 +39,73 @@ pub fn runbook_schema(registry: &Registry) -> Value {
     schema
 }
 
-/// For each system with settings, the JSON Schema of its block under `connections` in an environment file;
-/// the second value holds the definitions (`#/$defs/…`) that these refer to.
-pub fn environment_connections(registry: &Registry) -> (Map<String, Value>, Map<String, Value>) {
+/// The JSON Schema (draft 2020-12) of an environment file, with the connections of this registry's systems.
+pub fn environment_schema(registry: &Registry) -> Value {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
-    let block = |system: &System, generator: &mut _| {
-        system.connection.map(|schema| (system.name.to_owned(), schema(generator).to_value()))
+    let mut blocks = Map::new();
+    for system in registry.systems() {
+        if let Some(schema) = system.connection {
+            let mut block = schema(&mut generator).to_value();
+            allow_templates(&mut block);
+            let _former = block
+                .as_object_mut()
+                .map(|block| block.insert("description".into(), system.summary.into()));
+            let _none = blocks.insert(system.name.to_owned(), block);
+        }
+    }
+    let mut definitions = generator.take_definitions(true);
+    definitions.values_mut().for_each(allow_templates);
+    let _template = definitions.insert("Template".into(), template_or_secret());
+    let mut schema = json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "urn:rollback:environment:1",
+        "title": "rollback environment",
+        "type": "object",
+        "required": ["version"],
+        "additionalProperties": false,
+        "properties": {
+            "version": {"const": 1, "description": "The version of the form."},
+            "name": {"type": "string", "description": "The environment's name; the file's name when it is missing."},
+            "sandbox": {"type": "boolean", "description": "Whether it runs against the sandbox."},
+            "connections": {
+                "type": "object",
+                "description": "How each system is reached.",
+                "properties": blocks,
+                "additionalProperties": false
+            },
+            "values": {"type": "object", "description": "What runbooks read as environment.…"},
+            "inputs": {"type": "object", "description": "Values of inputs."},
+            "lock_dir": {"type": "string", "description": "Where the users of this machine meet for the lock."}
+        },
+        "$defs": definitions,
+    });
+    point_to_definitions(&mut schema);
+    schema
+}
+
+/// What may stand in place of any setting of a connection.
+fn template_or_secret() -> Value {
+    let reference = |key: &str, value: Value, description: &str| {
+        json!({
+            "type": "object",
+            "properties": {key: value},
+            "required": [key],
+            "additionalProperties": false,
+            "description": description,
+        })
     };
-    let blocks =
-        registry.systems().iter().filter_map(|system| block(system, &mut generator)).collect();
-    (blocks, generator.take_definitions(true))
+    json!({
+        "anyOf": [
+            {"type": "string", "pattern": r"\{\{", "description": "A template: {{ sandbox.… }}"},
+            reference("variable", json!({"type": "string"}), "A secret from an environment variable."),
+            reference("file", json!({"type": "string"}), "A secret from a file."),
+            reference(
+                "command",
+                json!({"type": "array", "items": {"type": "string"}, "minItems": 1}),
+                "A secret from the standard output of a program, without a shell."
+            ),
+        ]
+    })
 }
 
 /// The policy keys and exactly one verb.

@@ -63,3 +63,97 @@ fn descriptions_come_from_the_types() {
     assert_eq!(schema["properties"]["give_up"]["description"], "When the whole run is cancelled.");
     assert_eq!(schema["description"], "A rollback runbook.");
 }
+
+/// Every keyword below a schema, with where it stands.
+fn keywords(schema: &Value, path: &str, found: &mut Vec<(String, String)>) {
+    match schema {
+        Value::Object(map) => {
+            for (keyword, value) in map {
+                found.push((keyword.clone(), path.to_owned()));
+                match keyword.as_str() {
+                    "properties" => {
+                        for (name, inner) in value.as_object().into_iter().flatten() {
+                            keywords(inner, &format!("{path}.{name}"), found);
+                        }
+                    }
+                    "items" | "additionalProperties" | "anyOf" | "oneOf" | "allOf" => {
+                        keywords(value, path, found);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Value::Array(list) => list.iter().for_each(|inner| keywords(inner, path, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_walk_understands_every_keyword_of_every_adapter() {
+    let known = [
+        "$ref",
+        "$schema",
+        "additionalProperties",
+        "allOf",
+        "anyOf",
+        "const",
+        "default",
+        "description",
+        "enum",
+        "exclusiveMaximum",
+        "exclusiveMinimum",
+        "examples",
+        "format",
+        "items",
+        "maxItems",
+        "maxLength",
+        "maximum",
+        "minItems",
+        "minLength",
+        "minimum",
+        "oneOf",
+        "pattern",
+        "properties",
+        "required",
+        "title",
+        "type",
+        crate::runbook::forms::MARK,
+        // Checked where the mark is.
+        "minProperties",
+        "maxProperties",
+    ];
+    for registry in [crate::adapters::registry(), testing::registry()] {
+        let catalog = Catalog::new(&registry);
+        let mut found = Vec::new();
+        for (name, schema) in catalog.verbs.iter().chain(&catalog.connections) {
+            keywords(schema, name, &mut found);
+        }
+        for (name, schema) in &catalog.definitions {
+            keywords(schema, name, &mut found);
+        }
+        for (keyword, place) in &found {
+            assert!(known.contains(&keyword.as_str()), "`{keyword}` in {place} is not checked");
+        }
+    }
+}
+
+#[test]
+fn an_environment_has_a_block_for_every_system_with_settings() {
+    let registry = crate::adapters::registry();
+    let schema = environment_schema(&registry);
+    let blocks = &schema["properties"]["connections"]["properties"];
+    for system in registry.systems() {
+        assert_eq!(
+            blocks.get(system.name).is_some(),
+            system.connection.is_some(),
+            "{}",
+            system.name
+        );
+    }
+    let mut found = Vec::new();
+    references(&schema, &mut found);
+    for reference in found {
+        let pointer = reference.trim_start_matches('#');
+        assert!(schema.pointer(pointer).is_some(), "{reference} leads nowhere");
+    }
+}

@@ -50,14 +50,14 @@ fn minimal(steps: &str) -> String {
 
 #[test]
 fn ten_thousand_steps_are_checked() {
-    let mut steps = String::new();
-    for number in 0..10_000 {
-        steps.push_str(&format!(
+    let step = |number: usize| {
+        format!(
             "      - {{id: s{number}, timeout: 5s, http.expect: {{url: \"http://h/{{{{ 1 + 1 }}}}\", status: 200}}}}\n"
-        ));
-    }
-    let loaded =
-        load(&minimal(&steps)).unwrap_or_else(|problems| panic!("{}", problems.render(false)));
+        )
+    };
+    let steps: Vec<String> = (0..10_000).map(step).collect();
+    let loaded = load(&minimal(&steps.concat()))
+        .unwrap_or_else(|problems| panic!("{}", problems.render(false)));
     assert_eq!(loaded.runbook.phases[0].steps.len(), 10_000);
     assert!(loaded.warnings.is_empty());
 }
@@ -107,4 +107,33 @@ fn policy_is_read_into_the_model() {
     let after = second.after.as_ref().expect("after");
     assert!(after[0].settled && after[0].step == "a");
     assert_eq!(second.parallel, Some(4));
+}
+
+#[test]
+fn what_is_broken_for_the_tests_is_broken_for_the_real_verbs() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/broken");
+    for entry in std::fs::read_dir(folder).expect("the fixtures are there") {
+        let path = entry.expect("readable").path();
+        if path.extension().is_some_and(|ending| ending == "yaml") {
+            let loaded = crate::runbook::load(&path, &crate::adapters::registry());
+            let problems = loaded.map(|loaded| loaded.runbook.name).expect_err("broken");
+            assert!(problems.has_errors(), "{}", path.display());
+        }
+    }
+}
+
+/// The examples of the guide are runbooks, and evaluate offline without a remark.
+#[test]
+fn the_guide_is_true() {
+    let guide = include_str!("../../../docs/guide/language.md");
+    let examples: Vec<&str> =
+        guide.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(examples.len(), 2);
+    for example in examples {
+        let loaded = load(example).unwrap_or_else(|problems| panic!("{}", problems.render(false)));
+        assert!(loaded.warnings.is_empty(), "{}", loaded.warnings.render(false));
+    }
+    for filter in crate::runbook::template::FILTERS {
+        assert!(guide.contains(&format!("`{filter}`")), "`{filter}` is not in the guide");
+    }
 }

@@ -75,7 +75,7 @@ impl<'a> Walk<'a> {
             Some("probe-call") => return self.probe_call(node, place.what),
             Some("inventory-call") => return self.inventory_call(node, place.what),
             Some("templates" | "condition") => place.templates = Templates::Allowed,
-            Some("no-templates") => place.templates = Templates::NeverInCode,
+            Some("no-template") => place.templates = Templates::NeverInCode,
             _ => {}
         }
         if node.as_text().is_some_and(template::is_template) {

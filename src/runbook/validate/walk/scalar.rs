@@ -143,9 +143,14 @@ impl<'a> Walk<'a> {
         }
         let what = place.what;
         let least = schema.get("minLength").and_then(Value::as_u64).unwrap_or(0);
-        if (text.chars().count() as u64) < least {
+        let most = schema.get("maxLength").and_then(Value::as_u64).unwrap_or(u64::MAX);
+        let length = text.chars().count() as u64;
+        if length < least {
             let message = format!("{what} must not be empty");
             self.problems.push(Diagnostic::error("empty-text", message).at(node.span));
+        } else if length > most {
+            let message = format!("{what} has at most {most} characters, and this has {length}");
+            self.problems.push(Diagnostic::error("text-too-long", message).at(node.span));
         }
         match schema.get("format").and_then(Value::as_str) {
             Some("duration-with-unit") => {
