@@ -13,7 +13,7 @@ pub struct WorldInfo {
     pub docker: String,
     /// What users reach, `http://127.0.0.1:PORT`.
     pub load_balancer: String,
-    /// The server that proves which configuration is live, `http://127.0.0.1:PORT`.
+    /// The server that proves which configuration is live, `127.0.0.1:PORT`.
     pub proof: String,
     /// The blue service, `127.0.0.1:PORT`.
     pub blue: String,

@@ -203,7 +203,7 @@ fn describe(
     Ok(WorldInfo {
         docker: format!("unix://{}", docker_socket(dir)?.display()),
         load_balancer: url(&sockets.load_balancer)?,
-        proof: url(&sockets.proof)?,
+        proof: address(&sockets.proof)?,
         blue: address(&sockets.blue)?,
         green: address(&sockets.green)?,
         chat: format!("{}/services/T000SANDBOX/B000SANDBOX/{secret}", url(&sockets.chat)?),
