@@ -59,7 +59,7 @@ struct ServeArgs {
 
 #[derive(Debug, Args)]
 struct FaultArgs {
-    /// `SYSTEM:KIND`: docker, nginx, blue, green or chat; latency=400ms, error=503, reset or silence;
+    /// `SYSTEM:KIND`: docker, loadbalancer, blue, green or chat; latency=400ms, error=503, reset, lost or silence;
     /// then perhaps `,path=/stop,times=2`
     #[arg(required_unless_present = "clear")]
     fault: Vec<Fault>,

@@ -247,7 +247,8 @@ fn irreversible_remarks(
     items: &[PlannedItem],
     cx: &ResolveContext,
 ) -> Vec<ActionError> {
-    if step.irreversible {
+    // An optional step never decides a run, and a message that was sent is no state to bring back.
+    if step.irreversible || step.optional {
         return Vec::new();
     }
     let reason = items.iter().find_map(|item| match verb.make(item.args.clone(), cx) {
