@@ -42,6 +42,7 @@ struct ScenarioArgs {
     partial: Option<String>,
     /// Run the knowledge-base runbook (of this name)
     #[arg(long, group = "scenario", value_name = "NAME", num_args = 0..=1, help_heading = "Scenarios")]
+    #[expect(clippy::option_option, reason = "clap's form of a flag whose value may be left out")]
     knowledge_base: Option<Option<String>>,
     /// The runbook, when several would do: its name or its file
     #[arg(long, value_name = "NAME|PATH", requires = "scenario", help_heading = "Scenarios")]
@@ -71,7 +72,7 @@ struct CommonArgs {
         help_heading = "Output"
     )]
     color: Color,
-    /// Where runs are kept [default: $XDG_STATE_HOME/rollback]
+    /// Where runs are kept [default: `$XDG_STATE_HOME/rollback`]
     #[arg(
         long,
         value_name = "DIR",
@@ -168,7 +169,7 @@ async fn dispatch(cli: Cli, cx: Context) -> Result<u8, CliError> {
         Command::Check(args) => check::run(&cx, &args),
         Command::Status(args) => status::run(&cx, args).await,
         Command::Resume(args) => resume::run(cx, args).await,
-        Command::Abort(args) => abort::run(&cx, args).await,
+        Command::Abort(args) => abort::run(&cx, &args),
         Command::Confirm(args) => confirm::run(&cx, args).await,
         Command::Report(args) => report::run(&cx, &args),
         Command::History(args) => history::run(&cx, &args),

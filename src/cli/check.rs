@@ -51,7 +51,9 @@ pub(super) fn run(cx: &Context, args: &CheckArgs) -> Result<u8, CliError> {
     let failed = checked.iter().filter(bad).count();
     match cx.output.format {
         Format::Human => {
-            checked.iter().for_each(|file| tell(cx, file));
+            for file in &checked {
+                tell(cx, file);
+            }
             let word = if failed == 0 {
                 paint(GOOD, "all good")
             } else {

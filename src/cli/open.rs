@@ -123,10 +123,9 @@ fn find(cx: &Context, which: &Which, config: &Config) -> Result<FoundRunbook, Cl
     let folder = std::env::current_dir()
         .map_err(|error| CliError::new(UNEXPECTED, "find the current folder").caused_by(&error))?;
     let (found, wanted) = match which {
-        Which::Runbook(name) | Which::Scenario { runbook: Some(name), .. } => {
-            (runbooks::named(name, &folder, config), format!("the runbook `{name}`"))
-        }
-        Which::Scenario { name: Some(name), .. } => {
+        Which::Runbook(name)
+        | Which::Scenario { runbook: Some(name), .. }
+        | Which::Scenario { name: Some(name), .. } => {
             (runbooks::named(name, &folder, config), format!("the runbook `{name}`"))
         }
         Which::Scenario { scenario, .. } => (

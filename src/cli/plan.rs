@@ -50,9 +50,15 @@ pub(super) async fn show(
     let looked = PreviewContext { resolve: opened.resolve.clone(), scratch };
     let found = preview(&built.plan, &looked).await;
     if cx.output.format == Format::Human {
-        head(&built.plan).into_iter().for_each(|line| cx.output.data(line));
-        steps(&built.plan, &found).into_iter().for_each(|line| cx.output.data(line));
-        verdict(&found).into_iter().for_each(|line| cx.output.data(line));
+        for line in head(&built.plan) {
+            cx.output.data(line);
+        }
+        for line in steps(&built.plan, &found) {
+            cx.output.data(line);
+        }
+        for line in verdict(&found) {
+            cx.output.data(line);
+        }
     } else {
         let document = serde_json::to_value(&found)
             .map(|preview| json!({"format": 1, "plan": built.plan, "preview": preview}))

@@ -109,7 +109,9 @@ async fn prepare(
     let own = run.lock(&holder)?;
     let subject = take_subject(cx, opened, &built.plan, &holder, args.take_over).await?;
     if cx.output.format == super::output::Format::Human {
-        plan::screen(&built.plan).into_iter().for_each(|line| cx.output.progress(line));
+        for line in plan::screen(&built.plan) {
+            cx.output.progress(line);
+        }
     }
     if !args.yes {
         if !cx.output.interactive {

@@ -90,9 +90,11 @@ fn finish(output: &Output, screen: &Screen) {
     match output.format {
         Format::Json => output.data(json::document(screen.view()).to_string()),
         Format::Human => {
-            summary::lines(screen.view()).into_iter().for_each(|line| output.data(line));
+            for line in summary::lines(screen.view()) {
+                output.data(line);
+            }
         }
-        _ => {}
+        Format::Jsonl => {}
     }
 }
 

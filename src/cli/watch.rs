@@ -37,7 +37,9 @@ impl Screen {
         let last = (view.elapsed_ms, Instant::now());
         let mut screen = Self { output, view, schedule, last, drawn: false };
         if tell {
-            records.iter().for_each(|record| screen.tell(record));
+            for record in records {
+                screen.tell(record);
+            }
         }
         Ok(screen)
     }
@@ -60,10 +62,12 @@ impl Screen {
                 let lines = lines::tell(record, &self.view);
                 if !lines.is_empty() {
                     self.clear();
-                    lines.into_iter().for_each(|line| self.output.progress(line));
+                    for line in lines {
+                        self.output.progress(line);
+                    }
                 }
             }
-            _ => {}
+            Format::Json => {}
         }
     }
 

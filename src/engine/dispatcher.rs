@@ -81,7 +81,7 @@ pub struct Engine {
 impl Engine {
     /// Runs a plan from its start, which the journal has recorded already.
     pub async fn run(self, header: Header) -> Ended {
-        Dispatcher::new(self, RunState::new(header), 0).to_the_end().await
+        Dispatcher::new(self, RunState::new(header), 0).run_out().await
     }
 
     /// Goes on with a run that was interrupted. `elapsed_ms` is the time since its first start.
@@ -94,7 +94,7 @@ impl Engine {
     ) -> Ended {
         let mut run = Dispatcher::new(self, state, elapsed_ms);
         run.emit(Event::RunResumed { by, salvaged });
-        run.to_the_end().await
+        run.run_out().await
     }
 }
 
@@ -167,7 +167,7 @@ impl Dispatcher {
         }
     }
 
-    async fn to_the_end(mut self) -> Ended {
+    async fn run_out(mut self) -> Ended {
         loop {
             self.check_journal();
             for event in deadline::due(&self.state, self.now_ms()) {
@@ -427,7 +427,7 @@ impl Dispatcher {
             Signal::Interrupt => self.stop(StopReason::Interrupted),
             Signal::Terminate => self.stop(StopReason::Terminated { by: None }),
             Signal::HangUp => {
-                self.emit(Event::OutputLost { what: "the terminal hung up".to_owned() })
+                self.emit(Event::OutputLost { what: "the terminal hung up".to_owned() });
             }
         }
     }

@@ -47,7 +47,7 @@ enum Attempt {
     /// The run stops: nothing was changed by this attempt.
     Stopped,
     /// It failed; `told` is the event that says so for good, if it is not told already.
-    Failed { error: ActionError, told: Option<Event> },
+    Failed { error: ActionError, told: Option<Box<Event>> },
 }
 
 /// Why a call was cut off.
@@ -120,7 +120,7 @@ impl ItemRun {
                 .filter(|wait| error.retryable && repeatable && self.kit.may_wait(*wait));
             let Some(wait) = wait else {
                 if let Some(event) = told {
-                    self.kit.emitter.emit(event);
+                    self.kit.emitter.emit(*event);
                 }
                 return;
             };
@@ -169,7 +169,7 @@ impl ItemRun {
         };
         if !error.outcome_unknown() {
             let told = Event::ApplyFailed { at: self.at.clone(), error: error.clone() };
-            return Attempt::Failed { error, told: Some(told) };
+            return Attempt::Failed { error, told: Some(Box::new(told)) };
         }
         *doubt = true;
         self.kit.emitter.emit(Event::ApplyUnknown { at: self.at.clone(), error: error.clone() });
@@ -196,7 +196,7 @@ impl ItemRun {
             Ok(Readiness::AlreadyDone { evidence }) => {
                 if let Some(error) = self.extra_probe(deadline).await {
                     let told = Event::InspectFailed { at: self.at.clone(), error: error.clone() };
-                    return Err(Attempt::Failed { error, told: Some(told) });
+                    return Err(Attempt::Failed { error, told: Some(Box::new(told)) });
                 }
                 self.kit.emitter.emit(Event::FoundDone { at: self.at.clone(), evidence });
                 Err(Attempt::Settled)
@@ -221,7 +221,7 @@ impl ItemRun {
                 } else {
                     Event::InspectFailed { at: self.at.clone(), error: error.clone() }
                 };
-                Err(Attempt::Failed { error, told: Some(event) })
+                Err(Attempt::Failed { error, told: Some(Box::new(event)) })
             }
         }
     }
@@ -234,7 +234,7 @@ impl ItemRun {
         doubt: bool,
     ) -> Result<Saved, Attempt> {
         let failed = |error: ActionError, at: &Place| Attempt::Failed {
-            told: Some(Event::InspectFailed { at: at.clone(), error: error.clone() }),
+            told: Some(Box::new(Event::InspectFailed { at: at.clone(), error: error.clone() })),
             error,
         };
         let (saved, record) = match &self.known.saved {
