@@ -7,7 +7,6 @@ use serde_json::json;
 
 use super::args::Context;
 use super::error::{CliError, INVALID, USAGE};
-use super::open;
 use super::output::Format;
 use crate::environment::{Config, runbooks};
 use crate::plan::StepId;
