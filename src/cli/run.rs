@@ -318,7 +318,7 @@ fn header(
         runbook_text: opened.loaded.source.text.clone(),
         runbook_sha256: opened.loaded.sha256.clone(),
         environment_path: absolute(&opened.environment.path),
-        environment_sha256: super::resume::sha256(&opened.environment.source.text),
+        environment_sha256: crate::digest::sha256(&opened.environment.source.text),
         reason: args.reason.clone().or_else(|| {
             plan.inputs.get("reason").and_then(|reason| reason.as_str().map(str::to_owned))
         }),
