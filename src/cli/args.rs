@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use super::error::{CliError, USAGE};
 use super::output::{Color, Format, Output};
@@ -117,6 +117,10 @@ pub async fn main() -> u8 {
     };
     log::init();
     let output = Output::new(cli.common.format, cli.common.color);
+    if let Err(error) = check_format(&cli) {
+        error.lines().iter().for_each(|line| output.progress(line));
+        return error.code;
+    }
     let cx = Context { output: output.clone(), state_dir: cli.common.state_dir.clone() };
     match dispatch(cli, cx).await {
         Ok(code) => code,
@@ -137,6 +141,18 @@ pub(super) fn command() -> clap::Command {
 fn parse() -> Result<Cli, clap::Error> {
     let matches = command().try_get_matches()?;
     Cli::from_arg_matches(&matches)
+}
+
+/// Three forms are those of `rollback check` alone.
+fn check_format(cli: &Cli) -> Result<(), CliError> {
+    let format = cli.common.format;
+    if !format.is_for_check_only() || matches!(cli.command, Some(Command::Check(_))) {
+        return Ok(());
+    }
+    let name = format.to_possible_value().map(|value| value.get_name().to_owned());
+    let name = name.unwrap_or_default();
+    Err(CliError::new(USAGE, format!("use `--format {name}`: only `rollback check` writes it"))
+        .hint("Here `--format` is human, json or jsonl."))
 }
 
 /// Help and version are data; everything else about the usage is an error.
