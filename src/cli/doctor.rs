@@ -37,7 +37,7 @@ pub(super) async fn run(cx: &Context, args: DoctorArgs) -> Result<u8, CliError> 
             }
         }
     };
-    let config = open::config(cx)?;
+    let config = cx.config.clone();
     let read: Vec<_> = config.files.iter().map(|path| path.display().to_string()).collect();
     tell(
         "configuration",

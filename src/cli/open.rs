@@ -10,7 +10,7 @@ use crate::action::{Registry, ResolveContext};
 use crate::environment::runbooks::{self, Found, FoundRunbook};
 use crate::environment::{Config, Environment, EnvironmentFile, locate};
 use crate::journal::Store;
-use crate::report::style::{DOUBT, paint};
+use crate::report::style::{DOUBT, FAINT, paint};
 use crate::report::text::sanitize;
 use crate::runbook::{Loaded, Scenario, load};
 use crate::sandbox::process as sandbox;
@@ -46,7 +46,7 @@ pub(super) async fn open(
     which: &Which,
     env: Option<&str>,
 ) -> Result<Opened, CliError> {
-    let config = config(cx)?;
+    let config = cx.config.clone();
     let found = find(cx, which, &config)?;
     let registry = Arc::new(crate::adapters::registry());
     let loaded = load_runbook(cx, &found.path, &registry)?;
@@ -66,11 +66,6 @@ pub(super) async fn open(
     Ok(Opened { config, store, loaded, path: found.path, environment, resolve })
 }
 
-/// The configuration of this process.
-pub(super) fn config(cx: &Context) -> Result<Config, CliError> {
-    Config::load().map_err(|problems| error::invalid(&problems, cx.output.color))
-}
-
 /// The runs of this user.
 pub(super) fn store(cx: &Context, config: &Config) -> Result<Store, CliError> {
     Ok(Store::open(cx.state_dir.as_deref().or(config.state_dir.as_deref()))?)
@@ -78,8 +73,7 @@ pub(super) fn store(cx: &Context, config: &Config) -> Result<Store, CliError> {
 
 /// The runs of this user, to be looked at only.
 pub(super) fn store_to_read(cx: &Context) -> Result<Store, CliError> {
-    let config = config(cx)?;
-    Ok(Store::open_to_read(cx.state_dir.as_deref().or(config.state_dir.as_deref()))?)
+    Ok(Store::open_to_read(cx.state_dir.as_deref().or(cx.config.state_dir.as_deref()))?)
 }
 
 fn load_runbook(cx: &Context, path: &Path, registry: &Registry) -> Result<Loaded, CliError> {
@@ -135,7 +129,7 @@ fn find(cx: &Context, which: &Which, config: &Config) -> Result<FoundRunbook, Cl
     };
     match found {
         Found::One(found) => Ok(found),
-        Found::Several(found) => choose(cx, found, &wanted),
+        Found::Several(found) => choose(cx, which, found, &wanted),
         Found::None { hints, .. } => {
             Err(CliError::new(USAGE, format!("find {wanted}")).hints(hints))
         }
@@ -144,16 +138,22 @@ fn find(cx: &Context, which: &Which, config: &Config) -> Result<FoundRunbook, Cl
 
 fn choose(
     cx: &Context,
+    which: &Which,
     mut found: Vec<FoundRunbook>,
     wanted: &str,
 ) -> Result<FoundRunbook, CliError> {
     for (index, runbook) in found.iter().enumerate() {
         let title = runbook.title.as_deref().map(sanitize).unwrap_or_default();
-        cx.output.progress(format!("  {}  {:<28} {title}", index + 1, sanitize(&runbook.name)));
+        let (name, path) = (sanitize(&runbook.name), sanitize(&runbook.path.display().to_string()));
+        cx.output.progress(format!("  {}  {name:<28} {title}  {}", index + 1, paint(FAINT, path)));
     }
     let several = || {
-        CliError::new(USAGE, format!("choose {wanted}: there are several"))
-            .hint("Name one with `--runbook NAME`.")
+        CliError::new(USAGE, format!("choose {wanted}: there are several")).hint(match which {
+            Which::Scenario { .. } => {
+                "Name one with `--runbook NAME`, or its file with `--runbook PATH`."
+            }
+            Which::Runbook(_) => "Name its file instead.",
+        })
     };
     if !cx.output.interactive {
         return Err(several());

@@ -16,6 +16,19 @@ pub(super) enum Format {
     Json,
     /// One JSON document a line, as things happen.
     Jsonl,
+    /// `rollback check` only: a JUnit test report.
+    Junit,
+    /// `rollback check` only: SARIF 2.1.0, for code scanning.
+    Sarif,
+    /// `rollback check` only: annotations for GitHub Actions.
+    Github,
+}
+
+impl Format {
+    /// Whether only `rollback check` writes it.
+    pub(super) fn is_for_check_only(self) -> bool {
+        matches!(self, Self::Junit | Self::Sarif | Self::Github)
+    }
 }
 
 /// When to colour.
