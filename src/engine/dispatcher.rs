@@ -24,7 +24,7 @@ use super::{Vault, deadline, verdict};
 use crate::action::{ActionError, ErrorKind, ResolveContext};
 use crate::event::{Actor, Event, Header, Outcome, Place, Record, StopReason};
 use crate::journal::{Journal, JournalError};
-use crate::plan::{PlannedStep, StepId};
+use crate::plan::{PlannedStep, PlannedTarget, StepId};
 use crate::runbook::OnFailure;
 use crate::signal::Signal;
 
@@ -94,6 +94,7 @@ impl Engine {
     ) -> Ended {
         let mut run = Dispatcher::new(self, state, elapsed_ms);
         run.emit(Event::RunResumed { by, salvaged });
+        run.reach_targets_of_finished_steps();
         run.run_out().await
     }
 }
@@ -295,7 +296,11 @@ impl Dispatcher {
         self.emit(Event::StepStarted { step: id.clone(), left_ms });
         let Some((step, known)) = self.state.step(id) else { return };
         let (step, known) = (step.clone(), known.clone());
-        self.spawn(id.clone(), run_step(self.kit.clone(), step, known));
+        if known.is_on_its_way_back() {
+            self.spawn(id.clone(), undo_step(self.kit.clone(), step, known));
+        } else {
+            self.spawn(id.clone(), run_step(self.kit.clone(), step, known));
+        }
     }
 
     fn spawn(&mut self, step: StepId, task: impl Future<Output = TaskEnd> + Send + 'static) {
@@ -376,16 +381,33 @@ impl Dispatcher {
         }
         self.emit(Event::StepEnded { step: id.clone(), outcome: ended, summary });
         match ended {
-            outcome if outcome.is_success() => self.reach_targets(id),
+            outcome if outcome.is_success() => self.reach_targets(id, self.now_ms()),
             Outcome::NotStarted => {}
             _ if step.policy.optional => {}
             _ => self.on_failure(id, step.policy.on_failure),
         }
     }
 
-    fn reach_targets(&mut self, id: &StepId) {
+    /// A crash can cut off between a step's end and the target that it proves.
+    fn reach_targets_of_finished_steps(&mut self) {
+        let unreached = |target: &&PlannedTarget| {
+            self.state.targets.get(&target.name).is_none_or(|known| known.took_ms.is_none())
+        };
+        let proved = |target: &PlannedTarget| {
+            let step = self.state.steps.get(&target.reached_by)?;
+            let proves = step.outcome?.is_success() && step.outcome != Some(Outcome::Skipped);
+            proves.then_some((target.reached_by.clone(), step.ended_ms?))
+        };
+        let reached: Vec<_> =
+            self.state.plan().targets.iter().filter(unreached).filter_map(proved).collect();
+        for (step, ended_ms) in reached {
+            self.reach_targets(&step, ended_ms);
+        }
+    }
+
+    /// Records the targets that a step has proved at `at_ms`, each once.
+    fn reach_targets(&mut self, id: &StepId, at_ms: u64) {
         let head_start = deadline::head_start_ms(&self.state);
-        let now = self.now_ms();
         let reached: Vec<_> = self
             .state
             .plan()
@@ -394,8 +416,8 @@ impl Dispatcher {
             .filter(|target| target.reached_by == *id)
             .map(|target| Event::TargetReached {
                 target: target.name.clone(),
-                took_ms: now.saturating_add(head_start),
-                in_time: now <= deadline::target_due_ms(&self.state, target),
+                took_ms: at_ms.saturating_add(head_start),
+                in_time: at_ms <= deadline::target_due_ms(&self.state, target),
             })
             .collect();
         for event in reached {

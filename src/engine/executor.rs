@@ -87,10 +87,10 @@ async fn work_on(
             run.work(work).await
         }
         Err(error) => {
-            kit.emitter.emit(if known.stage == Stage::Unknown {
-                Event::ApplyUnknown { at, error }
-            } else {
-                Event::InspectFailed { at, error }
+            kit.emitter.emit(match known.stage {
+                Stage::Unknown => Event::ApplyUnknown { at, error },
+                Stage::Applied => Event::VerifyFailed { at, error },
+                _ => Event::InspectFailed { at, error },
             });
             Ok(())
         }
