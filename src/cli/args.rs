@@ -4,13 +4,15 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use super::error::{CliError, USAGE};
+use super::error::{CliError, UNEXPECTED, USAGE};
 use super::output::{Color, Format, Output};
 use super::{
-    abort, check, completions, confirm, doctor, history, init, log, man, plan, report, resume, run,
-    sandbox, schema, status,
+    abort, check, completions, confirm, doctor, history, init, log, man, panic, plan, report,
+    resume, run, sandbox, schema, status,
 };
+use crate::failpoint;
 use crate::runbook::Scenario;
+use crate::signal;
 
 /// Runs rollback runbooks against hard recovery targets, and survives being killed.
 #[derive(Debug, Parser)]
@@ -111,6 +113,7 @@ pub(super) struct Context {
 
 /// Parses the command line of this process, does what it says, and returns the exit code.
 pub async fn main() -> u8 {
+    panic::install();
     let cli = match parse() {
         Ok(cli) => cli,
         Err(error) => return tell_usage(&error),
@@ -118,7 +121,7 @@ pub async fn main() -> u8 {
     log::init();
     let output = Output::new(cli.common.format, cli.common.color);
     let cx = Context { output: output.clone(), state_dir: cli.common.state_dir.clone() };
-    match dispatch(cli, cx).await {
+    match panic::caught(dispatch(cli, cx)).await {
         Ok(code) => code,
         Err(error) => {
             for line in error.lines() {
@@ -153,6 +156,9 @@ fn tell_usage(error: &clap::Error) -> u8 {
 }
 
 async fn dispatch(cli: Cli, cx: Context) -> Result<u8, CliError> {
+    signal::survive_file_limit()
+        .map_err(|error| CliError::new(UNEXPECTED, "listen to signals").caused_by(&error))?;
+    failpoint::fall_over("cli.main");
     let Some(command) = cli.command else {
         let Some((scenario, name)) = cli.scenario.chosen() else {
             return Err(CliError::new(USAGE, "tell what to do: no scenario and no command")
