@@ -2,14 +2,15 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
-use super::error::{CliError, UNEXPECTED, USAGE};
+use super::error::{self, CliError, UNEXPECTED, USAGE};
 use super::output::{Color, Format, Output};
 use super::{
     abort, check, completions, confirm, doctor, history, init, log, man, panic, plan, report,
     resume, run, sandbox, schema, status,
 };
+use crate::environment::Config;
 use crate::failpoint;
 use crate::runbook::Scenario;
 use crate::signal;
@@ -53,26 +54,12 @@ struct ScenarioArgs {
 /// What every command understands.
 #[derive(Debug, Clone, Args)]
 struct CommonArgs {
-    /// The form of the data on standard output
-    #[arg(
-        long,
-        value_enum,
-        global = true,
-        env = "ROLLBACK_FORMAT",
-        default_value_t,
-        help_heading = "Output"
-    )]
-    format: Format,
-    /// When to colour
-    #[arg(
-        long,
-        value_enum,
-        global = true,
-        env = "ROLLBACK_COLOR",
-        default_value_t,
-        help_heading = "Output"
-    )]
-    color: Color,
+    /// The form of the data on standard output [default: human]
+    #[arg(long, value_enum, global = true, env = "ROLLBACK_FORMAT", help_heading = "Output")]
+    format: Option<Format>,
+    /// When to colour [default: auto]
+    #[arg(long, value_enum, global = true, env = "ROLLBACK_COLOR", help_heading = "Output")]
+    color: Option<Color>,
     /// Where runs are kept [default: $XDG_STATE_HOME/rollback]
     #[arg(
         long,
@@ -107,6 +94,8 @@ enum Command {
 pub(super) struct Context {
     /// Where it writes.
     pub(super) output: Output,
+    /// What is configured in files and variables.
+    pub(super) config: Config,
     /// `--state-dir`.
     pub(super) state_dir: Option<PathBuf>,
 }
@@ -119,17 +108,31 @@ pub async fn main() -> u8 {
         Err(error) => return tell_usage(&error),
     };
     log::init();
-    let output = Output::new(cli.common.format, cli.common.color);
-    let cx = Context { output: output.clone(), state_dir: cli.common.state_dir.clone() };
+    let common = cli.common.clone();
+    let plain = Output::new(common.format.unwrap_or_default(), common.color.unwrap_or_default());
+    let config = match Config::load() {
+        Ok(config) => config,
+        Err(problems) => return tell_error(&plain, &error::invalid(&problems, plain.color)),
+    };
+    let output = Output::new(
+        common.format.or_else(|| configured(config.format.as_deref())).unwrap_or_default(),
+        common.color.or_else(|| configured(config.color.as_deref())).unwrap_or_default(),
+    );
+    let cx = Context { output: output.clone(), config, state_dir: common.state_dir };
     match panic::caught(dispatch(cli, cx)).await {
         Ok(code) => code,
-        Err(error) => {
-            for line in error.lines() {
-                output.progress(line);
-            }
-            error.code
-        }
+        Err(error) => tell_error(&output, &error),
     }
+}
+
+/// A value from a configuration file, which has been checked when it was read.
+fn configured<T: ValueEnum>(value: Option<&str>) -> Option<T> {
+    T::from_str(value?, false).ok()
+}
+
+fn tell_error(output: &Output, error: &CliError) -> u8 {
+    error.lines().into_iter().for_each(|line| output.progress(line));
+    error.code
 }
 
 /// The command as clap knows it: for completions and manual pages, too.

@@ -7,7 +7,6 @@ use serde_json::json;
 
 use super::args::Context;
 use super::error::{CliError, INVALID, USAGE};
-use super::open;
 use super::output::Format;
 use crate::environment::{Config, runbooks};
 use crate::plan::StepId;
@@ -68,7 +67,7 @@ pub(super) fn run(cx: &Context, args: &CheckArgs) -> Result<u8, CliError> {
 }
 
 fn files(cx: &Context, args: &CheckArgs) -> Result<Vec<PathBuf>, CliError> {
-    let config = open::config(cx)?;
+    let config = cx.config.clone();
     let here = std::env::current_dir().unwrap_or_default();
     let searched = |config: &Config| {
         let (found, unreadable) = runbooks::search(&here, config);

@@ -35,7 +35,7 @@ pub(super) async fn run(cx: &Context, args: DoctorArgs) -> Result<u8, CliError> 
             hints.iter().for_each(|hint| cx.output.data(format!("  hint: {}", sanitize(hint))));
         }
     };
-    let config = open::config(cx)?;
+    let config = cx.config.clone();
     let read: Vec<_> = config.files.iter().map(|path| path.display().to_string()).collect();
     tell(
         "configuration",

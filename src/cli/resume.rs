@@ -32,7 +32,7 @@ pub(super) struct ResumeArgs {
 }
 
 pub(super) async fn run(cx: Context, args: ResumeArgs) -> Result<u8, CliError> {
-    let config = open::config(&cx)?;
+    let config = cx.config.clone();
     let store = open::store(&cx, &config)?;
     let run = store.find(&args.run)?;
     let mut locks = vec![run.lock(&holder(&run, None, store.dir()))?];

@@ -72,7 +72,7 @@ pub(super) async fn run(cx: &Context, args: SandboxArgs) -> Result<u8, CliError>
     let failed = |what: &'static str| {
         move |error: SandboxError| CliError::new(UNEXPECTED, what).caused_by(&error)
     };
-    let config = open::config(cx)?;
+    let config = cx.config.clone();
     match args.command {
         SandboxCommand::Nginx { arguments } => {
             let outcome = nginx::command(&arguments);

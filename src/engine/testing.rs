@@ -22,7 +22,7 @@ use crate::event::{Actor, Header};
 use crate::journal::{Journal, MemoryLog};
 use crate::plan::{
     ExpectedFrom, Items, Plan, PlannedItem, PlannedPhase, PlannedStep, PlannedTarget, RetryPolicy,
-    StepId, StepPolicy, VerifyPolicy, Wait,
+    StepId, StepPolicy, Until, VerifyPolicy, Wait,
 };
 use crate::runbook::{OnFailure, Scenario};
 use crate::signal::Signal;
@@ -441,7 +441,7 @@ pub(super) fn bad(key: &str, trouble: Trouble) -> Switch {
 }
 
 /// The step waits for another of its phase.
-pub(super) fn after(mut step: PlannedStep, other: &str, any_end: bool) -> PlannedStep {
-    step.waits.push(Wait { step: StepId(other.into()), any_end });
+pub(super) fn after(mut step: PlannedStep, other: &str, until: Until) -> PlannedStep {
+    step.waits.push(Wait { step: StepId(other.into()), until });
     step
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{
     ExpectedFrom, Items, Plan, PlannedItem, PlannedPhase, PlannedStep, PlannedTarget, RetryPolicy,
-    StepId, StepPolicy, VerifyPolicy, Wait,
+    StepId, StepPolicy, Until, VerifyPolicy, Wait,
 };
 use crate::action::{
     Action, ActionError, Connections, Description, ErrorKind, Evidence, Inventory, Prediction,
@@ -102,7 +102,7 @@ pub(crate) fn planned(id: &str, waits: &[&str]) -> PlannedStep {
         verb: "memory.set".into(),
         waits: waits
             .iter()
-            .map(|step| Wait { step: StepId((*step).into()), any_end: false })
+            .map(|step| Wait { step: StepId((*step).into()), until: Until::Success })
             .collect(),
         skip: None,
         items: Items::Resolved(vec![PlannedItem {

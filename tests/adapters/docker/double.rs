@@ -24,8 +24,7 @@ pub(super) fn start() -> Rig {
     let engine = engine(folder.path());
     let socket = folder.path().join("docker.sock");
     let front = Front {
-        double: Double::Docker,
-        faults: Faults::default(),
+        faults: Some((Double::Docker, Faults::default())),
         handler: routes::handler(engine),
         refuse: routes::refuse,
     };
