@@ -28,8 +28,6 @@ use crate::plan::StepPolicy;
 
 /// How long after its deadline a call may still return by itself before it is dropped.
 const GRACE: Duration = Duration::from_millis(200);
-/// How long a call may take to settle when the run is stopped at once.
-const KILL_GRACE: Duration = Duration::from_millis(1500);
 
 /// One item at work.
 pub(super) struct ItemRun {
@@ -259,11 +257,10 @@ impl ItemRun {
                 self.kit.emitter.emit(Event::FoundDone { at: self.at.clone(), evidence });
                 return true;
             }
-            if Instant::now() + self.policy.verify.every >= until || self.kit.killing.is_cancelled()
-            {
+            let again = Instant::now() + self.policy.verify.every < until;
+            if !again || !self.kit.pause(self.policy.verify.every).await {
                 return false;
             }
-            sleep(self.policy.verify.every).await;
         }
     }
 
@@ -324,7 +321,9 @@ impl ItemRun {
             if Instant::now() + self.policy.verify.every >= deadline {
                 return Some(Err(last));
             }
-            sleep(self.policy.verify.every).await;
+            if !self.kit.pause(self.policy.verify.every).await {
+                return None;
+            }
         }
     }
 
@@ -384,15 +383,11 @@ impl ItemRun {
 
     /// Runs a call that should end by itself at the deadline, and cuts it off when it does not.
     async fn bounded<T>(&self, deadline: Instant, call: impl Future<Output = T>) -> Result<T, Cut> {
-        let killed = async {
-            self.kit.killing.cancelled().await;
-            sleep(KILL_GRACE).await;
-        };
         tokio::select! {
             biased;
             result = call => Ok(result),
             () = sleep_until(deadline + GRACE) => Err(Cut::Late),
-            () = killed => Err(Cut::Killed),
+            () = self.kit.cut() => Err(Cut::Killed),
         }
     }
 
