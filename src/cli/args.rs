@@ -2,15 +2,18 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
-use super::error::{CliError, USAGE};
+use super::error::{self, CliError, UNEXPECTED, USAGE};
 use super::output::{Color, Format, Output};
 use super::{
-    abort, check, completions, confirm, doctor, history, init, log, man, plan, report, resume, run,
-    sandbox, schema, status,
+    abort, check, completions, confirm, doctor, history, init, log, man, panic, plan, report,
+    resume, run, sandbox, schema, status,
 };
+use crate::environment::Config;
+use crate::failpoint;
 use crate::runbook::Scenario;
+use crate::signal;
 
 /// Runs rollback runbooks against hard recovery targets, and survives being killed.
 #[derive(Debug, Parser)]
@@ -42,6 +45,7 @@ struct ScenarioArgs {
     partial: Option<String>,
     /// Run the knowledge-base runbook (of this name)
     #[arg(long, group = "scenario", value_name = "NAME", num_args = 0..=1, help_heading = "Scenarios")]
+    #[expect(clippy::option_option, reason = "clap's form of a flag whose value may be left out")]
     knowledge_base: Option<Option<String>>,
     /// The runbook, when several would do: its name or its file
     #[arg(long, value_name = "NAME|PATH", requires = "scenario", help_heading = "Scenarios")]
@@ -51,27 +55,13 @@ struct ScenarioArgs {
 /// What every command understands.
 #[derive(Debug, Clone, Args)]
 struct CommonArgs {
-    /// The form of the data on standard output
-    #[arg(
-        long,
-        value_enum,
-        global = true,
-        env = "ROLLBACK_FORMAT",
-        default_value_t,
-        help_heading = "Output"
-    )]
-    format: Format,
-    /// When to colour
-    #[arg(
-        long,
-        value_enum,
-        global = true,
-        env = "ROLLBACK_COLOR",
-        default_value_t,
-        help_heading = "Output"
-    )]
-    color: Color,
-    /// Where runs are kept [default: $XDG_STATE_HOME/rollback]
+    /// The form of the data on standard output [default: human]
+    #[arg(long, value_enum, global = true, env = "ROLLBACK_FORMAT", help_heading = "Output")]
+    format: Option<Format>,
+    /// When to colour [default: auto]
+    #[arg(long, value_enum, global = true, env = "ROLLBACK_COLOR", help_heading = "Output")]
+    color: Option<Color>,
+    /// Where runs are kept [default: `$XDG_STATE_HOME/rollback`]
     #[arg(
         long,
         value_name = "DIR",
@@ -105,28 +95,48 @@ enum Command {
 pub(super) struct Context {
     /// Where it writes.
     pub(super) output: Output,
+    /// What is configured in files and variables.
+    pub(super) config: Config,
     /// `--state-dir`.
     pub(super) state_dir: Option<PathBuf>,
 }
 
 /// Parses the command line of this process, does what it says, and returns the exit code.
 pub async fn main() -> u8 {
+    panic::install();
     let cli = match parse() {
         Ok(cli) => cli,
         Err(error) => return tell_usage(&error),
     };
     log::init();
-    let output = Output::new(cli.common.format, cli.common.color);
-    let cx = Context { output: output.clone(), state_dir: cli.common.state_dir.clone() };
-    match dispatch(cli, cx).await {
-        Ok(code) => code,
-        Err(error) => {
-            for line in error.lines() {
-                output.progress(line);
-            }
-            error.code
-        }
+    let common = cli.common.clone();
+    let plain = Output::new(common.format.unwrap_or_default(), common.color.unwrap_or_default());
+    let config = match Config::load() {
+        Ok(config) => config,
+        Err(problems) => return tell_error(&plain, &error::invalid(&problems, plain.color)),
+    };
+    let output = Output::new(
+        common.format.or_else(|| configured(config.format.as_deref())).unwrap_or_default(),
+        common.color.or_else(|| configured(config.color.as_deref())).unwrap_or_default(),
+    );
+    if let Err(error) = check_format(&cli, output.format) {
+        return tell_error(&output, &error);
     }
+    let cx = Context { output: output.clone(), config, state_dir: common.state_dir };
+    match panic::caught(dispatch(cli, cx)).await {
+        Ok(code) => code,
+        Err(error) => tell_error(&output, &error),
+    }
+}
+
+/// A value from a configuration file, which has been checked when it was read.
+fn configured<T: ValueEnum>(value: Option<&str>) -> Option<T> {
+    T::from_str(value?, false).ok()
+}
+
+fn tell_error(output: &Output, error: &CliError) -> u8 {
+    error.lines().into_iter().for_each(|line| output.progress(line));
+    error.code
 }
 
 /// The command as clap knows it: for completions and manual pages, too.
@@ -137,6 +147,17 @@ pub(super) fn command() -> clap::Command {
 fn parse() -> Result<Cli, clap::Error> {
     let matches = command().try_get_matches()?;
     Cli::from_arg_matches(&matches)
+}
+
+/// Three forms are those of `rollback check` alone.
+fn check_format(cli: &Cli, format: Format) -> Result<(), CliError> {
+    if !format.is_for_check_only() || matches!(cli.command, Some(Command::Check(_))) {
+        return Ok(());
+    }
+    let name = format.to_possible_value().map(|value| value.get_name().to_owned());
+    let name = name.unwrap_or_default();
+    Err(CliError::new(USAGE, format!("use `--format {name}`: only `rollback check` writes it"))
+        .hint("Here `--format` is human, json or jsonl."))
 }
 
 /// Help and version are data; everything else about the usage is an error.
@@ -153,6 +174,9 @@ fn tell_usage(error: &clap::Error) -> u8 {
 }
 
 async fn dispatch(cli: Cli, cx: Context) -> Result<u8, CliError> {
+    signal::survive_file_limit()
+        .map_err(|error| CliError::new(UNEXPECTED, "listen to signals").caused_by(&error))?;
+    failpoint::fall_over("cli.main");
     let Some(command) = cli.command else {
         let Some((scenario, name)) = cli.scenario.chosen() else {
             return Err(CliError::new(USAGE, "tell what to do: no scenario and no command")
@@ -168,7 +192,7 @@ async fn dispatch(cli: Cli, cx: Context) -> Result<u8, CliError> {
         Command::Check(args) => check::run(&cx, &args),
         Command::Status(args) => status::run(&cx, args).await,
         Command::Resume(args) => resume::run(cx, args).await,
-        Command::Abort(args) => abort::run(&cx, args).await,
+        Command::Abort(args) => abort::run(&cx, &args),
         Command::Confirm(args) => confirm::run(&cx, args).await,
         Command::Report(args) => report::run(&cx, &args),
         Command::History(args) => history::run(&cx, &args),

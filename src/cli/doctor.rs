@@ -32,10 +32,12 @@ pub(super) async fn run(cx: &Context, args: DoctorArgs) -> Result<u8, CliError> 
         Err((text, hints)) => {
             healthy = false;
             cx.output.data(format!("{} {name:<14} failed to {}", paint(BAD, "✗"), sanitize(&text)));
-            hints.iter().for_each(|hint| cx.output.data(format!("  hint: {}", sanitize(hint))));
+            for hint in &hints {
+                cx.output.data(format!("  hint: {}", sanitize(hint)));
+            }
         }
     };
-    let config = open::config(cx)?;
+    let config = cx.config.clone();
     let read: Vec<_> = config.files.iter().map(|path| path.display().to_string()).collect();
     tell(
         "configuration",
@@ -65,7 +67,7 @@ pub(super) async fn run(cx: &Context, args: DoctorArgs) -> Result<u8, CliError> 
     }
     match args.env.as_deref().or(config.environment.as_deref()) {
         None => {
-            cx.output.data(paint(FAINT, "  add `--env NAME` to ask the systems of an environment"))
+            cx.output.data(paint(FAINT, "  add `--env NAME` to ask the systems of an environment"));
         }
         Some(env) => {
             for (name, answer) in systems(cx, env, &config).await? {
@@ -90,8 +92,8 @@ async fn systems(
     })?;
     let registry = std::sync::Arc::new(crate::adapters::registry());
     let (_, resolve) = open::enter(cx, &choice.path, registry, config).await?;
-    let asked = resolve.registry.systems().iter().filter_map(|system| {
-        let reach = system.reach.filter(|_| resolve.connections.has(system.name))?;
+    let asked = resolve.registry.connections().filter_map(|connection| {
+        let reach = connection.reach.filter(|_| resolve.connections.has(connection.key))?;
         let connections = &resolve.connections;
         Some(async move {
             let answer = match tokio::time::timeout(PATIENCE, reach(connections)).await {
@@ -101,7 +103,7 @@ async fn systems(
                     Err((format!("get an answer within {} s", PATIENCE.as_secs()), Vec::new()))
                 }
             };
-            (system.name.to_owned(), answer)
+            (connection.key.to_owned(), answer)
         })
     });
     Ok(join_all(asked).await)

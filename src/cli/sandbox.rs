@@ -72,7 +72,7 @@ pub(super) async fn run(cx: &Context, args: SandboxArgs) -> Result<u8, CliError>
     let failed = |what: &'static str| {
         move |error: SandboxError| CliError::new(UNEXPECTED, what).caused_by(&error)
     };
-    let config = open::config(cx)?;
+    let config = cx.config.clone();
     match args.command {
         SandboxCommand::Nginx { arguments } => {
             let outcome = nginx::command(&arguments);
@@ -121,7 +121,9 @@ pub(super) async fn run(cx: &Context, args: SandboxArgs) -> Result<u8, CliError>
                 .await
                 .map_err(failed("inject the fault"))?;
             let status = process::status(&info).await.map_err(failed("ask the sandbox"))?;
-            status.faults.iter().for_each(|fault| cx.output.data(sanitize(fault)));
+            for fault in &status.faults {
+                cx.output.data(sanitize(fault));
+            }
             Ok(0)
         }
     }
@@ -157,9 +159,9 @@ fn show(cx: &Context, status: &Status) {
         balancer.agents.unwrap_or(0)
     ));
     for (project, states) in &status.containers {
-        let states: Vec<_> =
+        let counts: Vec<_> =
             states.iter().map(|(state, count)| format!("{count} {state}")).collect();
-        out(format!("containers     {project}: {}", states.join(", ")));
+        out(format!("containers     {project}: {}", counts.join(", ")));
     }
     for (image, count) in &status.images {
         out(format!("image          {image}: {count}"));

@@ -1,12 +1,12 @@
 //! One step at work: finds its items, fans out over them, and takes its own changes back when its policy says so.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::Vault;
@@ -15,10 +15,13 @@ use super::fanout::Limiters;
 use super::item::{ItemRun, Notes};
 use super::lifecycle::Stage;
 use super::state::{ItemState, StepState};
-use crate::action::{ActionError, ErrorKind, Probe, ResolveContext, Verb, Work};
+use crate::action::{ActionError, ErrorKind, Probe, ResolveContext, Reversal, Verb, Work};
 use crate::event::{Event, Place};
 use crate::plan::{Items, PlannedItem, PlannedStep};
 use crate::runbook::OnFailure;
+
+/// How long all calls together may take to settle when the run is stopped at once.
+pub(super) const KILL_GRACE: Duration = Duration::from_millis(1500);
 
 /// What all steps of a run work with.
 pub(super) struct Kit {
@@ -32,6 +35,8 @@ pub(super) struct Kit {
     pub(super) stopping: CancellationToken,
     /// Cancelled when what is in flight must stop, too.
     pub(super) killing: CancellationToken,
+    /// When what is in flight is cut off; set before `killing` is cancelled.
+    pub(super) kill_by: OnceLock<Instant>,
     pub(super) give_up: Option<Instant>,
     pub(super) notes: Notes,
 }
@@ -42,11 +47,30 @@ impl Kit {
         !self.stopping.is_cancelled()
             && self.give_up.is_none_or(|give_up| Instant::now() + wait < give_up)
     }
+
+    /// Returns when a run that is stopped at once waits no longer for what is in flight.
+    pub(super) async fn cut(&self) {
+        self.killing.cancelled().await;
+        sleep_until(self.kill_by.get().copied().unwrap_or_else(Instant::now)).await;
+    }
+
+    /// Waits between two looks; false when the run is stopped at once.
+    pub(super) async fn pause(&self, wait: Duration) -> bool {
+        tokio::select! {
+            () = sleep(wait) => true,
+            () = self.killing.cancelled() => false,
+        }
+    }
 }
 
 /// Runs a step from where `known` says it stands.
 pub(super) async fn run_step(kit: Arc<Kit>, step: PlannedStep, known: StepState) -> TaskEnd {
-    let items = match find_items(&kit, &step).await {
+    let found = tokio::select! {
+        biased;
+        found = find_items(&kit, &step) => found,
+        () = kit.cut() => return TaskEnd::Through,
+    };
+    let items = match found {
         Ok(items) => items,
         Err(error) => return TaskEnd::Unresolved(error),
     };
@@ -87,10 +111,10 @@ async fn work_on(
             run.work(work).await
         }
         Err(error) => {
-            kit.emitter.emit(if known.stage == Stage::Unknown {
-                Event::ApplyUnknown { at, error }
-            } else {
-                Event::InspectFailed { at, error }
+            kit.emitter.emit(match known.stage {
+                Stage::Unknown => Event::ApplyUnknown { at, error },
+                Stage::Applied => Event::VerifyFailed { at, error },
+                _ => Event::InspectFailed { at, error },
             });
             Ok(())
         }
@@ -107,7 +131,7 @@ pub(super) async fn undo_step(kit: Arc<Kit>, step: PlannedStep, known: StepState
         let made = planned
             .ok_or_else(|| ActionError::new(ErrorKind::Invalid, "find the item in the plan"))
             .and_then(|item| verb(&kit, &step.verb)?.make(item.args.clone(), &kit.resolve));
-        match made {
+        match made.and_then(undoable) {
             Ok(Work::Action(action)) => {
                 let policy = step.policy.clone();
                 let mut run = ItemRun { kit: kit.clone(), policy, at, known: state, probe: None };
@@ -123,6 +147,17 @@ pub(super) async fn undo_step(kit: Arc<Kit>, step: PlannedStep, known: StepState
         }
     }
     TaskEnd::Through
+}
+
+/// Refuses to take back what cannot be taken back.
+fn undoable(work: Work) -> Result<Work, ActionError> {
+    if let Work::Action(action) = &work
+        && let Reversal::Irreversible { reason } = action.reversal()
+    {
+        let error = ActionError::new(ErrorKind::Invalid, format!("take it back: {reason}"));
+        return Err(error.hint("Undo it by hand if that is possible."));
+    }
+    Ok(work)
 }
 
 /// Whether a step wants its own changes taken back after it has failed.

@@ -18,11 +18,11 @@ use crate::action::{
     Verb, VerbArgs, VerbKind, Verdict, Work,
 };
 use crate::clock::{self, Boot};
-use crate::event::{Actor, Header};
+use crate::event::{Actor, Header, Record};
 use crate::journal::{Journal, MemoryLog};
 use crate::plan::{
     ExpectedFrom, Items, Plan, PlannedItem, PlannedPhase, PlannedStep, PlannedTarget, RetryPolicy,
-    StepId, StepPolicy, VerifyPolicy, Wait,
+    StepId, StepPolicy, Until, VerifyPolicy, Wait,
 };
 use crate::runbook::{OnFailure, Scenario};
 use crate::signal::Signal;
@@ -54,7 +54,7 @@ impl World {
 struct Connected {}
 
 impl SystemConnection for Connected {
-    const SYSTEM: &'static str = "test";
+    const KEY: &'static str = "test";
 }
 
 /// What goes wrong.
@@ -259,8 +259,7 @@ impl Bench {
         let registry = Registry::new(vec![System {
             name: "test",
             summary: "switches in memory",
-            connection: None,
-            reach: None,
+            connections: Vec::new(),
             verbs: vec![Verb::of::<Switch>(), Verb::of::<Expect>()],
         }]);
         let connections = Connections::new("memory", HashMap::new(), Arc::default());
@@ -313,13 +312,21 @@ impl Bench {
         let (engine, handles) = self.engine(journal, log);
         (engine.resume(state, elapsed, actor(), salvaged), handles)
     }
+
+    /// Takes a run up from what is left of its records.
+    pub(super) async fn salvage(&self, records: &[Record]) -> RunState {
+        let (state, elapsed) = super::recover::fold(records, true).unwrap();
+        let (journal, log) = Journal::in_memory(state.header.clone());
+        let (engine, _handles) = self.engine(journal, log);
+        engine.resume(state, elapsed, actor(), Some("a test".into())).await.state
+    }
 }
 
 pub(super) fn actor() -> Actor {
     Actor { user: "ada".into(), host: "here".into(), pid: 1 }
 }
 
-fn header(plan: Plan) -> Header {
+pub(super) fn header(plan: Plan) -> Header {
     Header {
         run: "test".into(),
         program: "0".into(),
@@ -334,7 +341,7 @@ fn header(plan: Plan) -> Header {
         since: None,
         started: clock::now(),
         boot: Boot { id: "boot".into(), elapsed_ms: 0 },
-        left_out: Default::default(),
+        left_out: std::collections::BTreeMap::default(),
     }
 }
 
@@ -360,7 +367,7 @@ pub(super) fn plan(phases: Vec<Vec<PlannedStep>>) -> Plan {
         scenario: Scenario::Emergency,
         subject: "test".into(),
         environment: "memory".into(),
-        inputs: Default::default(),
+        inputs: indexmap::IndexMap::default(),
         targets: Vec::new(),
         give_up: None,
         phases: phases.collect(),
@@ -441,7 +448,7 @@ pub(super) fn bad(key: &str, trouble: Trouble) -> Switch {
 }
 
 /// The step waits for another of its phase.
-pub(super) fn after(mut step: PlannedStep, other: &str, any_end: bool) -> PlannedStep {
-    step.waits.push(Wait { step: StepId(other.into()), any_end });
+pub(super) fn after(mut step: PlannedStep, other: &str, until: Until) -> PlannedStep {
+    step.waits.push(Wait { step: StepId(other.into()), until });
     step
 }
