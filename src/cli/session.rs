@@ -99,7 +99,8 @@ fn finish(output: &Output, screen: &Screen) {
                 output.data(line);
             }
         }
-        Format::Jsonl => {}
+        // Told as it happened; the last three belong to `rollback check`.
+        Format::Jsonl | Format::Junit | Format::Sarif | Format::Github => {}
     }
 }
 

@@ -73,7 +73,7 @@ impl Screen {
                     }
                 }
             }
-            Format::Json => {}
+            Format::Json | Format::Junit | Format::Sarif | Format::Github => {}
         }
     }
 
