@@ -4,6 +4,7 @@
 
 mod adapters;
 mod architecture;
+mod cli;
 mod support;
 
 /// The crash tests need the kill points; a build without them would prove nothing.
