@@ -6,7 +6,6 @@ use clap::Args;
 
 use super::args::Context;
 use super::error::{CliError, INVALID, USAGE};
-use super::open;
 use super::output::Format;
 use crate::action::Registry;
 use crate::environment::{Config, EnvironmentFile, locate, runbooks};
@@ -81,7 +80,7 @@ fn files(
     args: &CheckArgs,
     here: &Path,
 ) -> Result<Vec<(PathBuf, FileKind)>, CliError> {
-    let config = open::config(cx)?;
+    let config = cx.config.clone();
     let searched = |config: &Config| {
         let (found, unreadable) = runbooks::search(here, config);
         let found: Vec<PathBuf> = found.into_iter().map(|found| found.path).collect();

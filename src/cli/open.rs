@@ -46,7 +46,7 @@ pub(super) async fn open(
     which: &Which,
     env: Option<&str>,
 ) -> Result<Opened, CliError> {
-    let config = config(cx)?;
+    let config = cx.config.clone();
     let found = find(cx, which, &config)?;
     let registry = Arc::new(crate::adapters::registry());
     let loaded = load_runbook(cx, &found.path, &registry)?;
@@ -66,11 +66,6 @@ pub(super) async fn open(
     Ok(Opened { config, store, loaded, path: found.path, environment, resolve })
 }
 
-/// The configuration of this process.
-pub(super) fn config(cx: &Context) -> Result<Config, CliError> {
-    Config::load().map_err(|problems| error::invalid(&problems, cx.output.color))
-}
-
 /// The runs of this user.
 pub(super) fn store(cx: &Context, config: &Config) -> Result<Store, CliError> {
     Ok(Store::open(cx.state_dir.as_deref().or(config.state_dir.as_deref()))?)
@@ -78,8 +73,7 @@ pub(super) fn store(cx: &Context, config: &Config) -> Result<Store, CliError> {
 
 /// The runs of this user, to be looked at only.
 pub(super) fn store_to_read(cx: &Context) -> Result<Store, CliError> {
-    let config = config(cx)?;
-    Ok(Store::open_to_read(cx.state_dir.as_deref().or(config.state_dir.as_deref()))?)
+    Ok(Store::open_to_read(cx.state_dir.as_deref().or(cx.config.state_dir.as_deref()))?)
 }
 
 fn load_runbook(cx: &Context, path: &Path, registry: &Registry) -> Result<Loaded, CliError> {

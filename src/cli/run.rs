@@ -1,9 +1,11 @@
 //! `rollback --emergency` and its siblings, and `rollback run`: from the command line to a run.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use indexmap::IndexMap;
 use jiff::Timestamp;
 
 use super::args::Context;
@@ -36,6 +38,9 @@ pub(super) struct StartArgs {
     /// Give an input its value
     #[arg(long = "set", value_name = "KEY=VALUE", help_heading = "Run")]
     set: Vec<String>,
+    /// A YAML file with values for inputs; `--set` wins over it
+    #[arg(long, value_name = "FILE", help_heading = "Run")]
+    inputs: Option<PathBuf>,
     /// When the incident began: `14:05`, `4m` ago, or an RFC 3339 time; the targets' clock starts there
     #[arg(long, value_name = "TIME", help_heading = "Run")]
     since: Option<String>,
@@ -181,11 +186,16 @@ async fn gather_inputs(
                 .map_err(|why| CliError::new(USAGE, format!("read --set: {why}")))?,
         );
     }
+    let file = match &args.inputs {
+        Some(path) => crate::environment::read_values(path)
+            .map_err(|problems| super::error::invalid(&problems, cx.output.color))?,
+        None => IndexMap::new(),
+    };
     let given = Given {
         flags,
         environment: opened.environment.inputs.clone(),
         values: opened.environment.values.clone(),
-        ..Given::default()
+        file,
     };
     let mut inputs = inputs::resolve(runbook, &given, &opened.resolve).await;
     if !inputs.problems.is_empty() {
@@ -347,7 +357,7 @@ fn header(
         runbook_text: opened.loaded.source.text.clone(),
         runbook_sha256: opened.loaded.sha256.clone(),
         environment_path: absolute(&opened.environment.path),
-        environment_sha256: super::resume::sha256(&opened.environment.source.text),
+        environment_sha256: crate::digest::sha256(&opened.environment.source.text),
         reason: args.reason.clone().or_else(|| {
             plan.inputs.get("reason").and_then(|reason| reason.as_str().map(str::to_owned))
         }),

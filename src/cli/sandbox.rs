@@ -72,7 +72,7 @@ pub(super) async fn run(cx: &Context, args: SandboxArgs) -> Result<u8, CliError>
     let failed = |what: &'static str| {
         move |error: SandboxError| CliError::new(UNEXPECTED, what).caused_by(&error)
     };
-    let config = open::config(cx)?;
+    let config = cx.config.clone();
     match args.command {
         SandboxCommand::Nginx { arguments } => {
             let outcome = nginx::command(&arguments);
@@ -157,9 +157,9 @@ fn show(cx: &Context, status: &Status) {
         balancer.agents.unwrap_or(0)
     ));
     for (project, states) in &status.containers {
-        let states: Vec<_> =
+        let counts: Vec<_> =
             states.iter().map(|(state, count)| format!("{count} {state}")).collect();
-        out(format!("containers     {project}: {}", states.join(", ")));
+        out(format!("containers     {project}: {}", counts.join(", ")));
     }
     for (image, count) in &status.images {
         out(format!("image          {image}: {count}"));

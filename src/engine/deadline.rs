@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::state::RunState;
 use crate::event::{Event, StopReason};
+use crate::plan::budget::{Progress, Stage};
 use crate::plan::{PlannedStep, PlannedTarget};
 
 fn millis(duration: Duration) -> u64 {
@@ -43,11 +44,33 @@ pub fn left_ms(state: &RunState, now_ms: u64) -> Option<i64> {
         })
 }
 
-/// Why an optional step does not fit: what it needs and what is left, or `None` when it fits.
+/// Why an optional step does not fit: what it needs and what is left, or `None` when it fits. The time that the open targets need,
+/// their verification included, is kept back.
 pub fn misfit(state: &RunState, step: &PlannedStep, now_ms: u64) -> Option<(u64, u64)> {
-    let left = u64::try_from(left_ms(state, now_ms)?).unwrap_or(0);
-    let needs = millis(step.policy.expected);
-    (needs > left).then_some((needs, left))
+    let late = |target: &PlannedTarget| {
+        state.targets.get(&target.name).is_some_and(|known| known.late && known.took_ms.is_none())
+    };
+    if state.plan().targets.iter().any(late) {
+        return Some((millis(step.policy.expected), 0));
+    }
+    let fit = state.schedule.fits(&step.id, &progress(state, now_ms));
+    fit.err().map(|spare| (millis(spare.needs), millis(spare.left)))
+}
+
+/// How far the run has come, on the clock of the targets.
+fn progress(state: &RunState, now_ms: u64) -> Progress {
+    let head_start = head_start_ms(state);
+    let at = |ms: u64| Duration::from_millis(ms.saturating_add(head_start));
+    let mut progress = state.schedule.progress(at(now_ms));
+    for (id, step) in &state.steps {
+        let stage = match (step.outcome, step.started_ms) {
+            (Some(_), started) => Stage::Ended(at(step.ended_ms.or(started).unwrap_or(0))),
+            (None, Some(started)) => Stage::Running(at(started)),
+            (None, None) => Stage::Waiting,
+        };
+        state.schedule.note(&mut progress, id, stage);
+    }
+    progress
 }
 
 /// The events that are due at `now_ms` and have not been emitted yet.

@@ -4,7 +4,7 @@ use super::deadline;
 use super::lifecycle::Stage;
 use super::state::{RunState, StepState};
 use crate::event::{Outcome, SkipReason};
-use crate::plan::{PlannedPhase, PlannedStep, StepId};
+use crate::plan::{PlannedPhase, PlannedStep, StepId, Until};
 
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,7 +77,12 @@ fn start_or_skip(state: &RunState, step: &PlannedStep, now_ms: u64) -> Option<Co
         if asks(awaited) {
             return None;
         }
-        if !outcome.is_success() && !wait.any_end {
+        let passes = match wait.until {
+            Until::Success => outcome.is_success(),
+            Until::Settled => true,
+            Until::Passed => outcome != Outcome::NotStarted,
+        };
+        if !passes {
             return skip(SkipReason::Blocked { by: wait.step.clone() });
         }
     }

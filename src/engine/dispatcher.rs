@@ -223,19 +223,17 @@ impl Dispatcher {
         match self.journal.trouble() {
             Some(error) if !error.is_no_space() => {
                 let (at, elapsed_ms) = (crate::clock::now(), self.now_ms());
-                self.unrecorded.push(Record { seq: 0, at, elapsed_ms, event });
+                self.unrecorded.push(Record { seq: 0, at, elapsed_ms, event: event.clone() });
             }
-            _ => self.journal.append_nowait(event, self.now_ms()),
+            _ => self.journal.append_nowait(event.clone(), self.now_ms()),
         }
+        self.react_to(&event);
     }
 
     /// An event that may not follow is a bug in this program: it is not written, and the run stops.
     fn take_in(&mut self, event: &Event) -> bool {
         match self.state.apply(self.now_ms(), event) {
-            Ok(()) => {
-                self.react_to(event);
-                true
-            }
+            Ok(()) => true,
             Err(illegal) => {
                 self.stop(StopReason::Panicked { message: illegal.to_string() });
                 false

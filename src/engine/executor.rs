@@ -15,7 +15,7 @@ use super::fanout::Limiters;
 use super::item::{ItemRun, Notes};
 use super::lifecycle::Stage;
 use super::state::{ItemState, StepState};
-use crate::action::{ActionError, ErrorKind, Probe, ResolveContext, Verb, Work};
+use crate::action::{ActionError, ErrorKind, Probe, ResolveContext, Reversal, Verb, Work};
 use crate::event::{Event, Place};
 use crate::plan::{Items, PlannedItem, PlannedStep};
 use crate::runbook::OnFailure;
@@ -107,7 +107,7 @@ pub(super) async fn undo_step(kit: Arc<Kit>, step: PlannedStep, known: StepState
         let made = planned
             .ok_or_else(|| ActionError::new(ErrorKind::Invalid, "find the item in the plan"))
             .and_then(|item| verb(&kit, &step.verb)?.make(item.args.clone(), &kit.resolve));
-        match made {
+        match made.and_then(undoable) {
             Ok(Work::Action(action)) => {
                 let policy = step.policy.clone();
                 let mut run = ItemRun { kit: kit.clone(), policy, at, known: state, probe: None };
@@ -123,6 +123,17 @@ pub(super) async fn undo_step(kit: Arc<Kit>, step: PlannedStep, known: StepState
         }
     }
     TaskEnd::Through
+}
+
+/// Refuses to take back what cannot be taken back.
+fn undoable(work: Work) -> Result<Work, ActionError> {
+    if let Work::Action(action) = &work
+        && let Reversal::Irreversible { reason } = action.reversal()
+    {
+        let error = ActionError::new(ErrorKind::Invalid, format!("take it back: {reason}"));
+        return Err(error.hint("Undo it by hand if that is possible."));
+    }
+    Ok(work)
 }
 
 /// Whether a step wants its own changes taken back after it has failed.

@@ -10,6 +10,7 @@ use crate::action::Evidence;
 use crate::event::{
     Event, Header, Outcome, Place, RunVerdict, SavedRecord, SkipReason, StopReason,
 };
+use crate::plan::budget::Schedule;
 use crate::plan::{Items, Plan, PlannedItem, PlannedStep, StepId};
 
 /// An event that may not follow: a bug on writing, a damaged journal on reading.
@@ -112,6 +113,8 @@ pub struct RunState {
     pub killed: bool,
     /// The final word.
     pub ended: Option<(RunVerdict, u8)>,
+    /// What the plan expects to take how long.
+    pub schedule: Schedule,
     changes: u64,
 }
 
@@ -125,6 +128,7 @@ impl RunState {
             .collect();
         let targets =
             header.plan.targets.iter().map(|target| (target.name.clone(), TargetState::default()));
+        let schedule = Schedule::of(&header.plan);
         Self {
             targets: targets.collect(),
             header,
@@ -135,6 +139,7 @@ impl RunState {
             stop: None,
             killed: false,
             ended: None,
+            schedule,
             changes: 0,
         }
     }

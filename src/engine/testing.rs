@@ -22,7 +22,7 @@ use crate::event::{Actor, Header};
 use crate::journal::{Journal, MemoryLog};
 use crate::plan::{
     ExpectedFrom, Items, Plan, PlannedItem, PlannedPhase, PlannedStep, PlannedTarget, RetryPolicy,
-    StepId, StepPolicy, VerifyPolicy, Wait,
+    StepId, StepPolicy, Until, VerifyPolicy, Wait,
 };
 use crate::runbook::{OnFailure, Scenario};
 use crate::signal::Signal;
@@ -54,7 +54,7 @@ impl World {
 struct Connected {}
 
 impl SystemConnection for Connected {
-    const SYSTEM: &'static str = "test";
+    const KEY: &'static str = "test";
 }
 
 /// What goes wrong.
@@ -259,8 +259,7 @@ impl Bench {
         let registry = Registry::new(vec![System {
             name: "test",
             summary: "switches in memory",
-            connection: None,
-            reach: None,
+            connections: Vec::new(),
             verbs: vec![Verb::of::<Switch>(), Verb::of::<Expect>()],
         }]);
         let connections = Connections::new("memory", HashMap::new(), Arc::default());
@@ -441,7 +440,7 @@ pub(super) fn bad(key: &str, trouble: Trouble) -> Switch {
 }
 
 /// The step waits for another of its phase.
-pub(super) fn after(mut step: PlannedStep, other: &str, any_end: bool) -> PlannedStep {
-    step.waits.push(Wait { step: StepId(other.into()), any_end });
+pub(super) fn after(mut step: PlannedStep, other: &str, until: Until) -> PlannedStep {
+    step.waits.push(Wait { step: StepId(other.into()), until });
     step
 }

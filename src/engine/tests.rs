@@ -11,7 +11,7 @@ use super::testing::{
 use super::{Request, RunState};
 use crate::event::{Event, Outcome, Place, RunVerdict, StopReason};
 use crate::journal::{JournalError, MemoryLog};
-use crate::plan::{Items, Plan, StepId};
+use crate::plan::{Items, Plan, StepId, Until};
 use crate::runbook::OnFailure;
 use crate::signal::Signal;
 
@@ -31,7 +31,7 @@ fn count(log: &MemoryLog, wanted: impl Fn(&Event) -> bool) -> usize {
 async fn a_plan_runs_to_its_end_and_meets_its_target() {
     let bench = Bench::new();
     let mut plan = plan(vec![
-        vec![switch("a", on("a")), after(switch("b", on("b")), "a", true)],
+        vec![switch("a", on("a")), after(switch("b", on("b")), "a", Until::Passed)],
         vec![expect("proof", "b")],
     ]);
     plan.targets = vec![target("back", Duration::from_secs(60), "p1/proof")];
@@ -55,7 +55,10 @@ async fn what_is_there_already_is_a_success_and_changes_nothing() {
 async fn a_failure_stops_what_comes_later_and_keeps_what_was_achieved() {
     let bench = Bench::new();
     let plan = plan(vec![
-        vec![switch("a", on("a")), after(switch("b", bad("b", Trouble::Fails)), "a", true)],
+        vec![
+            switch("a", on("a")),
+            after(switch("b", bad("b", Trouble::Fails)), "a", Until::Passed),
+        ],
         vec![switch("c", on("c"))],
     ]);
     let (state, _) = bench.run(plan).await;
@@ -78,8 +81,8 @@ async fn a_continued_failure_blocks_only_those_who_asked_for_success() {
     broken.policy.on_failure = OnFailure::Continue;
     let plan = plan(vec![vec![
         broken,
-        after(switch("next", on("next")), "broken", true),
-        after(switch("strict", on("strict")), "broken", false),
+        after(switch("next", on("next")), "broken", Until::Passed),
+        after(switch("strict", on("strict")), "broken", Until::Success),
     ]]);
     let (state, _) = bench.run(plan).await;
     assert_eq!(outcome(&state, "p0/next"), Some(Outcome::Done));
@@ -92,9 +95,9 @@ async fn a_step_below_a_skipped_one_waits_for_what_is_above_it() {
     let bench = Bench::new();
     let mut broken = switch("broken", bad("x", Trouble::Fails));
     broken.policy.on_failure = OnFailure::Continue;
-    let mut skipped = after(switch("skipped", on("skipped")), "broken", false);
+    let mut skipped = after(switch("skipped", on("skipped")), "broken", Until::Success);
     skipped.skip = Some("its condition is false".into());
-    let below = after(switch("below", on("below")), "skipped", false);
+    let below = after(switch("below", on("below")), "skipped", Until::Success);
     let (state, _) = bench.run(plan(vec![vec![broken, skipped, below]])).await;
     assert_eq!(outcome(&state, "p0/below"), Some(Outcome::NotStarted));
     assert!(!bench.world().is_on("below"));
@@ -129,7 +132,8 @@ async fn an_optional_failure_fails_nothing_and_holds_nobody_up() {
 async fn a_late_target_is_reported_when_it_is_late_and_cancels_nothing() {
     let bench = Bench::new();
     let slow = Switch { takes_ms: 4000, ..on("a") };
-    let mut plan = plan(vec![vec![switch("a", slow), after(expect("proof", "a"), "a", true)]]);
+    let mut plan =
+        plan(vec![vec![switch("a", slow), after(expect("proof", "a"), "a", Until::Passed)]]);
     plan.phases[0].budget = Some(Duration::from_secs(2));
     plan.targets = vec![target("back", Duration::from_secs(3), "p0/proof")];
     let (state, log) = bench.run(plan).await;
@@ -149,7 +153,7 @@ async fn an_optional_step_that_cannot_fit_is_not_started() {
     extra.policy.optional = true;
     extra.policy.expected = Duration::from_secs(90);
     let mut plan =
-        plan(vec![vec![extra, switch("a", on("a")), after(expect("p", "a"), "a", true)]]);
+        plan(vec![vec![extra, switch("a", on("a")), after(expect("p", "a"), "a", Until::Passed)]]);
     plan.targets = vec![target("back", Duration::from_secs(60), "p0/p")];
     let (state, _) = bench.run(plan).await;
     assert_eq!(outcome(&state, "p0/extra"), Some(Outcome::Skipped));
@@ -231,7 +235,8 @@ async fn undo_on_failure_takes_back_this_step_alone_in_reverse_order() {
     );
     step.policy.on_failure = OnFailure::Undo;
     let before = switch("before", on("before"));
-    let (state, log) = bench.run(plan(vec![vec![before, after(step, "before", true)]])).await;
+    let (state, log) =
+        bench.run(plan(vec![vec![before, after(step, "before", Until::Passed)]])).await;
     assert_eq!(verdict(&state).0, RunVerdict::FailedPartial);
     assert!(bench.world().is_on("before"), "earlier steps are kept");
     assert!(!bench.world().is_on("one") && !bench.world().is_on("two"));
@@ -260,7 +265,7 @@ async fn a_fan_out_journals_each_item() {
 async fn one_interrupt_settles_what_is_in_flight_and_starts_nothing_new() {
     let bench = Bench::new();
     let slow = Switch { takes_ms: 1000, ..on("a") };
-    let plan = plan(vec![vec![switch("a", slow), after(switch("b", on("b")), "a", true)]]);
+    let plan = plan(vec![vec![switch("a", slow), after(switch("b", on("b")), "a", Until::Passed)]]);
     let (run, handles) = bench.start(plan);
     let run = tokio::spawn(run);
     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -366,7 +371,7 @@ async fn a_person_decides_whether_a_failure_ends_the_run() {
         let mut step = switch("a", bad("a", Trouble::Fails));
         step.policy.on_failure = OnFailure::Ask;
         let (run, handles) =
-            bench.start(plan(vec![vec![step, after(switch("b", on("b")), "a", true)]]));
+            bench.start(plan(vec![vec![step, after(switch("b", on("b")), "a", Until::Passed)]]));
         let run = tokio::spawn(run);
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert!(!bench.world().is_on("b"));
@@ -416,7 +421,7 @@ fn eventful(next: &mut impl FnMut(u64) -> u64) -> Plan {
             planned.policy.on_failure =
                 if next(4) == 0 { OnFailure::Continue } else { OnFailure::Stop };
             if step > 0 && next(2) == 0 {
-                planned = after(planned, &(step - 1).to_string(), true);
+                planned = after(planned, &(step - 1).to_string(), Until::Passed);
             }
             steps.push(planned);
         }

@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{PlannedPhase, PlannedStep, PlannedTarget, StepId, Wait};
+use super::{PlannedPhase, PlannedStep, PlannedTarget, StepId, Until, Wait};
 use crate::runbook::{After, OnFailure, Phase, Step};
 
 /// Why the waits of a phase make no order.
@@ -43,14 +43,14 @@ pub fn waits(phase: &Phase) -> Result<Vec<Vec<Wait>>, OrderError> {
     let mut waits = Vec::with_capacity(phase.steps.len());
     for (index, step) in phase.steps.iter().enumerate() {
         let waited = match &step.after {
-            None => nearest_required.map(|above| (above, false)).into_iter().collect(),
+            None => nearest_required.map(|above| (above, Until::Passed)).into_iter().collect(),
             Some(after) => named(phase, step, after, &places)?,
         };
         indices.push(waited.iter().map(|(index, _)| *index).collect());
         waits.push(
             waited
                 .into_iter()
-                .map(|(index, any_end)| Wait { step: step_id(phase, &phase.steps[index]), any_end })
+                .map(|(index, until)| Wait { step: step_id(phase, &phase.steps[index]), until })
                 .collect(),
         );
         if !step.optional {
@@ -74,9 +74,10 @@ fn named(
     step: &Step,
     after: &[After],
     places: &HashMap<&str, usize>,
-) -> Result<Vec<(usize, bool)>, OrderError> {
+) -> Result<Vec<(usize, Until)>, OrderError> {
     let find = |after: &After| {
-        places.get(after.step.as_str()).map(|index| (*index, after.settled)).ok_or_else(|| {
+        let until = if after.settled { Until::Settled } else { Until::Success };
+        places.get(after.step.as_str()).map(|index| (*index, until)).ok_or_else(|| {
             OrderError::Unknown {
                 phase: phase.id.clone(),
                 step: step.id.clone(),
@@ -178,7 +179,9 @@ fn follow<'a>(phase: &'a PlannedPhase, mut open: Vec<&'a StepId>, path: &mut Has
         }
         let waits = steps.get(id).map_or(&[][..], |step| &step.waits);
         let matters = |wait: &&Wait| {
-            steps.get(&wait.step).is_some_and(|other| !wait.any_end || is_decisive(other))
+            steps
+                .get(&wait.step)
+                .is_some_and(|other| wait.until != Until::Settled || is_decisive(other))
         };
         open.extend(waits.iter().filter(matters).map(|wait| &wait.step));
     }
@@ -223,8 +226,8 @@ mod tests {
         let waits = waits(&phase(vec![step("a", "t.set"), b, c])).expect("ordered");
         assert!(waits[1].is_empty());
         assert_eq!(names(&waits[2]), ["p/a", "p/b"]);
-        assert!(!waits[2][0].any_end);
-        assert!(waits[2][1].any_end);
+        assert_eq!(waits[2][0].until, Until::Success);
+        assert_eq!(waits[2][1].until, Until::Settled);
     }
 
     #[test]

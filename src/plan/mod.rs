@@ -23,7 +23,7 @@ pub use build::{Built, History, Request, build, expand, outline};
 pub use explain::explain;
 pub use model::{
     ExpectedFrom, Items, Plan, PlannedItem, PlannedPhase, PlannedProbe, PlannedStep, PlannedTarget,
-    RetryPolicy, StepId, StepPolicy, VerifyPolicy, Wait,
+    RetryPolicy, StepId, StepPolicy, Until, VerifyPolicy, Wait,
 };
 pub use preflight::{Preflight, preflight};
 pub use preview::{Preview, PreviewContext, preview};

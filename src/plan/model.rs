@@ -97,8 +97,21 @@ pub struct PlannedStep {
 pub struct Wait {
     /// The step waited for.
     pub step: StepId,
-    /// Whether any end will do, or only success.
-    pub any_end: bool,
+    /// What has to become of it.
+    pub until: Until,
+}
+
+/// What a step waits for in another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Until {
+    /// It succeeded: `after: [a]`.
+    Success,
+    /// It came to any end: `after: [{step: a, is: settled}]`.
+    Settled,
+    /// The order of the file: it succeeded, or it failed and its policy says that the run goes on. A step that was never started
+    /// holds up what stands below it.
+    Passed,
 }
 
 /// The items of a step.

@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use indexmap::IndexMap;
-use schemars::{JsonSchema, SchemaGenerator};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{
     ExpectedFrom, Items, Plan, PlannedItem, PlannedPhase, PlannedStep, PlannedTarget, RetryPolicy,
-    StepId, StepPolicy, VerifyPolicy, Wait,
+    StepId, StepPolicy, Until, VerifyPolicy, Wait,
 };
 use crate::action::{
-    Action, ActionError, Connections, Description, ErrorKind, Evidence, Inventory, Prediction,
-    Probe, Readiness, Registry, Repeat, ResolveContext, Saved, StepContext, System,
+    Action, ActionError, Connection, Connections, Description, ErrorKind, Evidence, Inventory,
+    Prediction, Probe, Readiness, Registry, Repeat, ResolveContext, Saved, StepContext, System,
     SystemConnection, Verb, VerbArgs, VerbKind, Verdict, Work,
 };
 use crate::runbook::node::{Key, Node, NodeValue, Span};
@@ -102,7 +102,7 @@ pub(crate) fn planned(id: &str, waits: &[&str]) -> PlannedStep {
         verb: "memory.set".into(),
         waits: waits
             .iter()
-            .map(|step| Wait { step: StepId((*step).into()), any_end: false })
+            .map(|step| Wait { step: StepId((*step).into()), until: Until::Success })
             .collect(),
         skip: None,
         items: Items::Resolved(vec![PlannedItem {
@@ -184,7 +184,7 @@ struct MemoryConnection {
 }
 
 impl SystemConnection for MemoryConnection {
-    const SYSTEM: &'static str = "memory";
+    const KEY: &'static str = "memory";
 }
 
 async fn memory(connections: &Connections) -> Result<Arc<Memory>, ActionError> {
@@ -352,13 +352,14 @@ impl Inventory for Keys {
 
 /// A registry of the system `memory`.
 pub(crate) fn registry() -> Arc<Registry> {
+    let memory =
+        Connection::of::<MemoryConnection>("Where values are held").reached_by(|connections| {
+            Box::pin(async move { memory(connections).await.map(|_| "memory answers".into()) })
+        });
     Arc::new(Registry::new(vec![System {
         name: "memory",
         summary: "Holds values",
-        connection: Some(SchemaGenerator::subschema_for::<MemoryConnection>),
-        reach: Some(|connections| {
-            Box::pin(async move { memory(connections).await.map(|_| "memory answers".into()) })
-        }),
+        connections: vec![memory],
         verbs: vec![Verb::of::<SetArgs>(), Verb::of::<ExpectArgs>(), Verb::inventory::<Keys>()],
     }]))
 }

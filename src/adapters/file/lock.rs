@@ -116,7 +116,11 @@ pub(super) fn release(place: &Place, run: &str) -> Result<(), ActionError> {
 
 /// The facts of a held lock.
 fn evidence(holder: &Holder) -> Evidence {
-    let summary = format!("held by run {} since {}", holder.run, holder.since);
+    let summary = format!(
+        "held by run {} since {}",
+        holder.run,
+        holder.since.strftime("%Y-%m-%d %H:%M:%S UTC")
+    );
     Evidence::with(summary, json!({"holder": holder}))
 }
 
