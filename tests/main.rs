@@ -5,6 +5,7 @@
 mod adapters;
 mod architecture;
 mod cli;
+mod recovery;
 mod support;
 
 /// The crash tests need the kill points; a build without them would prove nothing.

@@ -9,6 +9,7 @@ use super::error::{CliError, UNEXPECTED};
 use super::open;
 use super::output::Format;
 use crate::journal::{Follower, Run, read};
+use crate::report::style::{DOUBT, paint};
 use crate::report::{View, json, lines, summary};
 
 /// How often a followed run is looked at.
@@ -37,7 +38,9 @@ pub(super) async fn run(cx: &Context, args: StatusArgs) -> Result<u8, CliError> 
         for record in &history.records {
             tell(cx, record, &mut known);
         }
-        summary::lines(&view).into_iter().for_each(|line| cx.output.data(line));
+        for line in summary::lines(&view) {
+            cx.output.data(line);
+        }
     } else {
         cx.output.data(json::document(&view).to_string());
     }
@@ -54,7 +57,9 @@ fn tell(cx: &Context, record: &crate::event::Record, known: &mut Option<View>) {
         Some(view) => view.take(record),
     }
     if let Some(view) = known {
-        lines::tell(record, view).into_iter().for_each(|line| cx.output.data(line));
+        for line in lines::tell(record, view) {
+            cx.output.data(line);
+        }
     }
 }
 
@@ -63,6 +68,8 @@ async fn follow(cx: &Context, run: &Run) -> Result<u8, CliError> {
     let mut follower = Follower::open(&run.journal_path())?;
     let mut known: Option<View> = None;
     loop {
+        // Looked at before the journal is read: what the process wrote last is then seen below.
+        let running = run.is_running()?;
         for record in follower.poll()? {
             if cx.output.format == Format::Human {
                 tell(cx, &record, &mut known);
@@ -76,9 +83,14 @@ async fn follow(cx: &Context, run: &Run) -> Result<u8, CliError> {
         }
         if let Some(view) = known.as_ref().filter(|view| view.verdict.is_some()) {
             if cx.output.format == Format::Human {
-                summary::lines(view).into_iter().for_each(|line| cx.output.data(line));
+                for line in summary::lines(view) {
+                    cx.output.data(line);
+                }
             }
             return Ok(0);
+        }
+        if !running {
+            return gone(cx, run, known.as_ref());
         }
         // Whoever watched has gone: nothing else depends on this process.
         if cx.output.take_lost().is_some() {
@@ -86,4 +98,17 @@ async fn follow(cx: &Context, run: &Run) -> Result<u8, CliError> {
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+/// The end of a followed run that has no end: its process is gone, and nothing more will come.
+fn gone(cx: &Context, run: &Run, known: Option<&View>) -> Result<u8, CliError> {
+    let view = known.ok_or_else(no_start)?;
+    if cx.output.format == Format::Human {
+        summary::lines(view).into_iter().for_each(|line| cx.output.data(line));
+    }
+    cx.output.progress(paint(
+        DOUBT,
+        format!("the process of run {0} is gone; go on with it: rollback resume {0}", run.id()),
+    ));
+    Ok(0)
 }
