@@ -25,7 +25,6 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::rig::Rig;
-use crate::support::wait_until;
 
 const RUN: &str = "20261121-0000-test";
 
@@ -115,16 +114,7 @@ impl Bench {
     }
 
     fn becomes(&self, wanted: &Value, what: &str) {
-        let mut last = Value::Null;
-        let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            wait_until(what, || {
-                last = self.state();
-                last == *wanted
-            });
-        }));
-        if found.is_err() {
-            assert_eq!(last, *wanted, "{what}");
-        }
+        Rig::becomes(wanted, what, || self.state());
     }
 
     async fn run(&self, plan: Plan) -> Ended {
