@@ -17,7 +17,7 @@ pub(super) struct AbortArgs {
     reason: Option<String>,
 }
 
-pub(super) async fn run(cx: &Context, args: AbortArgs) -> Result<u8, CliError> {
+pub(super) fn run(cx: &Context, args: &AbortArgs) -> Result<u8, CliError> {
     let run = open::store_to_read(cx)?.find(&args.run)?;
     let by = super::actor::this_process();
     if !run.is_running()? {
@@ -28,7 +28,7 @@ pub(super) async fn run(cx: &Context, args: AbortArgs) -> Result<u8, CliError> {
         .hint(format!("See how it ended: `rollback status {}`.", run.id()))
         .hint(format!("Go on with it: `rollback resume {}`.", run.id())));
     }
-    run.post(&Request::Abort { by, reason: args.reason })?;
+    run.post(&Request::Abort { by, reason: args.reason.clone() })?;
     cx.output.progress(format!("asked run {} to stop; it settles what is in flight", run.id()));
     cx.output.progress(format!("watch it: rollback status {} --follow", run.id()));
     Ok(0)

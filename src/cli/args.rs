@@ -4,14 +4,16 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
-use super::error::{self, CliError, USAGE};
+use super::error::{self, CliError, UNEXPECTED, USAGE};
 use super::output::{Color, Format, Output};
 use super::{
-    abort, check, completions, confirm, doctor, history, init, log, man, plan, report, resume, run,
-    sandbox, schema, status,
+    abort, check, completions, confirm, doctor, history, init, log, man, panic, plan, report,
+    resume, run, sandbox, schema, status,
 };
 use crate::environment::Config;
+use crate::failpoint;
 use crate::runbook::Scenario;
+use crate::signal;
 
 /// Runs rollback runbooks against hard recovery targets, and survives being killed.
 #[derive(Debug, Parser)]
@@ -43,6 +45,7 @@ struct ScenarioArgs {
     partial: Option<String>,
     /// Run the knowledge-base runbook (of this name)
     #[arg(long, group = "scenario", value_name = "NAME", num_args = 0..=1, help_heading = "Scenarios")]
+    #[expect(clippy::option_option, reason = "clap's form of a flag whose value may be left out")]
     knowledge_base: Option<Option<String>>,
     /// The runbook, when several would do: its name or its file
     #[arg(long, value_name = "NAME|PATH", requires = "scenario", help_heading = "Scenarios")]
@@ -58,7 +61,7 @@ struct CommonArgs {
     /// When to colour [default: auto]
     #[arg(long, value_enum, global = true, env = "ROLLBACK_COLOR", help_heading = "Output")]
     color: Option<Color>,
-    /// Where runs are kept [default: $XDG_STATE_HOME/rollback]
+    /// Where runs are kept [default: `$XDG_STATE_HOME/rollback`]
     #[arg(
         long,
         value_name = "DIR",
@@ -100,6 +103,7 @@ pub(super) struct Context {
 
 /// Parses the command line of this process, does what it says, and returns the exit code.
 pub async fn main() -> u8 {
+    panic::install();
     let cli = match parse() {
         Ok(cli) => cli,
         Err(error) => return tell_usage(&error),
@@ -115,8 +119,11 @@ pub async fn main() -> u8 {
         common.format.or_else(|| configured(config.format.as_deref())).unwrap_or_default(),
         common.color.or_else(|| configured(config.color.as_deref())).unwrap_or_default(),
     );
+    if let Err(error) = check_format(&cli, output.format) {
+        return tell_error(&output, &error);
+    }
     let cx = Context { output: output.clone(), config, state_dir: common.state_dir };
-    match dispatch(cli, cx).await {
+    match panic::caught(dispatch(cli, cx)).await {
         Ok(code) => code,
         Err(error) => tell_error(&output, &error),
     }
@@ -142,6 +149,17 @@ fn parse() -> Result<Cli, clap::Error> {
     Cli::from_arg_matches(&matches)
 }
 
+/// Three forms are those of `rollback check` alone.
+fn check_format(cli: &Cli, format: Format) -> Result<(), CliError> {
+    if !format.is_for_check_only() || matches!(cli.command, Some(Command::Check(_))) {
+        return Ok(());
+    }
+    let name = format.to_possible_value().map(|value| value.get_name().to_owned());
+    let name = name.unwrap_or_default();
+    Err(CliError::new(USAGE, format!("use `--format {name}`: only `rollback check` writes it"))
+        .hint("Here `--format` is human, json or jsonl."))
+}
+
 /// Help and version are data; everything else about the usage is an error.
 fn tell_usage(error: &clap::Error) -> u8 {
     let output = Output::new(Format::Human, Color::Auto);
@@ -156,6 +174,9 @@ fn tell_usage(error: &clap::Error) -> u8 {
 }
 
 async fn dispatch(cli: Cli, cx: Context) -> Result<u8, CliError> {
+    signal::survive_file_limit()
+        .map_err(|error| CliError::new(UNEXPECTED, "listen to signals").caused_by(&error))?;
+    failpoint::fall_over("cli.main");
     let Some(command) = cli.command else {
         let Some((scenario, name)) = cli.scenario.chosen() else {
             return Err(CliError::new(USAGE, "tell what to do: no scenario and no command")
@@ -171,7 +192,7 @@ async fn dispatch(cli: Cli, cx: Context) -> Result<u8, CliError> {
         Command::Check(args) => check::run(&cx, &args),
         Command::Status(args) => status::run(&cx, args).await,
         Command::Resume(args) => resume::run(cx, args).await,
-        Command::Abort(args) => abort::run(&cx, args).await,
+        Command::Abort(args) => abort::run(&cx, &args),
         Command::Confirm(args) => confirm::run(&cx, args).await,
         Command::Report(args) => report::run(&cx, &args),
         Command::History(args) => history::run(&cx, &args),

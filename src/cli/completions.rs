@@ -13,6 +13,7 @@ pub(super) struct CompletionsArgs {
     shell: Shell,
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "every command has this form")]
 pub(super) fn run(cx: &Context, args: &CompletionsArgs) -> Result<u8, CliError> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command(), "rollback", &mut script);

@@ -32,7 +32,9 @@ pub(super) async fn run(cx: &Context, args: DoctorArgs) -> Result<u8, CliError> 
         Err((text, hints)) => {
             healthy = false;
             cx.output.data(format!("{} {name:<14} failed to {}", paint(BAD, "✗"), sanitize(&text)));
-            hints.iter().for_each(|hint| cx.output.data(format!("  hint: {}", sanitize(hint))));
+            for hint in &hints {
+                cx.output.data(format!("  hint: {}", sanitize(hint)));
+            }
         }
     };
     let config = cx.config.clone();
@@ -65,7 +67,7 @@ pub(super) async fn run(cx: &Context, args: DoctorArgs) -> Result<u8, CliError> 
     }
     match args.env.as_deref().or(config.environment.as_deref()) {
         None => {
-            cx.output.data(paint(FAINT, "  add `--env NAME` to ask the systems of an environment"))
+            cx.output.data(paint(FAINT, "  add `--env NAME` to ask the systems of an environment"));
         }
         Some(env) => {
             for (name, answer) in systems(cx, env, &config).await? {

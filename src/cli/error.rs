@@ -16,6 +16,8 @@ pub const INVALID: u8 = 3;
 pub const REFUSED: u8 = 4;
 /// Another run holds the subject.
 pub const HELD: u8 = 8;
+/// Stopped by the operator or the system, everything settled.
+pub const ABORTED: u8 = 10;
 /// A question could not be asked: no terminal.
 pub const NO_TERMINAL: u8 = 11;
 /// A bug in this program.
@@ -103,7 +105,11 @@ impl From<ActionError> for CliError {
 impl From<JournalError> for CliError {
     fn from(error: JournalError) -> Self {
         let hints = error.hints();
-        let mut cli = Self::new(UNEXPECTED, error.to_string()).hints(hints);
+        let code = match error {
+            JournalError::UnknownRun { .. } | JournalError::AmbiguousRun { .. } => USAGE,
+            _ => UNEXPECTED,
+        };
+        let mut cli = Self::new(code, error.to_string()).hints(hints);
         if let Some(source) = std::error::Error::source(&error) {
             cli = cli.caused_by(source);
         }

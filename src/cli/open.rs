@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use super::args::Context;
 use super::error::{self, CliError, NO_TERMINAL, UNEXPECTED, USAGE};
-use super::prompt;
+use super::{panic, prompt};
 use crate::action::{Registry, ResolveContext};
 use crate::environment::runbooks::{self, Found, FoundRunbook};
 use crate::environment::{Config, Environment, EnvironmentFile, locate};
 use crate::journal::Store;
-use crate::report::style::{DOUBT, paint};
+use crate::report::style::{DOUBT, FAINT, paint};
 use crate::report::text::sanitize;
 use crate::runbook::{Loaded, Scenario, load};
 use crate::sandbox::process as sandbox;
@@ -47,7 +47,7 @@ pub(super) async fn open(
     env: Option<&str>,
 ) -> Result<Opened, CliError> {
     let config = cx.config.clone();
-    let found = find(cx, which, &config)?;
+    let found = find(cx, which, &config).await?;
     let registry = Arc::new(crate::adapters::registry());
     let loaded = load_runbook(cx, &found.path, &registry)?;
     if let Which::Scenario { scenario, .. } = which
@@ -68,7 +68,9 @@ pub(super) async fn open(
 
 /// The runs of this user.
 pub(super) fn store(cx: &Context, config: &Config) -> Result<Store, CliError> {
-    Ok(Store::open(cx.state_dir.as_deref().or(config.state_dir.as_deref()))?)
+    let store = Store::open(cx.state_dir.as_deref().or(config.state_dir.as_deref()))?;
+    panic::keep_in(store.dir());
+    Ok(store)
 }
 
 /// The runs of this user, to be looked at only.
@@ -110,17 +112,17 @@ pub(super) async fn enter(
         cx.output.progress(format!("{} {}", paint(DOUBT, "!"), sanitize(warning)));
     }
     let connections = environment.connections.clone();
+    panic::hide(connections.secrets());
     Ok((environment, Arc::new(ResolveContext { connections, registry })))
 }
 
-fn find(cx: &Context, which: &Which, config: &Config) -> Result<FoundRunbook, CliError> {
+async fn find(cx: &Context, which: &Which, config: &Config) -> Result<FoundRunbook, CliError> {
     let folder = std::env::current_dir()
         .map_err(|error| CliError::new(UNEXPECTED, "find the current folder").caused_by(&error))?;
     let (found, wanted) = match which {
-        Which::Runbook(name) | Which::Scenario { runbook: Some(name), .. } => {
-            (runbooks::named(name, &folder, config), format!("the runbook `{name}`"))
-        }
-        Which::Scenario { name: Some(name), .. } => {
+        Which::Runbook(name)
+        | Which::Scenario { runbook: Some(name), .. }
+        | Which::Scenario { name: Some(name), .. } => {
             (runbooks::named(name, &folder, config), format!("the runbook `{name}`"))
         }
         Which::Scenario { scenario, .. } => (
@@ -130,30 +132,36 @@ fn find(cx: &Context, which: &Which, config: &Config) -> Result<FoundRunbook, Cl
     };
     match found {
         Found::One(found) => Ok(found),
-        Found::Several(found) => choose(cx, found, &wanted),
+        Found::Several(found) => choose(cx, which, found, &wanted).await,
         Found::None { hints, .. } => {
             Err(CliError::new(USAGE, format!("find {wanted}")).hints(hints))
         }
     }
 }
 
-fn choose(
+async fn choose(
     cx: &Context,
+    which: &Which,
     mut found: Vec<FoundRunbook>,
     wanted: &str,
 ) -> Result<FoundRunbook, CliError> {
     for (index, runbook) in found.iter().enumerate() {
         let title = runbook.title.as_deref().map(sanitize).unwrap_or_default();
-        cx.output.progress(format!("  {}  {:<28} {title}", index + 1, sanitize(&runbook.name)));
+        let (name, path) = (sanitize(&runbook.name), sanitize(&runbook.path.display().to_string()));
+        cx.output.progress(format!("  {}  {name:<28} {title}  {}", index + 1, paint(FAINT, path)));
     }
     let several = || {
-        CliError::new(USAGE, format!("choose {wanted}: there are several"))
-            .hint("Name one with `--runbook NAME`.")
+        CliError::new(USAGE, format!("choose {wanted}: there are several")).hint(match which {
+            Which::Scenario { .. } => {
+                "Name one with `--runbook NAME`, or its file with `--runbook PATH`."
+            }
+            Which::Runbook(_) => "Name its file instead.",
+        })
     };
     if !cx.output.interactive {
         return Err(several());
     }
-    let answer = prompt::ask(&cx.output, "Which one? ")?;
+    let answer = prompt::ask(&cx.output, "Which one? ").await?;
     let index: usize = answer.trim().parse().map_err(|_| several())?;
     if index == 0 || index > found.len() {
         return Err(several());

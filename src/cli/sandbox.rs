@@ -121,7 +121,9 @@ pub(super) async fn run(cx: &Context, args: SandboxArgs) -> Result<u8, CliError>
                 .await
                 .map_err(failed("inject the fault"))?;
             let status = process::status(&info).await.map_err(failed("ask the sandbox"))?;
-            status.faults.iter().for_each(|fault| cx.output.data(sanitize(fault)));
+            for fault in &status.faults {
+                cx.output.data(sanitize(fault));
+            }
             Ok(0)
         }
     }

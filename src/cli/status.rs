@@ -38,7 +38,9 @@ pub(super) async fn run(cx: &Context, args: StatusArgs) -> Result<u8, CliError> 
         for record in &history.records {
             tell(cx, record, &mut known);
         }
-        summary::lines(&view).into_iter().for_each(|line| cx.output.data(line));
+        for line in summary::lines(&view) {
+            cx.output.data(line);
+        }
     } else {
         cx.output.data(json::document(&view).to_string());
     }
@@ -55,7 +57,9 @@ fn tell(cx: &Context, record: &crate::event::Record, known: &mut Option<View>) {
         Some(view) => view.take(record),
     }
     if let Some(view) = known {
-        lines::tell(record, view).into_iter().for_each(|line| cx.output.data(line));
+        for line in lines::tell(record, view) {
+            cx.output.data(line);
+        }
     }
 }
 
@@ -79,7 +83,9 @@ async fn follow(cx: &Context, run: &Run) -> Result<u8, CliError> {
         }
         if let Some(view) = known.as_ref().filter(|view| view.verdict.is_some()) {
             if cx.output.format == Format::Human {
-                summary::lines(view).into_iter().for_each(|line| cx.output.data(line));
+                for line in summary::lines(view) {
+                    cx.output.data(line);
+                }
             }
             return Ok(0);
         }

@@ -4,7 +4,7 @@
 //! waits for a system or a disk: steps run in their own tasks, and the journal has its own thread.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::decide::{Command, decide, outcome};
 use super::emitter::{Emitter, Message, TaskEnd};
-use super::executor::{Kit, run_step, undo_step, wants_undo};
+use super::executor::{KILL_GRACE, Kit, run_step, undo_step, wants_undo};
 use super::fanout::Limiters;
 use super::item::panic_message;
 use super::lifecycle::Stage;
@@ -23,6 +23,7 @@ use super::state::RunState;
 use super::{Vault, deadline, verdict};
 use crate::action::{ActionError, ErrorKind, ResolveContext};
 use crate::event::{Actor, Event, Header, Outcome, Place, Record, StopReason};
+use crate::failpoint;
 use crate::journal::{Journal, JournalError};
 use crate::plan::{PlannedStep, PlannedTarget, StepId};
 use crate::runbook::OnFailure;
@@ -81,7 +82,7 @@ pub struct Engine {
 impl Engine {
     /// Runs a plan from its start, which the journal has recorded already.
     pub async fn run(self, header: Header) -> Ended {
-        Dispatcher::new(self, RunState::new(header), 0).to_the_end().await
+        Dispatcher::new(self, RunState::new(header), 0).run_out().await
     }
 
     /// Goes on with a run that was interrupted. `elapsed_ms` is the time since its first start.
@@ -95,7 +96,7 @@ impl Engine {
         let mut run = Dispatcher::new(self, state, elapsed_ms);
         run.emit(Event::RunResumed { by, salvaged });
         run.reach_targets_of_finished_steps();
-        run.to_the_end().await
+        run.run_out().await
     }
 }
 
@@ -120,6 +121,8 @@ struct Dispatcher {
     requests: mpsc::UnboundedReceiver<Request>,
     waiting: Vec<(Place, oneshot::Sender<bool>)>,
     attended: bool,
+    /// How often this process was told to end by a signal.
+    told_to_end: u32,
     started: Instant,
     offset_ms: u64,
 }
@@ -149,6 +152,7 @@ impl Dispatcher {
             limiters: Limiters::default(),
             stopping: CancellationToken::new(),
             killing: CancellationToken::new(),
+            kill_by: OnceLock::new(),
             give_up,
             notes: super::item::Notes::default(),
         };
@@ -163,12 +167,13 @@ impl Dispatcher {
             requests: engine.requests,
             waiting: Vec::new(),
             attended: engine.attended,
+            told_to_end: 0,
             started,
             offset_ms,
         }
     }
 
-    async fn to_the_end(mut self) -> Ended {
+    async fn run_out(mut self) -> Ended {
         loop {
             self.check_journal();
             for event in deadline::due(&self.state, self.now_ms()) {
@@ -251,7 +256,10 @@ impl Dispatcher {
                     self.emit(Event::KillRequested);
                 }
             }
-            Event::KillRequested => self.kit.killing.cancel(),
+            Event::KillRequested => {
+                self.kit.kill_by.get_or_init(|| Instant::now() + KILL_GRACE);
+                self.kit.killing.cancel();
+            }
             Event::QuestionAnswered { at, confirmed, .. } => {
                 if let Some(index) = self.waiting.iter().position(|(place, _)| place == at) {
                     let (_, answer) = self.waiting.swap_remove(index);
@@ -292,6 +300,7 @@ impl Dispatcher {
     }
 
     fn start(&mut self, id: &StepId) {
+        failpoint::fall_over("engine.start");
         let left_ms = deadline::left_ms(&self.state, self.now_ms());
         self.emit(Event::StepStarted { step: id.clone(), left_ms });
         let Some((step, known)) = self.state.step(id) else { return };
@@ -350,6 +359,7 @@ impl Dispatcher {
             TaskEnd::Unresolved(error) => failure = Some(error),
             TaskEnd::Panicked(message) => {
                 self.mark_in_flight_unknown(id);
+                let message = self.kit.resolve.connections.secrets().redact(&message);
                 self.stop(StopReason::Panicked { message });
             }
         }
@@ -439,16 +449,28 @@ impl Dispatcher {
 
     fn on_signal(&mut self, signal: Signal) {
         match signal {
-            Signal::Interrupt | Signal::Terminate if self.state.stop.is_some() => {
-                if !self.state.killed {
-                    self.emit(Event::KillRequested);
-                }
-            }
-            Signal::Interrupt => self.stop(StopReason::Interrupted),
-            Signal::Terminate => self.stop(StopReason::Terminated { by: None }),
+            Signal::Interrupt => self.told_to_end(StopReason::Interrupted),
+            Signal::Terminate => self.told_to_end(StopReason::Terminated { by: None }),
             Signal::HangUp => {
-                self.emit(Event::OutputLost { what: "the terminal hung up".to_owned() })
+                self.attended = false;
+                self.emit(Event::OutputLost { what: "the terminal hung up".to_owned() });
             }
+        }
+    }
+
+    /// The first time nothing more is started, the second time what is in flight is cut off. A run that stops for
+    /// another reason counts like any other: whoever interrupts it once wants it to settle.
+    fn told_to_end(&mut self, reason: StopReason) {
+        self.told_to_end += 1;
+        if self.told_to_end > 1 && self.state.stop.is_some() {
+            if !self.state.killed {
+                self.emit(Event::KillRequested);
+            }
+        } else if self.state.stop.is_some() {
+            let message = "already stopping, letting what is in flight settle; once more stops now";
+            self.emit(Event::Warned { message: message.to_owned() });
+        } else {
+            self.stop(reason);
         }
     }
 

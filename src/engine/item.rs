@@ -28,8 +28,6 @@ use crate::plan::StepPolicy;
 
 /// How long after its deadline a call may still return by itself before it is dropped.
 const GRACE: Duration = Duration::from_millis(200);
-/// How long a call may take to settle when the run is stopped at once.
-const KILL_GRACE: Duration = Duration::from_millis(1500);
 
 /// One item at work.
 pub(super) struct ItemRun {
@@ -47,7 +45,7 @@ enum Attempt {
     /// The run stops: nothing was changed by this attempt.
     Stopped,
     /// It failed; `told` is the event that says so for good, if it is not told already.
-    Failed { error: ActionError, told: Option<Event> },
+    Failed { error: ActionError, told: Option<Box<Event>> },
 }
 
 /// Why a call was cut off.
@@ -120,7 +118,7 @@ impl ItemRun {
                 .filter(|wait| error.retryable && repeatable && self.kit.may_wait(*wait));
             let Some(wait) = wait else {
                 if let Some(event) = told {
-                    self.kit.emitter.emit(event);
+                    self.kit.emitter.emit(*event);
                 }
                 return;
             };
@@ -169,7 +167,7 @@ impl ItemRun {
         };
         if !error.outcome_unknown() {
             let told = Event::ApplyFailed { at: self.at.clone(), error: error.clone() };
-            return Attempt::Failed { error, told: Some(told) };
+            return Attempt::Failed { error, told: Some(Box::new(told)) };
         }
         *doubt = true;
         self.kit.emitter.emit(Event::ApplyUnknown { at: self.at.clone(), error: error.clone() });
@@ -226,7 +224,7 @@ impl ItemRun {
         } else {
             Event::InspectFailed { at, error: error.clone() }
         };
-        Attempt::Failed { error, told: Some(told) }
+        Attempt::Failed { error, told: Some(Box::new(told)) }
     }
 
     /// Writes the saved state down. What was there before the first attempt is kept, since that is what undo restores.
@@ -259,11 +257,10 @@ impl ItemRun {
                 self.kit.emitter.emit(Event::FoundDone { at: self.at.clone(), evidence });
                 return true;
             }
-            if Instant::now() + self.policy.verify.every >= until || self.kit.killing.is_cancelled()
-            {
+            let again = Instant::now() + self.policy.verify.every < until;
+            if !again || !self.kit.pause(self.policy.verify.every).await {
                 return false;
             }
-            sleep(self.policy.verify.every).await;
         }
     }
 
@@ -324,7 +321,9 @@ impl ItemRun {
             if Instant::now() + self.policy.verify.every >= deadline {
                 return Some(Err(last));
             }
-            sleep(self.policy.verify.every).await;
+            if !self.kit.pause(self.policy.verify.every).await {
+                return None;
+            }
         }
     }
 
@@ -384,15 +383,11 @@ impl ItemRun {
 
     /// Runs a call that should end by itself at the deadline, and cuts it off when it does not.
     async fn bounded<T>(&self, deadline: Instant, call: impl Future<Output = T>) -> Result<T, Cut> {
-        let killed = async {
-            self.kit.killing.cancelled().await;
-            sleep(KILL_GRACE).await;
-        };
         tokio::select! {
             biased;
             result = call => Ok(result),
             () = sleep_until(deadline + GRACE) => Err(Cut::Late),
-            () = killed => Err(Cut::Killed),
+            () = self.kit.cut() => Err(Cut::Killed),
         }
     }
 

@@ -37,6 +37,7 @@ pub enum Stage {
 
 impl Stage {
     /// The stage after `event`, or `None` when that event is illegal here.
+    #[expect(clippy::match_same_arms, reason = "a table: one line for each transition")]
     pub fn next(self, event: &Event) -> Option<Self> {
         use Stage::{
             Applied, Applying, Failed, FoundDone, Inspected, NotInForce, Open, Pending, Stuck,

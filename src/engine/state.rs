@@ -244,11 +244,9 @@ impl RunState {
             .next(event)
             .ok_or_else(|| illegal(event, &place_name(at), &format!("{:?}", item.stage)))?;
         match event {
-            Event::Inspected { saved, .. } => {
-                // What was there before the first attempt is what undo restores.
-                if !item.touched || item.saved.is_none() {
-                    item.saved = Some(saved.clone());
-                }
+            // What was there before the first attempt is what undo restores.
+            Event::Inspected { saved, .. } if !item.touched || item.saved.is_none() => {
+                item.saved = Some(saved.clone());
             }
             Event::ApplyStarted { attempt, .. } => {
                 item.attempts = *attempt;

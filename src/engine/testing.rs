@@ -341,7 +341,7 @@ pub(super) fn header(plan: Plan) -> Header {
         since: None,
         started: clock::now(),
         boot: Boot { id: "boot".into(), elapsed_ms: 0 },
-        left_out: Default::default(),
+        left_out: std::collections::BTreeMap::default(),
     }
 }
 
@@ -367,7 +367,7 @@ pub(super) fn plan(phases: Vec<Vec<PlannedStep>>) -> Plan {
         scenario: Scenario::Emergency,
         subject: "test".into(),
         environment: "memory".into(),
-        inputs: Default::default(),
+        inputs: indexmap::IndexMap::default(),
         targets: Vec::new(),
         give_up: None,
         phases: phases.collect(),

@@ -200,7 +200,7 @@ impl View {
             }
             Event::Warned { message } => self.warnings.push(message.clone()),
             Event::OutputLost { what } => {
-                self.warnings.push(format!("the output was lost: {what}"))
+                self.warnings.push(format!("the output was lost: {what}"));
             }
             Event::RunEnded { verdict, exit_code } => self.verdict = Some((*verdict, *exit_code)),
             Event::QuestionOpened { at, text, .. } => self.questions.push(QuestionView {
