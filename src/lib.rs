@@ -9,6 +9,7 @@ pub mod action;
 pub mod adapters;
 pub mod cli;
 pub mod clock;
+pub mod digest;
 pub mod engine;
 pub mod environment;
 pub mod event;

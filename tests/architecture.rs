@@ -24,7 +24,7 @@ struct Border {
 const BORDERS: [Border; 3] = [
     Border {
         module: "adapters",
-        may_name: &["action", "value", "secret", "clock"],
+        may_name: &["action", "value", "secret", "clock", "digest"],
         tests_may_name: &["sandbox"],
     },
     Border {
@@ -43,7 +43,7 @@ const BORDERS: [Border; 3] = [
     },
     Border {
         module: "journal",
-        may_name: &["event", "action", "plan", "clock", "value", "failpoint"],
+        may_name: &["event", "action", "plan", "clock", "value", "digest", "failpoint"],
         tests_may_name: &[],
     },
 ];

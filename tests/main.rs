@@ -4,7 +4,9 @@
 
 mod adapters;
 mod architecture;
+mod secrets;
 mod support;
+mod terminal;
 
 /// The crash tests need the kill points; a build without them would prove nothing.
 #[cfg(not(feature = "failpoints"))]

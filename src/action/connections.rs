@@ -13,7 +13,7 @@ use crate::secret::Secrets;
 /// The settings with which a system of one environment is reached, deserialized by the adapter.
 pub trait SystemConnection: DeserializeOwned {
     /// The key under `connections` in the environment file: `docker`.
-    const SYSTEM: &'static str;
+    const KEY: &'static str;
 }
 
 /// All connections of one environment. Clients are built on first use and shared.
@@ -54,7 +54,7 @@ impl Connections {
     pub fn settings<C: SystemConnection>(&self) -> Result<C, ActionError> {
         let value = self
             .settings
-            .get(C::SYSTEM)
+            .get(C::KEY)
             .cloned()
             .unwrap_or_else(|| Value::Object(serde_json::Map::new()));
         if let Some(missing) = self.secrets.missing_in(&value) {
@@ -72,14 +72,11 @@ impl Connections {
                 ErrorKind::Invalid,
                 format!(
                     "read the connection `{}` of environment `{}`: {error}",
-                    C::SYSTEM,
+                    C::KEY,
                     self.environment
                 ),
             )
-            .hint(format!(
-                "Add or mend `connections: {{{}: …}}` in the environment file.",
-                C::SYSTEM
-            ))
+            .hint(format!("Add or mend `connections: {{{}: …}}` in the environment file.", C::KEY))
         })
     }
 
@@ -91,14 +88,14 @@ impl Connections {
         F: FnOnce(C, &Secrets) -> Result<T, ActionError>,
     {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = clients.get(C::SYSTEM).cloned()
+        if let Some(client) = clients.get(C::KEY).cloned()
             && let Ok(client) = client.downcast::<T>()
         {
             return Ok(client);
         }
         let client = Arc::new(build(self.settings::<C>()?, &self.secrets)?);
         let shared: Arc<dyn Any + Send + Sync> = client.clone();
-        let _former = clients.insert(C::SYSTEM, shared);
+        let _former = clients.insert(C::KEY, shared);
         Ok(client)
     }
 }

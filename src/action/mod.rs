@@ -10,6 +10,7 @@ mod context;
 pub(crate) mod contract;
 mod error;
 mod port;
+mod system;
 mod verb;
 
 pub use connections::{Connections, SystemConnection};
@@ -19,6 +20,5 @@ pub use port::{
     Action, Description, Evidence, Prediction, Probe, Question, Readiness, Repeat, Reversal, Saved,
     Verdict, Work,
 };
-pub use verb::{
-    Inventory, Item, Reach, Registry, ResolveContext, System, Verb, VerbArgs, VerbKind,
-};
+pub use system::{Connection, Reach, Registry, System};
+pub use verb::{Inventory, Item, ResolveContext, Verb, VerbArgs, VerbKind};

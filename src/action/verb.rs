@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{ActionError, Connections, ErrorKind, Work};
+use super::{ActionError, Connections, ErrorKind, Registry, Work};
 
 /// What a verb is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -191,56 +191,5 @@ impl Verb {
     /// Makes the work for one item; contacts nothing.
     pub fn make(&self, item: Value, cx: &ResolveContext) -> Result<Work, ActionError> {
         (self.make)(item, cx)
-    }
-}
-
-/// Asks a system whether it can be reached with its connection, read-only: what answered, in one line.
-pub type Reach = for<'a> fn(&'a Connections) -> BoxFuture<'a, Result<String, ActionError>>;
-
-/// One remote (or local) system: an adapter as the rest of the program sees it.
-#[derive(Clone)]
-pub struct System {
-    /// The prefix of its verbs.
-    pub name: &'static str,
-    /// One sentence without a period.
-    pub summary: &'static str,
-    /// The JSON Schema of its block under `connections`; `None` when it has no settings.
-    pub connection: Option<fn(&mut SchemaGenerator) -> Schema>,
-    /// How pre-flight and `rollback doctor` find out whether it answers; `None` when there is nothing to reach.
-    pub reach: Option<Reach>,
-    /// Its verbs.
-    pub verbs: Vec<Verb>,
-}
-
-/// All systems and verbs of this build.
-#[derive(Clone, Default)]
-pub struct Registry {
-    systems: Vec<System>,
-}
-
-impl Registry {
-    /// A registry of these systems.
-    pub fn new(systems: Vec<System>) -> Self {
-        Self { systems }
-    }
-
-    /// All systems, in the order of registration.
-    pub fn systems(&self) -> &[System] {
-        &self.systems
-    }
-
-    /// The system of this name.
-    pub fn system(&self, name: &str) -> Option<&System> {
-        self.systems.iter().find(|system| system.name == name)
-    }
-
-    /// All verbs.
-    pub fn verbs(&self) -> impl Iterator<Item = &Verb> {
-        self.systems.iter().flat_map(|system| &system.verbs)
-    }
-
-    /// The verb of this name.
-    pub fn verb(&self, name: &str) -> Option<&Verb> {
-        self.verbs().find(|verb| verb.name == name)
     }
 }

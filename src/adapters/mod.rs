@@ -19,12 +19,10 @@ fn systems() -> Vec<System> {
     vec![
         docker::system(),
         file::system(),
-        file::files_connection(),
         http::system(),
         loadbalancer::system(),
         manual::system(),
         notify::system(),
-        notify::slack_connection(),
         script::system(),
     ]
 }

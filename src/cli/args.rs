@@ -118,6 +118,9 @@ pub async fn main() -> u8 {
         common.format.or_else(|| configured(config.format.as_deref())).unwrap_or_default(),
         common.color.or_else(|| configured(config.color.as_deref())).unwrap_or_default(),
     );
+    if let Err(error) = check_format(&cli, output.format) {
+        return tell_error(&output, &error);
+    }
     let cx = Context { output: output.clone(), config, state_dir: common.state_dir };
     match panic::caught(dispatch(cli, cx)).await {
         Ok(code) => code,
@@ -143,6 +146,17 @@ pub(super) fn command() -> clap::Command {
 fn parse() -> Result<Cli, clap::Error> {
     let matches = command().try_get_matches()?;
     Cli::from_arg_matches(&matches)
+}
+
+/// Three forms are those of `rollback check` alone.
+fn check_format(cli: &Cli, format: Format) -> Result<(), CliError> {
+    if !format.is_for_check_only() || matches!(cli.command, Some(Command::Check(_))) {
+        return Ok(());
+    }
+    let name = format.to_possible_value().map(|value| value.get_name().to_owned());
+    let name = name.unwrap_or_default();
+    Err(CliError::new(USAGE, format!("use `--format {name}`: only `rollback check` writes it"))
+        .hint("Here `--format` is human, json or jsonl."))
 }
 
 /// Help and version are data; everything else about the usage is an error.

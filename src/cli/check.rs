@@ -3,25 +3,31 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde_json::json;
 
 use super::args::Context;
 use super::error::{CliError, INVALID, USAGE};
 use super::output::Format;
-use crate::environment::{Config, runbooks};
+use crate::action::Registry;
+use crate::environment::{Config, EnvironmentFile, locate, runbooks};
 use crate::plan::StepId;
 use crate::plan::budget::Schedule;
+use crate::report::check::{
+    CheckedFile, Extent, FileKind, Level, Problem, github, json, junit, sarif,
+};
 use crate::report::style::{BAD, DOUBT, GOOD, paint};
 use crate::report::text::sanitize;
-use crate::runbook::diagnostic::{Diagnostics, Severity};
+use crate::runbook::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::runbook::load;
 
-/// Check runbooks offline: parse, validate, lint, fit the budget
+/// Check runbooks and their environments offline: parse, validate, lint, fit the budget
+///
+/// Nothing is connected to and no secret is read. `--format` knows three more forms here: `junit` for test reports,
+/// `sarif` for code scanning, `github` for annotations in a pull request. Exit code 3 when something is wrong.
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
-    /// Runbook files or folders [default: the project's runbooks]
+    /// Files or folders [default: the project's runbooks and their environments]
     path: Vec<PathBuf>,
-    /// Treat warnings as errors
+    /// Let warnings fail the check, too
     #[arg(long)]
     strict: bool,
 }
@@ -29,114 +35,188 @@ pub(super) struct CheckArgs {
 /// What became of one file.
 struct Checked {
     path: PathBuf,
+    kind: FileKind,
     problems: Diagnostics,
     /// Times that cannot fit, as sentences.
     misfits: Vec<String>,
+    failed: bool,
 }
 
 pub(super) fn run(cx: &Context, args: &CheckArgs) -> Result<u8, CliError> {
     let registry = crate::adapters::registry();
-    let files = files(cx, args)?;
+    let here = std::env::current_dir().unwrap_or_default();
+    let files = files(cx, args, &here)?;
     if files.is_empty() {
         return Err(CliError::new(USAGE, "find a runbook to check")
             .hint("Name files or folders, or write a first runbook with `rollback init`."));
     }
-    let checked: Vec<_> = files.into_iter().map(|path| check(path, &registry)).collect();
-    let bad = |file: &&Checked| {
-        file.problems.has_errors()
-            || !file.misfits.is_empty()
-            || (args.strict && file.problems.count(Severity::Warning) > 0)
-    };
-    let failed = checked.iter().filter(bad).count();
-    match cx.output.format {
-        Format::Human => {
-            checked.iter().for_each(|file| tell(cx, file));
-            let word = if failed == 0 {
-                paint(GOOD, "all good")
-            } else {
-                paint(BAD, format!("{failed} with problems"))
-            };
-            cx.output.data(format!("{} runbooks checked, {word}", checked.len()));
-        }
-        Format::Json | Format::Jsonl => {
-            let files: Vec<_> = checked.iter().map(entry).collect();
-            cx.output.data(json!({"format": 1, "files": files}).to_string());
-        }
-    }
-    Ok(if failed == 0 { 0 } else { INVALID })
+    let checked: Vec<Checked> = files
+        .into_iter()
+        .map(|(path, kind)| check(near(&path, &here), kind, &registry, args.strict))
+        .collect();
+    tell(cx, &checked);
+    let failed = checked.iter().any(|file| file.failed);
+    Ok(if failed { INVALID } else { 0 })
 }
 
-fn files(cx: &Context, args: &CheckArgs) -> Result<Vec<PathBuf>, CliError> {
-    let config = cx.config.clone();
-    let here = std::env::current_dir().unwrap_or_default();
-    let searched = |config: &Config| {
-        let (found, unreadable) = runbooks::search(&here, config);
-        // A file that is no YAML may have been meant as a runbook, so its problem is told.
-        found.into_iter().map(|found| found.path).chain(unreadable).collect::<Vec<_>>()
-    };
-    if args.path.is_empty() {
-        return Ok(searched(&config));
+fn tell(cx: &Context, checked: &[Checked]) {
+    let plain = || checked.iter().map(plain_data).collect::<Vec<_>>();
+    let out = &cx.output;
+    match out.format {
+        Format::Human => {
+            checked.iter().for_each(|file| tell_file(cx, file));
+            out.data(total(checked));
+        }
+        Format::Json | Format::Jsonl => out.data(json(&plain()).to_string()),
+        Format::Junit => out.data(junit(&plain())),
+        Format::Sarif => out.data(format!("{:#}", sarif(&plain()))),
+        Format::Github => github(&plain()).into_iter().for_each(|line| out.data(line)),
     }
-    let (folders, mut files): (Vec<_>, Vec<_>) =
-        args.path.iter().cloned().partition(|path| path.is_dir());
-    if !folders.is_empty() {
-        files.extend(searched(&Config { runbooks: folders, ..config }));
+}
+
+/// What is to be checked: what was named, or the project's runbooks with the environments beside them.
+fn files(
+    cx: &Context,
+    args: &CheckArgs,
+    here: &Path,
+) -> Result<Vec<(PathBuf, FileKind)>, CliError> {
+    let config = cx.config.clone();
+    let searched = |config: &Config| {
+        let (found, unreadable) = runbooks::search(here, config);
+        let found: Vec<PathBuf> = found.into_iter().map(|found| found.path).collect();
+        let environments: Vec<PathBuf> =
+            found.iter().flat_map(|path| locate::available(path, config).into_values()).collect();
+        // A file that is no YAML may have been meant as a runbook, so its problem is told.
+        found.into_iter().chain(unreadable).chain(environments).collect::<Vec<_>>()
+    };
+    let mut wanted = Vec::new();
+    if args.path.is_empty() {
+        wanted = searched(&config);
+    } else {
+        let (folders, named): (Vec<_>, Vec<_>) =
+            args.path.iter().cloned().partition(|path| path.is_dir());
+        wanted.extend(named);
+        if !folders.is_empty() {
+            wanted.extend(searched(&Config { runbooks: folders, ..config }));
+        }
+    }
+    let mut files: Vec<(PathBuf, FileKind)> = Vec::new();
+    for path in wanted {
+        let path = std::path::absolute(&path).unwrap_or(path);
+        let kind = kind_of(&path);
+        if !files.contains(&(path.clone(), kind)) {
+            files.push((path, kind));
+        }
     }
     Ok(files)
 }
 
-fn check(path: PathBuf, registry: &crate::action::Registry) -> Checked {
-    match load(&path, registry) {
-        Err(problems) => Checked { path, problems, misfits: Vec::new() },
-        Ok(loaded) => {
-            let assumed = |_: &StepId| None;
-            let misfits = match crate::plan::build::outline(&loaded.runbook, registry, &assumed) {
-                Ok(plan) => Schedule::of(&plan).misfits().iter().map(ToString::to_string).collect(),
-                Err(refused) => refused.reasons.iter().map(ToString::to_string).collect(),
-            };
-            Checked { path, problems: loaded.warnings, misfits }
-        }
+/// Environments live in folders of that name, and nothing else does.
+fn kind_of(path: &Path) -> FileKind {
+    let folder = path.parent().and_then(Path::file_name);
+    if folder.is_some_and(|name| name == "environments") {
+        FileKind::Environment
+    } else {
+        FileKind::Runbook
     }
 }
 
-fn tell(cx: &Context, file: &Checked) {
-    let shown = |path: &Path| sanitize(&path.display().to_string());
+/// The path as people (and code hosts) know it: relative to the current folder where it lies below.
+fn near(path: &Path, here: &Path) -> PathBuf {
+    path.strip_prefix(here).unwrap_or(path).to_owned()
+}
+
+fn check(path: PathBuf, kind: FileKind, registry: &Registry, strict: bool) -> Checked {
+    let (problems, misfits) = match kind {
+        FileKind::Environment => match EnvironmentFile::read(&path, registry) {
+            Ok(file) => (Diagnostics::new(file.source, Vec::new()), Vec::new()),
+            Err(problems) => (problems, Vec::new()),
+        },
+        FileKind::Runbook => match load(&path, registry) {
+            Ok(loaded) => (loaded.warnings, misfits(&loaded.runbook, registry)),
+            Err(problems) => (problems, Vec::new()),
+        },
+    };
+    let failed = problems.has_errors()
+        || !misfits.is_empty()
+        || (strict && problems.count(Severity::Warning) > 0);
+    Checked { path, kind, problems, misfits, failed }
+}
+
+/// What cannot fit into its time even if everything goes as expected.
+fn misfits(runbook: &crate::runbook::Runbook, registry: &Registry) -> Vec<String> {
+    let assumed = |_: &StepId| None;
+    match crate::plan::build::outline(runbook, registry, &assumed) {
+        Ok(plan) => Schedule::of(&plan).misfits().iter().map(ToString::to_string).collect(),
+        Err(refused) => refused.reasons.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn tell_file(cx: &Context, file: &Checked) {
+    let path = sanitize(&file.path.display().to_string());
     if file.problems.count(Severity::Error) + file.problems.count(Severity::Warning) > 0 {
         cx.output.data(file.problems.render(cx.output.color).trim_end());
+        cx.output.data("");
     }
     for misfit in &file.misfits {
-        cx.output.data(format!(
-            "{} {}: {}",
-            paint(BAD, "does not fit:"),
-            shown(&file.path),
-            sanitize(misfit)
-        ));
+        let word = paint(BAD, "error[does-not-fit]:");
+        cx.output.data(format!("{word} {path}: {}", sanitize(misfit)));
     }
-    let sign = if file.problems.has_errors() || !file.misfits.is_empty() {
+    let sign = if file.failed {
         paint(BAD, "✗")
     } else if file.problems.count(Severity::Warning) > 0 {
         paint(DOUBT, "!")
     } else {
         paint(GOOD, "✓")
     };
-    cx.output.data(format!("{sign} {}", shown(&file.path)));
+    cx.output.data(format!("{sign} {path}"));
 }
 
-fn entry(file: &Checked) -> serde_json::Value {
-    let problems: Vec<_> = file
-        .problems
-        .iter()
-        .map(|problem| {
-            let place = problem.span.map(|span| file.problems.source.location(span.start));
-            json!({
-                "severity": format!("{:?}", problem.severity).to_lowercase(),
-                "code": problem.code,
-                "message": problem.message,
-                "line": place.map(|place| place.line),
-                "column": place.map(|place| place.column),
-                "hints": problem.hints,
-            })
-        })
-        .collect();
-    json!({"path": file.path, "problems": problems, "does_not_fit": file.misfits})
+fn total(checked: &[Checked]) -> String {
+    let files = if checked.len() == 1 { "1 file" } else { &format!("{} files", checked.len()) };
+    match checked.iter().filter(|file| file.failed).count() {
+        0 => format!("{files} checked, {}", paint(GOOD, "all good")),
+        bad => format!("{files} checked, {}", paint(BAD, format!("{bad} with problems"))),
+    }
+}
+
+/// What was found as the report's renderers know it.
+fn plain_data(file: &Checked) -> CheckedFile {
+    let found = file.problems.iter().map(|problem| plain_problem(problem, &file.problems));
+    let misfits = file.misfits.iter().map(|misfit| Problem {
+        severity: Level::Error,
+        code: "does-not-fit".to_owned(),
+        message: misfit.clone(),
+        place: None,
+        hints: Vec::new(),
+    });
+    CheckedFile {
+        path: file.path.display().to_string(),
+        kind: file.kind,
+        failed: file.failed,
+        problems: found.chain(misfits).collect(),
+    }
+}
+
+fn plain_problem(problem: &Diagnostic, all: &Diagnostics) -> Problem {
+    let place = problem.span.map(|span| {
+        let (start, end) = (all.source.location(span.start), all.source.location(span.end));
+        Extent {
+            line: start.line,
+            column: start.column,
+            end_line: end.line,
+            end_column: end.column,
+        }
+    });
+    Problem {
+        severity: match problem.severity {
+            Severity::Error => Level::Error,
+            Severity::Warning => Level::Warning,
+            Severity::Note => Level::Note,
+        },
+        code: problem.code.to_owned(),
+        message: problem.message.clone(),
+        place,
+        hints: problem.hints.clone(),
+    }
 }

@@ -11,7 +11,7 @@ use crate::event::{Event, Place};
 use crate::journal::{self, Holder, Journal, LockError, Request, Run};
 use crate::report::View;
 use crate::report::state::QuestionView;
-use crate::report::style::{DOUBT, GOOD, paint};
+use crate::report::style::{BAD, DOUBT, GOOD, paint};
 use crate::report::text::sanitize;
 
 /// Answer the open checklist items of a run
@@ -47,18 +47,29 @@ pub(super) async fn run(cx: &Context, args: ConfirmArgs) -> Result<u8, CliError>
         cx.output.progress(format!("run {} has no open items", run.id()));
         return Ok(0);
     }
-    let chosen = choose(&open, args.item.as_deref())?;
-    list(cx, &open);
+    let chosen = choose(&open, args.item.as_deref(), &run)?;
+    if args.answer.is_none() {
+        list(cx, &open);
+    }
     let mut answers = Vec::new();
+    let mut told = Vec::new();
     for question in chosen {
         let confirmed = match args.answer {
             Some(answer) => answer == Answer::Yes,
             None => ask(cx, &question, &run).await?,
         };
+        let word = if confirmed { paint(GOOD, "confirmed") } else { paint(BAD, "denied") };
+        told.push(format!("{word}: {}", sanitize(&question.text)));
         answers.push((question.at, confirmed));
     }
+    let left = open.len() - answers.len();
     record(&run, answers, args.remark).await?;
-    cx.output.progress(paint(GOOD, "recorded"));
+    told.into_iter().for_each(|line| cx.output.progress(line));
+    cx.output.progress(match left {
+        0 => "no item is open any more".to_owned(),
+        1 => format!("1 item is still open: rollback confirm {}", run.id()),
+        many => format!("{many} items are still open: rollback confirm {}", run.id()),
+    });
     Ok(0)
 }
 
@@ -75,7 +86,11 @@ fn list(cx: &Context, open: &[QuestionView]) {
     }
 }
 
-fn choose(open: &[QuestionView], item: Option<&str>) -> Result<Vec<QuestionView>, CliError> {
+fn choose(
+    open: &[QuestionView],
+    item: Option<&str>,
+    run: &Run,
+) -> Result<Vec<QuestionView>, CliError> {
     let Some(item) = item else { return Ok(open.to_vec()) };
     if let Some(question) = item.parse().ok().and_then(|n: usize| open.get(n.checked_sub(1)?)) {
         return Ok(vec![question.clone()]);
@@ -86,9 +101,9 @@ fn choose(open: &[QuestionView], item: Option<&str>) -> Result<Vec<QuestionView>
     match matching.len() {
         1 => Ok(matching),
         0 => Err(CliError::new(USAGE, format!("find an open item `{item}`"))
-            .hint("`rollback confirm` lists them.")),
+            .hint(format!("`rollback confirm {}` lists them.", run.id()))),
         _ => Err(CliError::new(USAGE, format!("choose: several open items contain `{item}`"))
-            .hint("Use the item's number.")),
+            .hint(format!("Use the item's number; `rollback confirm {}` lists them.", run.id()))),
     }
 }
 

@@ -90,8 +90,8 @@ async fn systems(
     })?;
     let registry = std::sync::Arc::new(crate::adapters::registry());
     let (_, resolve) = open::enter(cx, &choice.path, registry, config).await?;
-    let asked = resolve.registry.systems().iter().filter_map(|system| {
-        let reach = system.reach.filter(|_| resolve.connections.has(system.name))?;
+    let asked = resolve.registry.connections().filter_map(|connection| {
+        let reach = connection.reach.filter(|_| resolve.connections.has(connection.key))?;
         let connections = &resolve.connections;
         Some(async move {
             let answer = match tokio::time::timeout(PATIENCE, reach(connections)).await {
@@ -101,7 +101,7 @@ async fn systems(
                     Err((format!("get an answer within {} s", PATIENCE.as_secs()), Vec::new()))
                 }
             };
-            (system.name.to_owned(), answer)
+            (connection.key.to_owned(), answer)
         })
     });
     Ok(join_all(asked).await)

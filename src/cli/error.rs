@@ -105,7 +105,11 @@ impl From<ActionError> for CliError {
 impl From<JournalError> for CliError {
     fn from(error: JournalError) -> Self {
         let hints = error.hints();
-        let mut cli = Self::new(UNEXPECTED, error.to_string()).hints(hints);
+        let code = match error {
+            JournalError::UnknownRun { .. } | JournalError::AmbiguousRun { .. } => USAGE,
+            _ => UNEXPECTED,
+        };
+        let mut cli = Self::new(code, error.to_string()).hints(hints);
         if let Some(source) = std::error::Error::source(&error) {
             cli = cli.caused_by(source);
         }

@@ -38,12 +38,16 @@ pub(super) fn run(cx: &Context, args: &HistoryArgs) -> Result<u8, CliError> {
     };
     let runs: Vec<_> = listing.runs.iter().filter(wanted).take(args.limit).collect();
     match cx.output.format {
-        Format::Json => cx.output.data(
-            json!({"runs": runs.iter().map(|run| entry(run)).collect::<Vec<_>>()}).to_string(),
-        ),
-        Format::Jsonl => runs.iter().for_each(|run| cx.output.data(entry(run).to_string())),
-        Format::Human if runs.is_empty() => cx.output.progress("no runs yet"),
+        Format::Human if runs.is_empty() => {
+            let none = if listing.runs.is_empty() { "no runs yet" } else { "no such runs" };
+            cx.output.progress(none);
+        }
         Format::Human => runs.iter().for_each(|run| cx.output.data(line(run))),
+        Format::Jsonl => runs.iter().for_each(|run| cx.output.data(entry(run).to_string())),
+        _ => {
+            let runs: Vec<_> = runs.iter().map(|run| entry(run)).collect();
+            cx.output.data(json!({"format": 1, "runs": runs}).to_string());
+        }
     }
     Ok(0)
 }

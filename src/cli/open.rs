@@ -10,7 +10,7 @@ use crate::action::{Registry, ResolveContext};
 use crate::environment::runbooks::{self, Found, FoundRunbook};
 use crate::environment::{Config, Environment, EnvironmentFile, locate};
 use crate::journal::Store;
-use crate::report::style::{DOUBT, paint};
+use crate::report::style::{DOUBT, FAINT, paint};
 use crate::report::text::sanitize;
 use crate::runbook::{Loaded, Scenario, load};
 use crate::sandbox::process as sandbox;
@@ -133,7 +133,7 @@ async fn find(cx: &Context, which: &Which, config: &Config) -> Result<FoundRunbo
     };
     match found {
         Found::One(found) => Ok(found),
-        Found::Several(found) => choose(cx, found, &wanted).await,
+        Found::Several(found) => choose(cx, which, found, &wanted).await,
         Found::None { hints, .. } => {
             Err(CliError::new(USAGE, format!("find {wanted}")).hints(hints))
         }
@@ -142,16 +142,22 @@ async fn find(cx: &Context, which: &Which, config: &Config) -> Result<FoundRunbo
 
 async fn choose(
     cx: &Context,
+    which: &Which,
     mut found: Vec<FoundRunbook>,
     wanted: &str,
 ) -> Result<FoundRunbook, CliError> {
     for (index, runbook) in found.iter().enumerate() {
         let title = runbook.title.as_deref().map(sanitize).unwrap_or_default();
-        cx.output.progress(format!("  {}  {:<28} {title}", index + 1, sanitize(&runbook.name)));
+        let (name, path) = (sanitize(&runbook.name), sanitize(&runbook.path.display().to_string()));
+        cx.output.progress(format!("  {}  {name:<28} {title}  {}", index + 1, paint(FAINT, path)));
     }
     let several = || {
-        CliError::new(USAGE, format!("choose {wanted}: there are several"))
-            .hint("Name one with `--runbook NAME`.")
+        CliError::new(USAGE, format!("choose {wanted}: there are several")).hint(match which {
+            Which::Scenario { .. } => {
+                "Name one with `--runbook NAME`, or its file with `--runbook PATH`."
+            }
+            Which::Runbook(_) => "Name its file instead.",
+        })
     };
     if !cx.output.interactive {
         return Err(several());

@@ -19,6 +19,19 @@ pub(super) enum Format {
     Json,
     /// One JSON document a line, as things happen.
     Jsonl,
+    /// `rollback check` only: a JUnit test report.
+    Junit,
+    /// `rollback check` only: SARIF 2.1.0, for code scanning.
+    Sarif,
+    /// `rollback check` only: annotations for GitHub Actions.
+    Github,
+}
+
+impl Format {
+    /// Whether only `rollback check` writes it.
+    pub(super) fn is_for_check_only(self) -> bool {
+        matches!(self, Self::Junit | Self::Sarif | Self::Github)
+    }
 }
 
 /// When to colour.
@@ -98,8 +111,8 @@ impl Output {
     pub(super) fn data(&self, line: impl AsRef<str>) {
         let line = line.as_ref();
         let text = match self.format {
-            Format::Human => format!("{line}\n"),
-            Format::Json | Format::Jsonl => format!("{}\n", escape_json(line)),
+            Format::Json | Format::Jsonl | Format::Sarif => format!("{}\n", escape_json(line)),
+            Format::Human | Format::Junit | Format::Github => format!("{line}\n"),
         };
         self.write(&self.streams.data, &text);
     }

@@ -9,13 +9,16 @@ use super::args::Context;
 use super::error::{CliError, REFUSED, UNEXPECTED};
 use super::open::{self, Opened, Which};
 use super::output::Format;
-use super::run::{DRY, StartArgs, make_plan};
+use super::run::{DRY, StartArgs, left_out, make_plan, without};
 use crate::plan::budget::Schedule;
 use crate::plan::preview::{Finding, Known, PreviewItem, PreviewStep, PreviewVerdict};
-use crate::plan::{Built, Items, Plan, PlannedStep, Preview, PreviewContext, preview};
+use crate::plan::{Items, Plan, PlannedStep, Preview, PreviewContext, preview};
 use crate::report::style::{BAD, DOUBT, FAINT, GOOD, STRONG, paint};
 use crate::report::text::sanitize;
 use crate::value::brief;
+
+/// The most lines that one step may take on the screen; `--format json` has every item.
+const MOST_LINES: usize = 12;
 
 /// Show what a run would do, read-only: reads the live systems and changes nothing
 #[derive(Debug, Args)]
@@ -31,31 +34,34 @@ pub(super) struct PlanArgs {
 
 pub(super) async fn run(cx: Context, args: PlanArgs) -> Result<u8, CliError> {
     let opened = open::open(&cx, &Which::Runbook(args.runbook), args.start.env()).await?;
-    let built = make_plan(&cx, &opened, &args.start, DRY).await?;
-    show(&cx, &opened, &built, args.explain).await
+    show(&cx, &opened, &args.start, args.explain).await
 }
 
-/// Shows a plan held against the live systems. Exit code 4 when it is bound to fail.
+/// Makes the plan of a run and shows it, held against the live systems. Exit code 4 when it is bound to fail.
 pub(super) async fn show(
     cx: &Context,
     opened: &Opened,
-    built: &Built,
+    args: &StartArgs,
     explain: bool,
 ) -> Result<u8, CliError> {
+    let head_start = args.head_start()?;
+    let built = make_plan(cx, opened, args, DRY).await?;
+    let left_out = left_out(&built.plan, args)?;
+    let plan = without(built.plan, &left_out);
     if explain {
-        cx.output.data(crate::plan::explain(&built.plan).trim_end());
+        cx.output.data(crate::plan::explain(&plan).trim_end());
         return Ok(0);
     }
     let scratch = opened.store.dir().to_owned();
     let looked = PreviewContext { resolve: opened.resolve.clone(), scratch };
-    let found = preview(&built.plan, &looked).await;
+    let found = preview(&plan, &looked).await;
     if cx.output.format == Format::Human {
-        head(&built.plan).into_iter().for_each(|line| cx.output.data(line));
-        steps(&built.plan, &found).into_iter().for_each(|line| cx.output.data(line));
+        head(&plan, head_start).into_iter().for_each(|line| cx.output.data(line));
+        steps(&plan, &found).into_iter().for_each(|line| cx.output.data(line));
         verdict(&found).into_iter().for_each(|line| cx.output.data(line));
     } else {
         let document = serde_json::to_value(&found)
-            .map(|preview| json!({"format": 1, "plan": built.plan, "preview": preview}))
+            .map(|preview| json!({"format": 1, "plan": plan, "preview": preview}))
             .map_err(|error| CliError::new(UNEXPECTED, "write the plan").caused_by(&error))?;
         cx.output.data(crate::secret::hide_markers(&document.to_string()));
     }
@@ -63,8 +69,8 @@ pub(super) async fn show(
 }
 
 /// The plan on one screen, before the question.
-pub(super) fn screen(plan: &Plan) -> Vec<String> {
-    let mut lines = head(plan);
+pub(super) fn screen(plan: &Plan, head_start: Duration) -> Vec<String> {
+    let mut lines = head(plan, head_start);
     for phase in &plan.phases {
         let budget = phase.budget.map(|budget| format!("  budget {}", brief(budget)));
         lines.push(format!(
@@ -78,7 +84,7 @@ pub(super) fn screen(plan: &Plan) -> Vec<String> {
     lines
 }
 
-fn head(plan: &Plan) -> Vec<String> {
+fn head(plan: &Plan, head_start: Duration) -> Vec<String> {
     let projection = Schedule::of(plan).start();
     let mut lines = vec![
         paint(STRONG, sanitize(&plan.title)),
@@ -90,14 +96,23 @@ fn head(plan: &Plan) -> Vec<String> {
             brief(projection.run.max(Duration::from_millis(1)))
         ),
     ];
+    if !head_start.is_zero() {
+        lines.push(format!("  the targets' clock has been running for {}", brief(head_start)));
+    }
     for (target, projected) in plan.targets.iter().zip(&projection.targets) {
-        let word =
-            if projected.is_late() { paint(BAD, "does not fit") } else { paint(GOOD, "fits") };
+        let at = head_start + projected.at;
+        let word = if plan.step(&target.reached_by).is_some_and(|step| step.skip.is_some()) {
+            paint(DOUBT, "will not be reached: its step is left out")
+        } else if at > target.within {
+            paint(BAD, "does not fit")
+        } else {
+            paint(GOOD, "fits")
+        };
         lines.push(format!(
             "  target {} in {}: expected after {}, {word}",
             sanitize(&target.name),
             brief(target.within),
-            brief(projected.at)
+            brief(at)
         ));
     }
     lines
@@ -153,12 +168,11 @@ fn seen_lines(step: &PlannedStep, seen: &PreviewStep) -> Vec<String> {
     let mut lines = Vec::new();
     let label = name(step);
     // Items that come to the same are told together: 131 stops are one line, and the one that differs is another.
-    let mut told: Vec<(&PreviewItem, usize)> = Vec::new();
-    for item in &seen.items {
-        match told.iter_mut().find(|(first, _)| same(first, item)) {
-            Some((_, count)) => *count += 1,
-            None => told.push((item, 1)),
-        }
+    let mut told = grouped(seen, same);
+    if told.len() > MOST_LINES {
+        told = grouped(seen, |one, other| {
+            std::mem::discriminant(&one.finding) == std::mem::discriminant(&other.finding)
+        });
     }
     for (index, (item, count)) in told.iter().enumerate() {
         let label = if index == 0 { label.as_str() } else { "" };
@@ -173,9 +187,32 @@ fn seen_lines(step: &PlannedStep, seen: &PreviewStep) -> Vec<String> {
     lines
 }
 
+/// The items by what is told about them: the first of each group, and how many there are.
+fn grouped(
+    seen: &PreviewStep,
+    together: impl Fn(&PreviewItem, &PreviewItem) -> bool,
+) -> Vec<(&PreviewItem, usize)> {
+    let mut told: Vec<(&PreviewItem, usize)> = Vec::new();
+    for item in &seen.items {
+        match told.iter_mut().find(|(first, _)| together(first, item)) {
+            Some((_, count)) => *count += 1,
+            None => told.push((item, 1)),
+        }
+    }
+    told
+}
+
+/// Whether two items do the same to different things, and the same was found out about them.
 fn same(one: &PreviewItem, other: &PreviewItem) -> bool {
     std::mem::discriminant(&one.finding) == std::mem::discriminant(&other.finding)
         && !matches!(one.finding, Finding::CannotTell { .. } | Finding::AsksPerson { .. })
+        && pattern(one) == pattern(other)
+}
+
+/// What an item does, with its own name left open.
+fn pattern(item: &PreviewItem) -> String {
+    let parts = item.name.split('/').filter(|part| !part.is_empty());
+    parts.fold(item.does.clone(), |does, part| does.replace(part, "…"))
 }
 
 fn finding(item: &PreviewItem) -> (String, String) {
@@ -185,6 +222,7 @@ fn finding(item: &PreviewItem) -> (String, String) {
         Finding::AlreadyDone { evidence } => {
             (paint(GOOD, "="), format!("already done: {}", sanitize(evidence)))
         }
+        Finding::Holds { evidence } if evidence.is_empty() => (paint(GOOD, "✓"), does),
         Finding::Holds { evidence } => (paint(GOOD, "✓"), sanitize(evidence)),
         Finding::WillHold { .. } => {
             (paint(GOOD, "✓"), format!("{does}: will hold after the steps above"))
@@ -213,7 +251,7 @@ fn how(known: Known) -> &'static str {
     match known {
         Known::Rendered => "[from the runbook]",
         Known::ReadLive => "[read live]",
-        Known::Predicted => "[read live, with the effects of earlier steps]",
+        Known::Predicted => "[read live, then predicted]",
     }
 }
 

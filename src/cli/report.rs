@@ -37,7 +37,7 @@ pub(super) fn run(cx: &Context, args: &ReportArgs) -> Result<u8, CliError> {
             cx.output.data(markdown::document(&view).trim_end());
         }
         (Form::Json, Format::Human) => cx.output.data(format!("{:#}", json::document(&view))),
-        (_, Format::Json | Format::Jsonl) => cx.output.data(json::document(&view).to_string()),
+        (_, _) => cx.output.data(json::document(&view).to_string()),
     }
     Ok(0)
 }

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
-use sha2::{Digest, Sha256};
 use similar::TextDiff;
 
 use super::args::Context;
@@ -58,7 +57,7 @@ pub(super) async fn run(cx: Context, args: ResumeArgs) -> Result<u8, CliError> {
     let registry = Arc::new(crate::adapters::registry());
     let path = Path::new(&header.environment_path);
     let (environment, resolve) = open::enter(&cx, path, registry, &config).await?;
-    if sha256(&environment.source.text) != header.environment_sha256 {
+    if crate::digest::sha256(&environment.source.text) != header.environment_sha256 {
         cx.output.progress(format!(
             "{} the environment {} has changed since the run started; going on with the new connections",
             paint(DOUBT, "!"),
@@ -114,7 +113,7 @@ fn history(
 /// Refuses to go on when the runbook is not the one that was approved, and shows the difference.
 fn unchanged(cx: &Context, run: &Run, header: &Header) -> Result<(), CliError> {
     let now = std::fs::read_to_string(&header.runbook_path).unwrap_or_default();
-    if sha256(&now) == header.runbook_sha256 {
+    if crate::digest::sha256(&now) == header.runbook_sha256 {
         return Ok(());
     }
     let diff = TextDiff::from_lines(&header.runbook_text, &now);
@@ -132,11 +131,6 @@ fn unchanged(cx: &Context, run: &Run, header: &Header) -> Result<(), CliError> {
     )
     .hint(format!("Go on with what was approved: `rollback resume {} --as-approved`.", run.id()))
     .hint("Or start a new run with the new file; what is done already is recognised."))
-}
-
-/// SHA-256 of a text, hexadecimal.
-pub(super) fn sha256(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn holder(run: &Run, header: Option<&Header>, state_dir: &Path) -> Holder {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use indexmap::IndexMap;
@@ -67,6 +68,13 @@ impl StartArgs {
     pub(super) fn env(&self) -> Option<&str> {
         self.env.as_deref()
     }
+
+    /// How long the targets' clock has been running already: from `--since` until now.
+    pub(super) fn head_start(&self) -> Result<Duration, CliError> {
+        let since = self.since.as_deref().map(since::parse).transpose()?;
+        let passed = since.map(|since| clock::now().duration_since(since));
+        Ok(passed.and_then(|passed| Duration::try_from(passed).ok()).unwrap_or_default())
+    }
 }
 
 /// Run a runbook
@@ -82,8 +90,7 @@ pub(super) async fn run(cx: Context, which: Which, args: StartArgs) -> Result<u8
     let since = args.since.as_deref().map(since::parse).transpose()?;
     let opened = open::open(&cx, &which, args.env.as_deref()).await?;
     if args.dry_run {
-        let built = make_plan(&cx, &opened, &args, DRY).await?;
-        return plan::show(&cx, &opened, &built, false).await;
+        return plan::show(&cx, &opened, &args, false).await;
     }
     let mut signals = listen()?;
     let run = opened.store.create_run()?;
@@ -125,12 +132,14 @@ async fn prepare(
 ) -> Result<Prepared, CliError> {
     let built = make_plan(cx, opened, args, run.id()).await?;
     let left_out = left_out(&built.plan, args)?;
-    pre_flight(cx, opened, &built.plan).await?;
+    let shown = without(built.plan.clone(), &left_out);
+    pre_flight(cx, opened, &shown).await?;
     let holder = holder(opened, &built.plan, run);
     let own = run.lock(&holder)?;
     let subject = take_subject(cx, opened, &built.plan, &holder, args.take_over).await?;
     if cx.output.format == super::output::Format::Human {
-        plan::screen(&built.plan).into_iter().for_each(|line| cx.output.progress(line));
+        let head_start = args.head_start()?;
+        plan::screen(&shown, head_start).into_iter().for_each(|line| cx.output.progress(line));
     }
     if !args.yes {
         if !cx.output.interactive {
@@ -152,7 +161,7 @@ pub(super) async fn make_plan(
     args: &StartArgs,
     run: &str,
 ) -> Result<Built, CliError> {
-    let inputs = gather_inputs(cx, opened, args).await?;
+    let inputs = gather_inputs(cx, opened, args, run).await?;
     let runbook = &opened.loaded.runbook;
     // What earlier runs took is an estimate: without it the plan assumes.
     let measured =
@@ -168,7 +177,8 @@ pub(super) async fn make_plan(
         cx: &opened.resolve,
         history: &history,
     };
-    let built = crate::plan::build(request).await.map_err(|refused| refusal(&refused.reasons))?;
+    let built =
+        crate::plan::build(request).await.map_err(|refused| refusal(run, &refused.reasons))?;
     for concern in &built.warnings {
         cx.output.progress(format!("{} {}", paint(DOUBT, "!"), sanitize(&concern.to_string())));
     }
@@ -179,6 +189,7 @@ async fn gather_inputs(
     cx: &Context,
     opened: &Opened,
     args: &StartArgs,
+    run: &str,
 ) -> Result<Inputs, CliError> {
     let runbook = &opened.loaded.runbook;
     let mut flags = Vec::new();
@@ -204,7 +215,7 @@ async fn gather_inputs(
     };
     let mut inputs = inputs::resolve(runbook, &given, &opened.resolve).await;
     if !inputs.problems.is_empty() {
-        return Err(CliError { code: USAGE, ..refusal(&inputs.problems) });
+        return Err(CliError { code: USAGE, ..refusal(run, &inputs.problems) });
     }
     for question in inputs.questions.clone() {
         if !cx.output.interactive {
@@ -229,8 +240,9 @@ async fn gather_inputs(
 }
 
 /// The error of a run that must not start.
-fn refusal(reasons: &[Concern]) -> CliError {
-    let mut error = CliError::new(REFUSED, "start; nothing was touched");
+fn refusal(run: &str, reasons: &[Concern]) -> CliError {
+    let what = if run == DRY { "make the plan" } else { "start; nothing was touched" };
+    let mut error = CliError::new(REFUSED, what);
     for concern in reasons {
         error.causes.push(concern.to_string());
         error.causes.extend(concern.error.causes.iter().cloned());
@@ -246,16 +258,30 @@ async fn pre_flight(cx: &Context, opened: &Opened, plan: &Plan) -> Result<(), Cl
     for concern in &found.warnings {
         cx.output.progress(format!("{} {}", paint(DOUBT, "!"), sanitize(&concern.to_string())));
     }
-    if found.refusals.is_empty() { Ok(()) } else { Err(refusal(&found.refusals)) }
+    if found.refusals.is_empty() { Ok(()) } else { Err(refusal("", &found.refusals)) }
+}
+
+/// The plan as it will be carried out: what is left out is skipped, and takes no time.
+pub(super) fn without(mut plan: Plan, left_out: &BTreeMap<String, String>) -> Plan {
+    for step in plan.phases.iter_mut().flat_map(|phase| &mut phase.steps) {
+        if let Some(because) = left_out.get(&step.id.0) {
+            step.skip = Some(format!("left out by {because}"));
+        }
+    }
+    plan
 }
 
 /// The steps that `--only` and `--from` leave out, with the reason.
-fn left_out(plan: &Plan, args: &StartArgs) -> Result<BTreeMap<String, String>, CliError> {
+pub(super) fn left_out(
+    plan: &Plan,
+    args: &StartArgs,
+) -> Result<BTreeMap<String, String>, CliError> {
     let mut out = BTreeMap::new();
     if let Some(only) = &args.only {
         if !plan.phases.iter().any(|phase| phase.id == *only) {
             let known: Vec<_> = plan.phases.iter().map(|phase| phase.id.as_str()).collect();
             return Err(CliError::new(USAGE, format!("run only `{only}`: no such phase"))
+                .hints(meant("--only", only, &known))
                 .hint(format!("The phases are {}.", known.join(", "))));
         }
         let others = plan.phases.iter().filter(|phase| phase.id != *only);
@@ -265,14 +291,27 @@ fn left_out(plan: &Plan, args: &StartArgs) -> Result<BTreeMap<String, String>, C
     }
     if let Some(from) = &args.from {
         if plan.step(&StepId(from.clone())).is_none() {
+            let known: Vec<_> = plan.steps().map(|step| step.id.0.as_str()).collect();
             return Err(CliError::new(USAGE, format!("start at `{from}`: no such step"))
-                .hint("Name it as `phase/step`; `rollback plan` lists them."));
+                .hints(meant("--from", from, &known))
+                .hint(format!(
+                    "Name it as `phase/step`; `rollback plan {} --env {}` lists them.",
+                    plan.runbook, plan.environment
+                )));
         }
         for step in plan.steps().take_while(|step| step.id.0 != *from) {
             let _new = out.insert(step.id.0.clone(), format!("--from {from}"));
         }
     }
     Ok(out)
+}
+
+/// The flag with what was probably meant; a step may have been named without its phase.
+fn meant(flag: &str, word: &str, known: &[&str]) -> Option<String> {
+    let ends = |id: &&&str| id.split_once('/').is_some_and(|(_, step)| step == word);
+    let meant = known.iter().find(ends).copied();
+    let meant = meant.or_else(|| crate::runbook::suggest::closest(word, known.iter().copied()))?;
+    Some(format!("Did you mean `{flag} {meant}`?"))
 }
 
 fn holder(opened: &Opened, plan: &Plan, run: &Run) -> Holder {
@@ -335,7 +374,7 @@ fn header(
         runbook_text: opened.loaded.source.text.clone(),
         runbook_sha256: opened.loaded.sha256.clone(),
         environment_path: absolute(&opened.environment.path),
-        environment_sha256: super::resume::sha256(&opened.environment.source.text),
+        environment_sha256: crate::digest::sha256(&opened.environment.source.text),
         reason: args.reason.clone().or_else(|| {
             plan.inputs.get("reason").and_then(|reason| reason.as_str().map(str::to_owned))
         }),

@@ -157,9 +157,9 @@ fn show(cx: &Context, status: &Status) {
         balancer.agents.unwrap_or(0)
     ));
     for (project, states) in &status.containers {
-        let states: Vec<_> =
+        let counts: Vec<_> =
             states.iter().map(|(state, count)| format!("{count} {state}")).collect();
-        out(format!("containers     {project}: {}", states.join(", ")));
+        out(format!("containers     {project}: {}", counts.join(", ")));
     }
     for (image, count) in &status.images {
         out(format!("image          {image}: {count}"));

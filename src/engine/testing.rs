@@ -54,7 +54,7 @@ impl World {
 struct Connected {}
 
 impl SystemConnection for Connected {
-    const SYSTEM: &'static str = "test";
+    const KEY: &'static str = "test";
 }
 
 /// What goes wrong.
@@ -259,8 +259,7 @@ impl Bench {
         let registry = Registry::new(vec![System {
             name: "test",
             summary: "switches in memory",
-            connection: None,
-            reach: None,
+            connections: Vec::new(),
             verbs: vec![Verb::of::<Switch>(), Verb::of::<Expect>()],
         }]);
         let connections = Connections::new("memory", HashMap::new(), Arc::default());

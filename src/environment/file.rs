@@ -84,10 +84,7 @@ impl EnvironmentFile {
 
     fn check_connections(&self, registry: &Registry, problems: &mut Problems) {
         let catalog = Catalog::new(registry);
-        let known = || {
-            let systems = registry.systems().iter();
-            systems.filter(|system| system.connection.is_some()).map(|system| system.name)
-        };
+        let known = || registry.connections().map(|connection| connection.key);
         for (key, block) in &self.connections {
             if known().any(|name| name == key.name) {
                 let block = without_references(block);

@@ -251,7 +251,7 @@ mod tests {
     }
 
     impl SystemConnection for Memory {
-        const SYSTEM: &'static str = "memory";
+        const KEY: &'static str = "memory";
     }
 
     fn variables(name: &str) -> Option<String> {

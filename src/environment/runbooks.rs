@@ -57,7 +57,10 @@ pub fn named(name: &str, folder: &Path, config: &Config) -> Found {
     let (matching, others): (Vec<_>, Vec<_>) =
         all.into_iter().partition(|found| found.name == name);
     let known = others.iter().map(|found| found.name.as_str());
-    let meant = suggest::closest(name, known).map(|meant| format!("Did you mean `{meant}`?"));
+    // People remember a part of a name: `emergency` of `ollama-emergency`.
+    let part = known.clone().find(|known| known.contains(name));
+    let meant = suggest::closest(name, known).or(part);
+    let meant = meant.map(|meant| format!("Did you mean `{meant}`?"));
     choose(matching, others, meant, &unreadable)
 }
 
@@ -88,7 +91,7 @@ fn choose(
                 "There are no runbooks in `./runbooks`; `rollback init` makes a first one.".into()
             } else {
                 let names: Vec<&str> = others.iter().map(|found| found.name.as_str()).collect();
-                format!("There are: {}. Choose with `--runbook NAME`.", names.join(", "))
+                format!("There are: {}. Run one with `rollback run NAME`.", names.join(", "))
             });
             Found::None { others, hints }
         }

@@ -140,12 +140,6 @@ fn hexadecimal<const N: usize>(bytes: &[u8]) -> [u8; N] {
     text
 }
 
-/// SHA-256 as hexadecimal text.
-pub(super) fn sha256(bytes: &[u8]) -> String {
-    let hash: Hash = hexadecimal(Sha256::digest(bytes).as_slice());
-    hash.iter().map(|digit| char::from(*digit)).collect()
-}
-
 /// The checked end of a line.
 pub(super) struct Seal {
     prev: Hash,

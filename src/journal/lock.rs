@@ -15,7 +15,7 @@ use rustix::fs::OFlags;
 use super::error::JournalError;
 use super::files;
 use super::holder::Holder;
-use super::line::sha256;
+use crate::digest::sha256;
 
 /// The folder for locks of all users.
 const SHARED: &str = "/run/lock/rollback";

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::error::JournalError;
 use super::files;
-use super::line::sha256;
+use crate::digest::sha256;
 use crate::event::{Place, PrivateRef};
 
 /// Writes a value durably into `dir` and returns the reference for the journal.

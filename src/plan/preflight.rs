@@ -20,7 +20,7 @@ pub const PREFLIGHT_TIMEOUT: Duration = Duration::from_secs(5);
 /// What pre-flight found.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Preflight {
-    /// What answered, by system: one line each.
+    /// What answered, by connection: one line each.
     pub reached: BTreeMap<&'static str, String>,
     /// What stands in the way of the first target: the run must not start (exit code 4).
     pub refusals: Vec<Concern>,
@@ -34,38 +34,40 @@ pub async fn preflight(plan: &Plan, registry: &Registry, connections: &Connectio
     let decisive = systems(plan.steps().filter(|step| path.contains(&step.id)), registry);
     let all = systems(plan.steps(), registry);
     let deadline = Instant::now() + PREFLIGHT_TIMEOUT;
-    let asked = all.iter().filter_map(|name| {
-        let system = registry.system(name)?;
-        Some(ask(system.name, system.reach?, connections, deadline))
+    let asked = all.iter().filter_map(|name| registry.system(name)).flat_map(|system| {
+        let reachable =
+            system.connections.iter().filter_map(|block| Some((block.key, block.reach?)));
+        reachable.map(|(key, reach)| ask(system.name, key, reach, connections, deadline))
     });
     let mut found = Preflight::default();
-    for (name, answer) in join_all(asked).await {
+    for (system, key, answer) in join_all(asked).await {
         match answer {
             Ok(line) => {
-                let _none = found.reached.insert(name, line);
+                let _none = found.reached.insert(key, line);
             }
-            Err(error) if decisive.contains(name) => {
-                found.refusals.push(Concern::system(name, error));
+            Err(error) if decisive.contains(system) => {
+                found.refusals.push(Concern::system(key, error));
             }
-            Err(error) => found.warnings.push(Concern::system(name, error)),
+            Err(error) => found.warnings.push(Concern::system(key, error)),
         }
     }
     found
 }
 
 async fn ask(
-    name: &'static str,
+    system: &'static str,
+    key: &'static str,
     reach: Reach,
     connections: &Connections,
     deadline: Instant,
-) -> (&'static str, Result<String, ActionError>) {
+) -> (&'static str, &'static str, Result<String, ActionError>) {
     let answer = tokio::time::timeout_at(deadline, reach(connections)).await;
     let answer = answer.unwrap_or_else(|_| {
         let seconds = PREFLIGHT_TIMEOUT.as_secs();
-        let message = format!("reach {name} within {seconds} s: no answer");
+        let message = format!("reach {key} within {seconds} s: no answer");
         Err(ActionError::new(ErrorKind::TimedOut, message))
     });
-    (name, answer)
+    (system, key, answer)
 }
 
 /// The systems that steps use, also through verbs inside their arguments.

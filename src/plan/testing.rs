@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use indexmap::IndexMap;
-use schemars::{JsonSchema, SchemaGenerator};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -15,8 +15,8 @@ use super::{
     StepId, StepPolicy, Until, VerifyPolicy, Wait,
 };
 use crate::action::{
-    Action, ActionError, Connections, Description, ErrorKind, Evidence, Inventory, Prediction,
-    Probe, Readiness, Registry, Repeat, ResolveContext, Saved, StepContext, System,
+    Action, ActionError, Connection, Connections, Description, ErrorKind, Evidence, Inventory,
+    Prediction, Probe, Readiness, Registry, Repeat, ResolveContext, Saved, StepContext, System,
     SystemConnection, Verb, VerbArgs, VerbKind, Verdict, Work,
 };
 use crate::runbook::node::{Key, Node, NodeValue, Span};
@@ -184,7 +184,7 @@ struct MemoryConnection {
 }
 
 impl SystemConnection for MemoryConnection {
-    const SYSTEM: &'static str = "memory";
+    const KEY: &'static str = "memory";
 }
 
 async fn memory(connections: &Connections) -> Result<Arc<Memory>, ActionError> {
@@ -352,13 +352,14 @@ impl Inventory for Keys {
 
 /// A registry of the system `memory`.
 pub(crate) fn registry() -> Arc<Registry> {
+    let memory =
+        Connection::of::<MemoryConnection>("Where values are held").reached_by(|connections| {
+            Box::pin(async move { memory(connections).await.map(|_| "memory answers".into()) })
+        });
     Arc::new(Registry::new(vec![System {
         name: "memory",
         summary: "Holds values",
-        connection: Some(SchemaGenerator::subschema_for::<MemoryConnection>),
-        reach: Some(|connections| {
-            Box::pin(async move { memory(connections).await.map(|_| "memory answers".into()) })
-        }),
+        connections: vec![memory],
         verbs: vec![Verb::of::<SetArgs>(), Verb::of::<ExpectArgs>(), Verb::inventory::<Keys>()],
     }]))
 }

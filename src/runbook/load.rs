@@ -2,12 +2,11 @@
 
 use std::path::Path;
 
-use sha2::{Digest as _, Sha256};
-
 use super::diagnostic::{Diagnostic, Diagnostics, Severity, Source};
 use super::model::Runbook;
 use super::{parse, read, validate};
 use crate::action::Registry;
+use crate::digest;
 
 /// A runbook that can be used.
 #[derive(Debug, Clone)]
@@ -39,7 +38,7 @@ pub fn load_text(path: &str, text: &str, registry: &Registry) -> Result<Loaded, 
 }
 
 fn load_bytes(path: &str, bytes: Vec<u8>, registry: &Registry) -> Result<Loaded, Diagnostics> {
-    let sha256 = hex(&Sha256::digest(&bytes));
+    let sha256 = digest::sha256(&bytes);
     let source = read::text(path, bytes)?;
     let (runbook, problems) = match parse::parse(&source) {
         Ok(root) => validate::validate(&root, &source, registry),
@@ -51,13 +50,4 @@ fn load_bytes(path: &str, bytes: Vec<u8>, registry: &Registry) -> Result<Loaded,
         Some(runbook) if !failed => Ok(Loaded { runbook, source, sha256, warnings }),
         _ => Err(warnings),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ok = write!(text, "{byte:02x}");
-        text
-    })
 }

@@ -40,9 +40,8 @@ impl<'r> Catalog<'r> {
             .map(|verb| (verb.name, (verb.schema)(&mut arguments).to_value()))
             .collect();
         let connections = registry
-            .systems()
-            .iter()
-            .filter_map(|system| Some((system.name, system.connection?(&mut arguments).to_value())))
+            .connections()
+            .map(|block| (block.key, (block.schema)(&mut arguments).to_value()))
             .collect();
         Self {
             registry,

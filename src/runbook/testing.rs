@@ -46,7 +46,7 @@ pub(crate) fn registry() -> Registry {
 }
 
 fn system(name: &'static str, verbs: Vec<Verb>) -> System {
-    System { name, summary: "A system of the tests", connection: None, reach: None, verbs }
+    System { name, summary: "A system of the tests", connections: Vec::new(), verbs }
 }
 
 macro_rules! verbs {

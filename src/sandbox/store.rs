@@ -10,7 +10,6 @@ use std::path::Path;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sha2::{Digest as _, Sha256};
 
 use super::SandboxError;
 
@@ -48,17 +47,6 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, SandboxError> {
 pub fn folder(path: &Path) -> Result<(), SandboxError> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(SandboxError::file("make the folder", path))
-}
-
-/// The SHA-256 of `content` as 64 hexadecimal digits.
-pub fn hex_digest(content: &[u8]) -> String {
-    use std::fmt::Write as _;
-    let mut digits = String::with_capacity(64);
-    for byte in Sha256::digest(content) {
-        // Writing to a string cannot fail.
-        let _ = write!(digits, "{byte:02x}");
-    }
-    digits
 }
 
 /// Removes a folder with all it holds; one that is not there is fine.

@@ -543,8 +543,9 @@ async fn render(balancer: &Balancer, mut args: Value) {
 
 async fn looking_changes_nothing(balancer: Balancer) {
     let cx = balancer.connect();
-    let reach = cx.registry.system("loadbalancer").and_then(|system| system.reach);
-    let told = reach.expect("it can be reached")(&cx.connections).await.expect("it is there");
+    let mut blocks = cx.registry.connections().filter(|block| block.key == "loadbalancer");
+    let reach = blocks.next().and_then(|block| block.reach).expect("it can be reached");
+    let told = reach(&cx.connections).await.expect("it is there");
     assert!(told.contains("agents is not proved"), "{told}");
     let before = std::fs::metadata(balancer.upstream_file()).and_then(|found| found.modified());
     let action = balancer.switch("blue").await;
@@ -559,6 +560,6 @@ async fn looking_changes_nothing(balancer: Balancer) {
     balancer.assert_untouched().await;
 
     balancer.drive(&*action).await.expect("the switch works");
-    let told = reach.expect("it can be reached")(&cx.connections).await.expect("it is there");
+    let told = reach(&cx.connections).await.expect("it is there");
     assert!(told.contains("agents is on blue"), "{told}");
 }

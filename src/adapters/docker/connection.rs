@@ -50,5 +50,5 @@ impl TlsFiles {
 }
 
 impl SystemConnection for DockerConnection {
-    const SYSTEM: &'static str = "docker";
+    const KEY: &'static str = "docker";
 }

@@ -7,10 +7,10 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 
 use super::connection::{DockerConnection, TlsFiles};
 use crate::action::{ActionError, ErrorKind};
+use crate::digest::sha256;
 
 const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
 
@@ -183,7 +183,7 @@ fn context(
     let folder = config_dir(settings, around)
         .ok_or_else(|| invalid(format!("find the Docker context `{name}`: HOME is not set")))?
         .join("contexts");
-    let id = hex(&Sha256::digest(name.as_bytes()));
+    let id = sha256(name);
     let path = folder.join("meta").join(&id).join("meta.json");
     let text = std::fs::read_to_string(&path).map_err(|error| {
         invalid(format!("find the Docker context `{name}`"))
@@ -203,10 +203,6 @@ fn context(
     let stored = certificates.join("ca.pem").exists();
     let tls = settings.tls.clone().or_else(|| stored.then(|| TlsFiles::in_folder(&certificates)));
     address(&file.endpoints.docker.host, tls)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 fn invalid(message: impl Into<String>) -> ActionError {

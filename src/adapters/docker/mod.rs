@@ -27,20 +27,17 @@ mod start;
 mod stop;
 mod swap;
 
-use schemars::SchemaGenerator;
-
-use crate::action::{System, SystemConnection, Verb};
+use crate::action::{Connection, System, Verb};
 use connection::DockerConnection;
 
 /// The system `docker` and its verbs.
 pub(super) fn system() -> System {
+    let engine = Connection::of::<DockerConnection>("The Docker Engine")
+        .reached_by(|connections| Box::pin(client::reach(connections)));
     System {
-        name: DockerConnection::SYSTEM,
-        summary: "containers of Docker Compose projects",
-        connection: Some(|generator: &mut SchemaGenerator| {
-            generator.subschema_for::<DockerConnection>()
-        }),
-        reach: Some(|connections| Box::pin(client::reach(connections))),
+        name: "docker",
+        summary: "Containers of Docker Compose projects",
+        connections: vec![engine],
         verbs: vec![
             Verb::of::<stop::Stop>(),
             Verb::of::<start::Start>(),

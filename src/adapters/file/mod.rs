@@ -27,18 +27,17 @@ mod unlock;
 mod work;
 mod write;
 
-use futures_util::FutureExt as _;
-use schemars::SchemaGenerator;
-
-use crate::action::{System, Verb};
+use crate::action::{Connection, System, Verb};
 
 /// The system `file`.
 pub(super) fn system() -> System {
+    let root =
+        Connection::of::<root::FilesConnection>("The root below which the verbs of `file` work")
+            .reached_by(|connections| Box::pin(root::reach(connections)));
     System {
         name: "file",
         summary: "Files and folders of this machine",
-        connection: None,
-        reach: None,
+        connections: vec![root],
         verbs: vec![
             Verb::of::<lock::LockArgs>(),
             Verb::of::<unlock::UnlockArgs>(),
@@ -47,16 +46,5 @@ pub(super) fn system() -> System {
             Verb::of::<remove::RemoveArgs>(),
             Verb::of::<expect::ExpectArgs>(),
         ],
-    }
-}
-
-/// The connection `files`: the root below which `file` works.
-pub(super) fn files_connection() -> System {
-    System {
-        name: "files",
-        summary: "The root below which the verbs of `file` work",
-        connection: Some(SchemaGenerator::subschema_for::<root::FilesConnection>),
-        reach: Some(|connections| root::reach(connections).boxed()),
-        verbs: Vec::new(),
     }
 }

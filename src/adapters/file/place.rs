@@ -9,10 +9,10 @@ use rustix::fs::{
     openat, renameat, renameat_with, statat, unlinkat,
 };
 use rustix::io::Errno;
-use sha2::{Digest as _, Sha256};
 
 use super::work::{fail, fail_io};
 use crate::action::{ActionError, ErrorKind};
+use crate::digest::sha256;
 
 /// The longest content that is read or written as a whole, in bytes.
 pub(super) const LONGEST_CONTENT: usize = 64 * 1024 * 1024;
@@ -34,18 +34,8 @@ pub(super) struct Content {
 impl Content {
     /// The SHA-256 of the bytes, in hexadecimal digits.
     pub(super) fn sha256(&self) -> String {
-        hex(&Sha256::digest(&self.bytes))
+        sha256(&self.bytes)
     }
-}
-
-/// Bytes as hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string cannot fail.
-        write!(text, "{byte:02x}").ok();
-        text
-    })
 }
 
 /// A name in an open folder.

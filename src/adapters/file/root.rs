@@ -36,7 +36,7 @@ fn default_root() -> PathBuf {
 }
 
 impl SystemConnection for FilesConnection {
-    const SYSTEM: &'static str = "files";
+    const KEY: &'static str = "files";
 }
 
 /// The open root folder.

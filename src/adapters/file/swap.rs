@@ -14,12 +14,12 @@
 use std::os::fd::OwnedFd;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
-use super::place::{Place, hex};
+use super::place::Place;
 use super::tree::{Manifest, copy, open_folder, remove};
 use super::work::{Until, fail};
 use crate::action::{ActionError, ErrorKind};
+use crate::digest::sha256;
 
 /// The steps, in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl Swap {
     /// The swap from one digest to another, at a place.
     pub(super) fn new(place: &Place, run: &str, before: Option<String>, after: String) -> Self {
         let both = format!("{}{after}", before.as_deref().unwrap_or("-"));
-        let key = &hex(&Sha256::digest(both))[..12];
+        let key = &sha256(both)[..12];
         let new = place.aside(run, &format!("{key}.new"));
         let old = place.aside(run, &format!("{key}.old"));
         Self { before, after, new, old }

@@ -73,7 +73,7 @@ impl Disk {
     }
 
     async fn make(&self, verb: &str, args: Value) -> Result<Vec<(String, Work)>, ActionError> {
-        let registry = Registry::new(vec![super::system(), super::files_connection()]);
+        let registry = Registry::new(vec![super::system()]);
         contract::make(registry, self.connections(), verb, args).await
     }
 
@@ -446,8 +446,7 @@ async fn a_tree_is_copied_to_where_there_was_none() {
 
 #[tokio::test]
 async fn a_backup_must_agree_with_its_manifest() {
-    use sha2::{Digest as _, Sha256};
-    let sum = |text: &str| super::place::hex(&Sha256::digest(text));
+    let sum = |text: &str| crate::digest::sha256(text);
     let disk = Disk::with_trees();
     let good = format!(
         "{}  ./agent.yaml\n{} *.hidden\n{}  sub/run.sh\n",

@@ -15,10 +15,11 @@ use rustix::fs::{
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
-use super::place::{hex, set_owner};
+use super::place::set_owner;
 use super::root::one_by_one;
 use super::work::{Until, fail, fail_io};
 use crate::action::{ActionError, ErrorKind};
+use crate::digest::hex;
 
 /// The most entries of a tree, and the deepest one.
 const MOST_ENTRIES: usize = 200_000;

@@ -23,7 +23,7 @@ pub struct HttpConnection {
 }
 
 impl SystemConnection for HttpConnection {
-    const SYSTEM: &'static str = "http";
+    const KEY: &'static str = "http";
 }
 
 impl HttpConnection {

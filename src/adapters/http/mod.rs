@@ -20,9 +20,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 
-use schemars::SchemaGenerator;
-
-use crate::action::{System, Verb};
+use crate::action::{Connection, System, Verb};
 
 pub use call::Call;
 pub use connection::HttpConnection;
@@ -33,8 +31,7 @@ pub fn system() -> System {
     System {
         name: "http",
         summary: "Web services, by request and answer",
-        connection: Some(SchemaGenerator::subschema_for::<HttpConnection>),
-        reach: None,
+        connections: vec![Connection::of::<HttpConnection>("How web services are reached")],
         verbs: vec![Verb::of::<Call>(), Verb::of::<Expect>()],
     }
 }

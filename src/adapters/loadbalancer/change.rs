@@ -20,6 +20,7 @@ use crate::action::{
     Action, ActionError, Description, ErrorKind, Evidence, Prediction, Readiness, Repeat, Saved,
     StepContext, Verdict,
 };
+use crate::digest::sha256;
 use crate::value::brief;
 
 /// How often the proof is asked for after a reload.
@@ -173,7 +174,7 @@ impl Change {
 
     /// Where the saved state is parked while the file already has its new text.
     fn parked(&self, cx: &StepContext) -> PathBuf {
-        let written = files::fingerprint(&format!("{}\n{}", self.file.display(), self.text));
+        let written = sha256(format!("{}\n{}", self.file.display(), self.text));
         cx.scratch().join(format!("loadbalancer-{}.json", &written[..16]))
     }
 
@@ -184,7 +185,7 @@ impl Change {
             state: json!({
                 "file": self.file,
                 "existed": former.is_some(),
-                "sha256": former.map(files::fingerprint),
+                "sha256": former.map(sha256),
                 "proof": line.as_ref().map(Proof::line),
             }),
             private: former.map(Value::from),
@@ -225,7 +226,7 @@ async fn retire(cx: &StepContext, former: &[Worker]) -> Result<(), ActionError> 
 /// The former text of a saved state. One that lost its text would otherwise read as "there was no file".
 fn former_text(saved: &Saved) -> Result<Option<&str>, ActionError> {
     let text = saved.private.as_ref().and_then(Value::as_str);
-    if saved.state["sha256"].as_str() == text.map(files::fingerprint).as_deref() {
+    if saved.state["sha256"].as_str() == text.map(sha256).as_deref() {
         return Ok(text);
     }
     let error = "use the saved configuration: its text is not the one whose hash was recorded";
@@ -281,7 +282,7 @@ impl Action for Change {
             format!("{}, proved in {}", self.outcome, brief(began.elapsed())),
             json!({
                 "file": self.file,
-                "sha256": files::fingerprint(&self.text),
+                "sha256": sha256(&self.text),
                 "proof": self.proof.as_ref().map(Proof::line),
             }),
         ))

@@ -61,7 +61,7 @@ pub struct UpstreamSettings {
 }
 
 impl SystemConnection for LoadbalancerConnection {
-    const SYSTEM: &'static str = "loadbalancer";
+    const KEY: &'static str = "loadbalancer";
 }
 
 impl LoadbalancerConnection {

@@ -4,8 +4,6 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
 use crate::action::{ActionError, ErrorKind};
 
 /// The most that a configuration file may hold.
@@ -90,16 +88,6 @@ fn beside(target: &Path) -> (PathBuf, PathBuf) {
 
 fn sync(folder: &Path) -> std::io::Result<()> {
     std::fs::File::open(folder)?.sync_all()
-}
-
-/// The hash by which a text is recognised later.
-pub(super) fn fingerprint(text: &str) -> String {
-    use std::fmt::Write as _;
-    Sha256::digest(text.as_bytes()).iter().fold(String::new(), |mut hex, byte| {
-        // Writing to a string cannot fail.
-        let _infallible = write!(hex, "{byte:02x}");
-        hex
-    })
 }
 
 fn problem(verb: &str, path: &Path, error: &std::io::Error) -> ActionError {

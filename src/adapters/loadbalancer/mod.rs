@@ -23,9 +23,7 @@ mod switch;
 mod upstream;
 mod workers;
 
-use schemars::SchemaGenerator;
-
-use crate::action::{System, Verb};
+use crate::action::{Connection, System, Verb};
 
 pub use connection::{LoadbalancerConnection, NginxSettings, UpstreamSettings};
 pub use expect::Expect;
@@ -34,11 +32,12 @@ pub use switch::Switch;
 
 /// The system `loadbalancer`.
 pub fn system() -> System {
+    let nginx = Connection::of::<LoadbalancerConnection>("The nginx in front of the services")
+        .reached_by(|connections| Box::pin(reach::reach(connections)));
     System {
         name: "loadbalancer",
         summary: "nginx in front of the services: upstreams and rendered configuration",
-        connection: Some(SchemaGenerator::subschema_for::<LoadbalancerConnection>),
-        reach: Some(|connections| Box::pin(reach::reach(connections))),
+        connections: vec![nginx],
         verbs: vec![Verb::of::<Switch>(), Verb::of::<Render>(), Verb::of::<Expect>()],
     }
 }

@@ -14,8 +14,7 @@ pub(super) fn system() -> System {
     System {
         name: "manual",
         summary: "Questions that a person, or a probe in a person's place, answers",
-        connection: None,
-        reach: None,
+        connections: Vec::new(),
         verbs: vec![Verb::of::<confirm::Checklist>()],
     }
 }

@@ -9,29 +9,18 @@ mod slack;
 #[cfg(test)]
 mod tests;
 
-use futures_util::FutureExt as _;
-use schemars::SchemaGenerator;
-
-use crate::action::{System, Verb};
+use crate::action::{Connection, System, Verb};
 
 /// The system `notify`.
 pub(super) fn system() -> System {
+    let slack = Connection::of::<slack::SlackConnection>(
+        "A Slack workspace's incoming webhook, for `notify.slack`",
+    )
+    .reached_by(|connections| Box::pin(slack::reach(connections)));
     System {
         name: "notify",
         summary: "Messages to people",
-        connection: None,
-        reach: None,
+        connections: vec![slack],
         verbs: vec![Verb::of::<slack::SlackArgs>()],
-    }
-}
-
-/// The connection `slack`, which `notify.slack` uses.
-pub(super) fn slack_connection() -> System {
-    System {
-        name: "slack",
-        summary: "A Slack workspace's incoming webhook, for `notify.slack`",
-        connection: Some(SchemaGenerator::subschema_for::<slack::SlackConnection>),
-        reach: Some(|connections| slack::reach(connections).boxed()),
-        verbs: Vec::new(),
     }
 }

@@ -37,7 +37,7 @@ pub(super) struct SlackConnection {
 }
 
 impl SystemConnection for SlackConnection {
-    const SYSTEM: &'static str = "slack";
+    const KEY: &'static str = "slack";
 }
 
 /// Posts a message to a Slack channel.
@@ -87,7 +87,7 @@ struct Slack {
 }
 
 fn slack(connections: &Connections) -> Result<Arc<Slack>, ActionError> {
-    if !connections.has(SlackConnection::SYSTEM) {
+    if !connections.has(SlackConnection::KEY) {
         return Err(ActionError::new(
             ErrorKind::NotFound,
             format!("find the connection `slack` of environment `{}`", connections.environment()),

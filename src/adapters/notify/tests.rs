@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
-use super::{slack_connection, system};
+use super::system;
 use crate::action::contract::{self, World, action, applied};
 use crate::action::{
     ActionError, Connections, ErrorKind, Evidence, Registry, Repeat, Reversal, Saved, Work,
@@ -54,7 +54,7 @@ async fn make(url: &str, text: &str) -> Result<Vec<(String, Work)>, ActionError>
     let marker = secrets.insert("webhook", url.to_owned().into());
     let settings = HashMap::from([("slack".to_owned(), json!({"webhook": marker}))]);
     let connections = Connections::new("test", settings, Arc::new(secrets));
-    let registry = Registry::new(vec![system(), slack_connection()]);
+    let registry = Registry::new(vec![system()]);
     contract::make(registry, connections, "notify.slack", json!({"text": text})).await
 }
 

@@ -28,8 +28,7 @@ pub(super) fn system() -> System {
     System {
         name: "script",
         summary: "Local commands, with a deadline and without a shell",
-        connection: None,
-        reach: None,
+        connections: Vec::new(),
         verbs: vec![
             Verb::of::<run::RunArgs>(),
             Verb::of::<shell::ShellArgs>(),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::action::{ActionError, ErrorKind};
+use crate::digest::hex;
 use crate::secret::has_marker;
 
 /// A command whose executable is an absolute path.
@@ -125,13 +126,4 @@ fn sha256_of(path: &Path) -> std::io::Result<String> {
         }
     }
     Ok(hex(&hash.finalize()))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string cannot fail.
-        write!(text, "{byte:02x}").ok();
-        text
-    })
 }

@@ -39,19 +39,17 @@ pub fn runbook_schema(registry: &Registry) -> Value {
     schema
 }
 
-/// The JSON Schema (draft 2020-12) of an environment file, with the connections of this registry's systems.
+/// The JSON Schema (draft 2020-12) of an environment file, with the connections of this registry.
 pub fn environment_schema(registry: &Registry) -> Value {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
     let mut blocks = Map::new();
-    for system in registry.systems() {
-        if let Some(schema) = system.connection {
-            let mut block = schema(&mut generator).to_value();
-            allow_templates(&mut block);
-            let _former = block
-                .as_object_mut()
-                .map(|block| block.insert("description".into(), system.summary.into()));
-            let _none = blocks.insert(system.name.to_owned(), block);
-        }
+    for connection in registry.connections() {
+        let mut block = (connection.schema)(&mut generator).to_value();
+        allow_templates(&mut block);
+        let _former = block
+            .as_object_mut()
+            .map(|block| block.insert("description".into(), connection.summary.into()));
+        let _none = blocks.insert(connection.key.to_owned(), block);
     }
     let mut definitions = generator.take_definitions(true);
     definitions.values_mut().for_each(allow_templates);

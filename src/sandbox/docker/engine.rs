@@ -279,7 +279,7 @@ fn load(dir: &Path) -> Result<Objects, SandboxError> {
 
 /// 64 hexadecimal digits that are the same for the same text.
 pub(crate) fn digest_of(text: &str) -> String {
-    store::hex_digest(text.as_bytes())
+    crate::digest::sha256(text.as_bytes())
 }
 
 /// 64 hexadecimal digits that nothing else has.

@@ -10,9 +10,9 @@ use serde_json::Value;
 
 use super::info::WorldInfo;
 use super::open::Inhabitants;
+use crate::sandbox::SandboxError;
 use crate::sandbox::client::ask;
 use crate::sandbox::ledger::Effects;
-use crate::sandbox::{SandboxError, store};
 
 /// Containers of a project by state: `running`, `exited`, and of the running ones `healthy`.
 pub type States = BTreeMap<String, usize>;
@@ -127,7 +127,7 @@ fn digests(root: &Path) -> Result<BTreeMap<String, String>, SandboxError> {
                 folders.push(path);
             } else if kind.is_file() {
                 let content = fs::read(&path).map_err(SandboxError::file("read", &path))?;
-                let mut digest = store::hex_digest(&content);
+                let mut digest = crate::digest::sha256(&content);
                 digest.truncate(16);
                 digests.insert(name, digest);
             }

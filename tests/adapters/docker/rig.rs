@@ -308,8 +308,8 @@ impl Port {
 
     /// Whether the engine answers.
     pub(super) async fn reach(&self) -> Result<String, ActionError> {
-        let system = self.resolve.registry.system("docker").expect("docker is an adapter");
-        let reach = system.reach.expect("docker can be reached");
+        let mut blocks = self.resolve.registry.connections().filter(|block| block.key == "docker");
+        let reach = blocks.next().and_then(|block| block.reach).expect("docker can be reached");
         reach(&self.resolve.connections).await
     }
 

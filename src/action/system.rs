@@ -1,0 +1,87 @@
+//! Systems: an adapter as the rest of the program sees it, and the registry of all of them.
+
+use futures_util::future::BoxFuture;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+
+use super::{ActionError, Connections, SystemConnection, Verb};
+
+/// Asks whether a connection works, read-only: what answered, in one line.
+pub type Reach = for<'a> fn(&'a Connections) -> BoxFuture<'a, Result<String, ActionError>>;
+
+/// A block under `connections` in the environment file: how something that a system drives is reached.
+#[derive(Clone, Copy)]
+pub struct Connection {
+    /// Its key under `connections`.
+    pub key: &'static str,
+    /// One sentence without a period.
+    pub summary: &'static str,
+    /// The JSON Schema of the block.
+    pub schema: fn(&mut SchemaGenerator) -> Schema,
+    /// How pre-flight and `rollback doctor` find out whether it works; `None` when there is nothing to reach.
+    pub reach: Option<Reach>,
+}
+
+impl Connection {
+    /// The block that is read as `C`, with nothing to reach.
+    pub fn of<C: SystemConnection + JsonSchema>(summary: &'static str) -> Self {
+        Self { key: C::KEY, summary, schema: SchemaGenerator::subschema_for::<C>, reach: None }
+    }
+
+    /// The same, with the question that finds out whether it works.
+    #[must_use]
+    pub fn reached_by(self, reach: Reach) -> Self {
+        Self { reach: Some(reach), ..self }
+    }
+}
+
+/// One remote (or local) system.
+#[derive(Clone)]
+pub struct System {
+    /// The prefix of its verbs.
+    pub name: &'static str,
+    /// One sentence without a period.
+    pub summary: &'static str,
+    /// How it is reached: nothing for what is simply there, one block for most, several where one name stands for
+    /// several services (`notify`).
+    pub connections: Vec<Connection>,
+    /// Its verbs.
+    pub verbs: Vec<Verb>,
+}
+
+/// All systems and verbs of this build.
+#[derive(Clone, Default)]
+pub struct Registry {
+    systems: Vec<System>,
+}
+
+impl Registry {
+    /// A registry of these systems.
+    pub fn new(systems: Vec<System>) -> Self {
+        Self { systems }
+    }
+
+    /// All systems, in the order of registration.
+    pub fn systems(&self) -> &[System] {
+        &self.systems
+    }
+
+    /// The system of this name.
+    pub fn system(&self, name: &str) -> Option<&System> {
+        self.systems.iter().find(|system| system.name == name)
+    }
+
+    /// The blocks that an environment file may have.
+    pub fn connections(&self) -> impl Iterator<Item = &Connection> {
+        self.systems.iter().flat_map(|system| &system.connections)
+    }
+
+    /// All verbs.
+    pub fn verbs(&self) -> impl Iterator<Item = &Verb> {
+        self.systems.iter().flat_map(|system| &system.verbs)
+    }
+
+    /// The verb of this name.
+    pub fn verb(&self, name: &str) -> Option<&Verb> {
+        self.verbs().find(|verb| verb.name == name)
+    }
+}
