@@ -7,7 +7,9 @@ mod architecture;
 mod cli;
 mod docs;
 mod recovery;
+mod secrets;
 mod support;
+mod terminal;
 
 /// The crash tests need the kill points; a build without them would prove nothing.
 #[cfg(not(feature = "failpoints"))]
