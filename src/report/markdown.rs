@@ -22,7 +22,7 @@ pub fn document(view: &View, journal_head: &str) -> String {
         line(&mut out, "|---|---|---|---|---|");
         for step in &phase.steps {
             if let Some(known) = view.steps.get(&step.id) {
-                step_row(&mut out, &step.id.0, known);
+                step_row(&mut out, &step.id.0, known, view.verdict.is_some());
             }
         }
     }
@@ -63,7 +63,8 @@ fn head(out: &mut String, view: &View, journal_head: &str) {
         ),
     );
     if let Some(reason) = &view.stop {
-        fact("Stopped", escape(&stopping(reason)));
+        let why = stopping(reason);
+        fact("Stopped", escape(why.trim_start_matches("stopping: ")));
     }
     for (at, by) in &view.resumed {
         fact("Resumed", escape(&format!("at {} by {}@{}", clock(*at), by.user, by.host)));
@@ -106,23 +107,24 @@ fn targets(out: &mut String, view: &View) {
     }
 }
 
-fn step_row(out: &mut String, id: &str, step: &StepView) {
+fn step_row(out: &mut String, id: &str, step: &StepView, ended: bool) {
     let at = step.started_ms.map_or_else(|| "–".to_owned(), clock);
     let took = step.took_ms().map_or_else(|| "–".to_owned(), brief_ms);
     let mut what = match &step.skipped {
         Some(reason) => why_skipped(reason),
-        None if step.items.len() > 1 => counts(step),
-        None => step.evidence().map(escape).unwrap_or_default(),
+        None if step.items.len() > 1 || step.outcome == Some(Outcome::Open) => counts(step),
+        None => {
+            let fragment = matches!(step.outcome, Some(Outcome::Failed | Outcome::Unknown));
+            let lead = if fragment { "failed to " } else { "" };
+            step.evidence().map(|text| format!("{lead}{}", escape(text))).unwrap_or_default()
+        }
     };
     if step.retries > 0 {
         let again = format!(" (attempts repeated: {})", step.retries);
         what.push_str(&again);
     }
     let name = id.split_once('/').map_or(id, |(_, name)| name);
-    line(
-        out,
-        &format!("| {at} | {} | {} | {took} | {what} |", escape(name), outcome(step.outcome)),
-    );
+    line(out, &format!("| {at} | {} | {} | {took} | {what} |", escape(name), outcome(step, ended)));
 }
 
 /// What became of the items, in numbers: `120 done, 11 already done`.
@@ -144,8 +146,9 @@ fn counts(step: &StepView) -> String {
     counted.collect::<Vec<_>>().join(", ")
 }
 
-fn outcome(outcome: Option<Outcome>) -> &'static str {
-    match outcome {
+fn outcome(step: &StepView, ended: bool) -> &'static str {
+    match step.outcome {
+        None if step.started_ms.is_none() && ended => "not started",
         None => "not finished",
         Some(Outcome::Done) => "done",
         Some(Outcome::AlreadyDone) => "already done",

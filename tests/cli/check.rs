@@ -54,7 +54,7 @@ fn problems_are_told_in_five_forms() {
         insta::assert_snapshot!(format!("check-{form}"), output);
     }
     let log = world.rollback(["check", "--format", "sarif"]).json();
-    assert_eq!(log["runs"][0]["results"].as_array().expect("results").len(), 3);
+    assert_eq!(log["runs"][0]["results"].as_array().expect("results").len(), 4);
 }
 
 #[test]

@@ -5,17 +5,17 @@ use std::path::Path;
 use super::stage::crate_root;
 use crate::support::world::World;
 
-/// Compares a committed file with what it should be; `ROLLBACK_REGENERATE=1` writes it instead.
+/// Compares a committed file with what it should be; `UPDATE_DOCS=1` writes it instead.
 fn must_equal(file: &str, wanted: &str) {
     let path = crate_root().join(file);
-    if std::env::var_os("ROLLBACK_REGENERATE").is_some() {
+    if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(&path, wanted).expect("the project is writable");
     }
     let found = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         found == wanted,
         "{file} is not what the program writes today; write it anew:\n  \
-         ROLLBACK_REGENERATE=1 make test TESTS=cli::generated"
+         UPDATE_DOCS=1 make test TESTS=cli::generated"
     );
 }
 

@@ -118,7 +118,7 @@ fn what_stands_in_the_way_is_told_before_anything_is_touched() {
 fn what_a_person_must_choose_is_told_before_anything_starts() {
     let stage = Stage::with(GOOD);
     stage.add("other", "emergency", GOOD);
-    stage.add("wrong", "graceful", "phasis: []\n");
+    stage.add("wrong", "graceful", "phases: []\nphasis: []\n");
     let mut said = String::new();
     for (line, code) in [
         ("", 2),

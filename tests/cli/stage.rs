@@ -9,7 +9,7 @@ use crate::support::wait_until;
 use crate::support::world::{Running, World};
 
 /// What differs from run to run in what the program says about runs, beside what [`World::redacted`] hides.
-const REDACTIONS: [(&str, &str); 7] = [
+const REDACTIONS: [(&str, &str); 10] = [
     (r"\b\d{8}-\d{4}-[0-9a-z]{4}\b", "[RUN]"),
     (r"(?m)^ +\d+:\d\d  ", "   [AT]  "),
     (
@@ -20,6 +20,9 @@ const REDACTIONS: [(&str, &str); 7] = [
     (r"(?m)  (\[TIME\]|\d+s)$", "  [TIME]"),
     (r" +(\[TIME\]|\d+s) of (\S+) +", "  [TIME] of $2  "),
     (r"tester@\S+", "tester@[HOST]"),
+    (r"\b[0-9a-f]{64}\b", "[SHA256]"),
+    (r"\| \d+:\d\d \|", "| [AT] |"),
+    (r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "[MINUTE]"),
 ];
 
 /// The folder of this crate.
@@ -90,6 +93,7 @@ impl Stage {
     pub(super) fn redacted(&self) -> Redacted {
         let world = self.world.redacted();
         let mut settings = insta::Settings::clone_current();
+        settings.add_filter(&env!("CARGO_BIN_EXE_rollback").replace('.', r"\."), "[PROGRAM]");
         for (pattern, shown) in REDACTIONS {
             settings.add_filter(pattern, shown);
         }
