@@ -94,7 +94,7 @@ fn finish(output: &Output, screen: &Screen) {
                 output.data(line);
             }
         }
-        Format::Jsonl => {}
+        _ => {}
     }
 }
 

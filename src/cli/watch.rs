@@ -67,7 +67,7 @@ impl Screen {
                     }
                 }
             }
-            Format::Json => {}
+            _ => {}
         }
     }
 
