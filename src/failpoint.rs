@@ -3,6 +3,8 @@
 //! Without the feature `failpoints` a point is an empty function. With it, `ROLLBACK_CRASH_AT=N` names the point, and every point
 //! that is passed is appended to the file `ROLLBACK_CRASH_REPORT` as `N name`, so that a loop over N = 1, 2, 3…
 //! knows when it has covered all of them: the run ends by itself.
+//!
+//! `ROLLBACK_PANIC_AT=NAME` (or `NAME=MESSAGE`) is the other way to fail: a bug at the place of that name.
 
 /// Passes a crash point.
 #[cfg(not(feature = "failpoints"))]
@@ -17,10 +19,27 @@ pub fn reach(name: &'static str) {
     static PASSED: AtomicU64 = AtomicU64::new(0);
     let number = PASSED.fetch_add(1, Ordering::SeqCst) + 1;
     report(number, name);
+    fall_over(name);
     let wanted = std::env::var("ROLLBACK_CRASH_AT").ok().and_then(|text| text.parse().ok());
     if wanted == Some(number) {
         die();
     }
+}
+
+/// Passes a place where a bug can be put.
+#[cfg(not(feature = "failpoints"))]
+#[inline(always)]
+pub fn fall_over(_name: &'static str) {}
+
+/// Passes a place where a bug can be put.
+///
+/// # Panics
+/// When `ROLLBACK_PANIC_AT` names this place.
+#[cfg(feature = "failpoints")]
+pub fn fall_over(name: &'static str) {
+    let Ok(wanted) = std::env::var("ROLLBACK_PANIC_AT") else { return };
+    let (place, message) = wanted.split_once('=').unwrap_or((&wanted, "a bug for a test"));
+    assert!(place != name, "{message} at {name}");
 }
 
 #[cfg(feature = "failpoints")]

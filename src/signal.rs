@@ -21,6 +21,22 @@ pub enum Signal {
 /// caught it is a plain EFBIG.
 const SIGXFSZ: i32 = 25;
 
+/// Makes a file that would grow over the limit an error of that write, for as long as the program lives.
+pub fn survive_file_limit() -> std::io::Result<()> {
+    signal(SignalKind::from_raw(SIGXFSZ)).map(drop)
+}
+
+/// Returns when the operator (Ctrl-C) or the system (SIGTERM) asks to end; a closed terminal does not.
+pub async fn asked_to_end(signals: &mut mpsc::UnboundedReceiver<Signal>) {
+    loop {
+        match signals.recv().await {
+            Some(Signal::Interrupt | Signal::Terminate) => return,
+            Some(Signal::HangUp) => {}
+            None => return std::future::pending().await,
+        }
+    }
+}
+
 /// Starts to listen. The receiver lives as long as the program.
 pub fn listen() -> std::io::Result<mpsc::UnboundedReceiver<Signal>> {
     let (to, signals) = mpsc::unbounded_channel();
@@ -28,7 +44,7 @@ pub fn listen() -> std::io::Result<mpsc::UnboundedReceiver<Signal>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hang_up = signal(SignalKind::hangup())?;
     let mut pipe = signal(SignalKind::pipe())?;
-    let mut file_size = signal(SignalKind::from_raw(SIGXFSZ))?;
+    survive_file_limit()?;
     let _detached = tokio::spawn(async move {
         loop {
             let event = tokio::select! {
@@ -36,7 +52,6 @@ pub fn listen() -> std::io::Result<mpsc::UnboundedReceiver<Signal>> {
                 Some(()) = terminate.recv() => Signal::Terminate,
                 Some(()) = hang_up.recv() => Signal::HangUp,
                 Some(()) = pipe.recv() => continue,
-                Some(()) = file_size.recv() => continue,
                 else => return,
             };
             if to.send(event).is_err() {

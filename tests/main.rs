@@ -4,6 +4,8 @@
 
 mod adapters;
 mod architecture;
+mod docs;
+mod recovery;
 mod support;
 
 /// The crash tests need the kill points; a build without them would prove nothing.

@@ -5,7 +5,7 @@ use clap::Args;
 use super::args::Context;
 use super::error::{CliError, USAGE};
 use super::open;
-use crate::journal::{Holder, LockError, Request};
+use crate::journal::Request;
 
 /// Ask a run to stop: it starts nothing new and settles what is in flight
 #[derive(Debug, Args)]
@@ -20,24 +20,13 @@ pub(super) struct AbortArgs {
 pub(super) fn run(cx: &Context, args: &AbortArgs) -> Result<u8, CliError> {
     let run = open::store_to_read(cx)?.find(&args.run)?;
     let by = super::actor::this_process();
-    let holder = Holder {
-        run: run.id().to_owned(),
-        runbook: "abort".to_owned(),
-        by: by.clone(),
-        since: crate::clock::now(),
-        state_dir: String::new(),
-    };
-    match run.lock(&holder) {
-        Err(LockError::Held { .. }) => {}
-        Err(LockError::Failed(error)) => return Err(error.into()),
-        Ok(_free) => {
-            return Err(CliError::new(
-                USAGE,
-                format!("stop run {}: no process is running it", run.id()),
-            )
-            .hint(format!("See how it ended: `rollback status {}`.", run.id()))
-            .hint(format!("Go on with it: `rollback resume {}`.", run.id())));
-        }
+    if !run.is_running()? {
+        return Err(CliError::new(
+            USAGE,
+            format!("stop run {}: no process is running it", run.id()),
+        )
+        .hint(format!("See how it ended: `rollback status {}`.", run.id()))
+        .hint(format!("Go on with it: `rollback resume {}`.", run.id())));
     }
     run.post(&Request::Abort { by, reason: args.reason.clone() })?;
     cx.output.progress(format!("asked run {} to stop; it settles what is in flight", run.id()));

@@ -4,14 +4,16 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
-use super::error::{self, CliError, USAGE};
+use super::error::{self, CliError, UNEXPECTED, USAGE};
 use super::output::{Color, Format, Output};
 use super::{
-    abort, check, completions, confirm, doctor, history, init, log, man, plan, report, resume, run,
-    sandbox, schema, status,
+    abort, check, completions, confirm, doctor, history, init, log, man, panic, plan, report,
+    resume, run, sandbox, schema, status,
 };
 use crate::environment::Config;
+use crate::failpoint;
 use crate::runbook::Scenario;
+use crate::signal;
 
 /// Runs rollback runbooks against hard recovery targets, and survives being killed.
 #[derive(Debug, Parser)]
@@ -101,6 +103,7 @@ pub(super) struct Context {
 
 /// Parses the command line of this process, does what it says, and returns the exit code.
 pub async fn main() -> u8 {
+    panic::install();
     let cli = match parse() {
         Ok(cli) => cli,
         Err(error) => return tell_usage(&error),
@@ -120,7 +123,7 @@ pub async fn main() -> u8 {
         return tell_error(&output, &error);
     }
     let cx = Context { output: output.clone(), config, state_dir: common.state_dir };
-    match dispatch(cli, cx).await {
+    match panic::caught(dispatch(cli, cx)).await {
         Ok(code) => code,
         Err(error) => tell_error(&output, &error),
     }
@@ -171,6 +174,9 @@ fn tell_usage(error: &clap::Error) -> u8 {
 }
 
 async fn dispatch(cli: Cli, cx: Context) -> Result<u8, CliError> {
+    signal::survive_file_limit()
+        .map_err(|error| CliError::new(UNEXPECTED, "listen to signals").caused_by(&error))?;
+    failpoint::fall_over("cli.main");
     let Some(command) = cli.command else {
         let Some((scenario, name)) = cli.scenario.chosen() else {
             return Err(CliError::new(USAGE, "tell what to do: no scenario and no command")

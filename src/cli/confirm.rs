@@ -56,7 +56,7 @@ pub(super) async fn run(cx: &Context, args: ConfirmArgs) -> Result<u8, CliError>
     for question in chosen {
         let confirmed = match args.answer {
             Some(answer) => answer == Answer::Yes,
-            None => ask(cx, &question, &run)?,
+            None => ask(cx, &question, &run).await?,
         };
         let word = if confirmed { paint(GOOD, "confirmed") } else { paint(BAD, "denied") };
         told.push(format!("{word}: {}", sanitize(&question.text)));
@@ -107,14 +107,14 @@ fn choose(
     }
 }
 
-fn ask(cx: &Context, question: &QuestionView, run: &Run) -> Result<bool, CliError> {
+async fn ask(cx: &Context, question: &QuestionView, run: &Run) -> Result<bool, CliError> {
     if !cx.output.interactive {
         return Err(open::nobody_to_ask("about the open items").hint(format!(
             "Answer one with `rollback confirm {} --item 1 --answer yes`.",
             run.id()
         )));
     }
-    prompt::confirm(&cx.output, &sanitize(&question.text))
+    prompt::confirm(&cx.output, &sanitize(&question.text)).await
 }
 
 /// Hands the answers to the process that runs it, or writes them into the journal when nobody does.

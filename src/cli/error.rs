@@ -16,6 +16,8 @@ pub const INVALID: u8 = 3;
 pub const REFUSED: u8 = 4;
 /// Another run holds the subject.
 pub const HELD: u8 = 8;
+/// Stopped by the operator or the system, everything settled.
+pub const ABORTED: u8 = 10;
 /// A question could not be asked: no terminal.
 pub const NO_TERMINAL: u8 = 11;
 /// A bug in this program.

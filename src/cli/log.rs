@@ -22,6 +22,8 @@ pub(super) fn init() {
     });
     let layer = fmt::layer()
         .with_ansi(false)
+        // A log that cannot be written is lost; telling so would fail in the same way, and panic.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr)
         .with_filter(own)
         .with_filter(capped);

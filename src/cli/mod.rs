@@ -16,6 +16,8 @@ mod log;
 mod man;
 mod open;
 mod output;
+mod panic;
+mod person;
 mod plan;
 mod prompt;
 mod report;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::args::Context;
 use super::error::{self, CliError, NO_TERMINAL, UNEXPECTED, USAGE};
-use super::prompt;
+use super::{panic, prompt};
 use crate::action::{Registry, ResolveContext};
 use crate::environment::runbooks::{self, Found, FoundRunbook};
 use crate::environment::{Config, Environment, EnvironmentFile, locate};
@@ -47,7 +47,7 @@ pub(super) async fn open(
     env: Option<&str>,
 ) -> Result<Opened, CliError> {
     let config = cx.config.clone();
-    let found = find(cx, which, &config)?;
+    let found = find(cx, which, &config).await?;
     let registry = Arc::new(crate::adapters::registry());
     let loaded = load_runbook(cx, &found.path, &registry)?;
     if let Which::Scenario { scenario, .. } = which
@@ -68,7 +68,9 @@ pub(super) async fn open(
 
 /// The runs of this user.
 pub(super) fn store(cx: &Context, config: &Config) -> Result<Store, CliError> {
-    Ok(Store::open(cx.state_dir.as_deref().or(config.state_dir.as_deref()))?)
+    let store = Store::open(cx.state_dir.as_deref().or(config.state_dir.as_deref()))?;
+    panic::keep_in(store.dir());
+    Ok(store)
 }
 
 /// The runs of this user, to be looked at only.
@@ -110,10 +112,11 @@ pub(super) async fn enter(
         cx.output.progress(format!("{} {}", paint(DOUBT, "!"), sanitize(warning)));
     }
     let connections = environment.connections.clone();
+    panic::hide(connections.secrets());
     Ok((environment, Arc::new(ResolveContext { connections, registry })))
 }
 
-fn find(cx: &Context, which: &Which, config: &Config) -> Result<FoundRunbook, CliError> {
+async fn find(cx: &Context, which: &Which, config: &Config) -> Result<FoundRunbook, CliError> {
     let folder = std::env::current_dir()
         .map_err(|error| CliError::new(UNEXPECTED, "find the current folder").caused_by(&error))?;
     let (found, wanted) = match which {
@@ -129,14 +132,14 @@ fn find(cx: &Context, which: &Which, config: &Config) -> Result<FoundRunbook, Cl
     };
     match found {
         Found::One(found) => Ok(found),
-        Found::Several(found) => choose(cx, which, found, &wanted),
+        Found::Several(found) => choose(cx, which, found, &wanted).await,
         Found::None { hints, .. } => {
             Err(CliError::new(USAGE, format!("find {wanted}")).hints(hints))
         }
     }
 }
 
-fn choose(
+async fn choose(
     cx: &Context,
     which: &Which,
     mut found: Vec<FoundRunbook>,
@@ -158,7 +161,7 @@ fn choose(
     if !cx.output.interactive {
         return Err(several());
     }
-    let answer = prompt::ask(&cx.output, "Which one? ")?;
+    let answer = prompt::ask(&cx.output, "Which one? ").await?;
     let index: usize = answer.trim().parse().map_err(|_| several())?;
     if index == 0 || index > found.len() {
         return Err(several());

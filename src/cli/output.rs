@@ -1,10 +1,13 @@
 //! The only place that writes to standard output and standard error. A reader that goes away never stops the program.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anstream::{AutoStream, ColorChoice};
 use clap::ValueEnum;
+
+use crate::report::text::escape_json;
 
 /// The form of the data on standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -43,7 +46,22 @@ pub(super) enum Color {
     Never,
 }
 
-type Stream = Mutex<AutoStream<Box<dyn Write + Send>>>;
+/// Whether standard error shows a line that is redrawn in place: what a panic has to step over.
+static LIVE: AtomicBool = AtomicBool::new(false);
+
+/// One of the two streams.
+struct Stream {
+    name: &'static str,
+    writer: Mutex<AutoStream<Box<dyn Write + Send>>>,
+    lost: AtomicBool,
+}
+
+impl Stream {
+    fn new(name: &'static str, writer: Box<dyn Write + Send>, color: ColorChoice) -> Self {
+        let writer = Mutex::new(AutoStream::new(writer, color));
+        Self { name, writer, lost: AtomicBool::new(false) }
+    }
+}
 
 /// Standard output for data, standard error for progress.
 #[derive(Clone)]
@@ -62,8 +80,8 @@ pub(super) struct Output {
 struct Streams {
     data: Stream,
     progress: Stream,
-    /// What became of the stream that was lost first.
-    lost: Mutex<Option<String>>,
+    /// What became of streams, each told once.
+    news: Mutex<Vec<String>>,
 }
 
 impl Output {
@@ -75,10 +93,11 @@ impl Output {
         let progress_color = choice(color, terminal && !plain);
         let data_color = choice(color, io::stdout().is_terminal() && !plain);
         let streams = Streams {
-            data: Mutex::new(AutoStream::new(Box::new(io::stdout()), data_color)),
-            progress: Mutex::new(AutoStream::new(Box::new(io::stderr()), progress_color)),
-            lost: Mutex::default(),
+            data: Stream::new("standard output", Box::new(io::stdout()), data_color),
+            progress: Stream::new("standard error", Box::new(io::stderr()), progress_color),
+            news: Mutex::default(),
         };
+        LIVE.store(terminal && !plain, Ordering::Relaxed);
         Self {
             streams: Arc::new(streams),
             format,
@@ -90,7 +109,12 @@ impl Output {
 
     /// Writes a line of data.
     pub(super) fn data(&self, line: impl AsRef<str>) {
-        self.write(&self.streams.data, "standard output", &format!("{}\n", line.as_ref()));
+        let line = line.as_ref();
+        let text = match self.format {
+            Format::Human | Format::Junit | Format::Sarif | Format::Github => format!("{line}\n"),
+            Format::Json | Format::Jsonl => format!("{}\n", escape_json(line)),
+        };
+        self.write(&self.streams.data, &text);
     }
 
     /// Writes a line of progress.
@@ -100,22 +124,31 @@ impl Output {
 
     /// Writes to standard error as it is: for the line that is redrawn in place, and for prompts.
     pub(super) fn raw_progress(&self, text: &str) {
-        self.write(&self.streams.progress, "standard error", text);
+        self.write(&self.streams.progress, text);
     }
 
-    /// What became of the first stream that was lost, once.
+    /// What became of a stream that was lost; once for each.
     pub(super) fn take_lost(&self) -> Option<String> {
-        self.streams.lost.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.streams.news.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 
-    fn write(&self, stream: &Stream, name: &str, text: &str) {
-        let mut stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = stream.write_all(text.as_bytes()).and_then(|()| stream.flush()) {
+    fn write(&self, stream: &Stream, text: &str) {
+        let mut writer = stream.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = writer.write_all(text.as_bytes()).and_then(|()| writer.flush()) {
             // A closed pipe, a full disk, a terminal that is gone: news for the journal, never a reason to stop.
-            let mut lost = self.streams.lost.lock().unwrap_or_else(PoisonError::into_inner);
-            let _first = lost.get_or_insert_with(|| format!("{name}: {error}"));
+            if !stream.lost.swap(true, Ordering::Relaxed) {
+                let mut news = self.streams.news.lock().unwrap_or_else(PoisonError::into_inner);
+                news.push(format!("{}: {error}", stream.name));
+            }
         }
     }
+}
+
+/// Says something when nothing else of the program can be relied on: past all locks but the stream's own.
+pub(super) fn last_words(line: &str) {
+    let start = if LIVE.load(Ordering::Relaxed) { "\n" } else { "" };
+    // There is nobody left to tell.
+    let _lost = io::stderr().write_all(format!("{start}{line}\n").as_bytes());
 }
 
 fn choice(color: Color, usable: bool) -> ColorChoice {

@@ -76,7 +76,8 @@ pub(super) async fn run(cx: Context, args: ResumeArgs) -> Result<u8, CliError> {
         &holder(&run, Some(&header), store.dir()),
     )?);
     let journal = Journal::reopen(&run.journal_path(), &history)?;
-    let session = Session { output: cx.output, resolve, store, run, _locks: locks };
+    let signals = super::run::listen()?;
+    let session = Session { output: cx.output, resolve, store, run, signals, _locks: locks };
     let by = super::actor::this_process();
     session.resume(journal, &history.records, state, elapsed_ms, by, salvaged).await
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 use clap::Args;
 use indexmap::IndexMap;
 use jiff::Timestamp;
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::args::Context;
-use super::error::{CliError, REFUSED, USAGE};
+use super::error::{ABORTED, CliError, REFUSED, UNEXPECTED, USAGE};
 use super::open::{self, Opened, nobody_to_ask};
 use super::session::Session;
 use super::{plan, prompt, since, takeover};
@@ -20,6 +21,7 @@ use crate::plan::inputs::{self, Given, Inputs};
 use crate::plan::{Built, Concern, Plan, Request, StepId};
 use crate::report::style::{DOUBT, paint};
 use crate::report::text::sanitize;
+use crate::signal::{self, Signal};
 
 pub(super) use super::open::Which;
 
@@ -90,8 +92,16 @@ pub(super) async fn run(cx: Context, which: Which, args: StartArgs) -> Result<u8
     if args.dry_run {
         return plan::show(&cx, &opened, &args, false).await;
     }
+    let mut signals = listen()?;
     let run = opened.store.create_run()?;
-    let (built, left_out, locks) = match prepare(&cx, &opened, &args, &run).await {
+    let prepared = tokio::select! {
+        prepared = prepare(&cx, &opened, &args, &run) => prepared,
+        () = signal::asked_to_end(&mut signals) => {
+            cx.output.raw_progress("\n");
+            Err(CliError::new(ABORTED, "start: it was stopped; nothing was touched"))
+        }
+    };
+    let (built, left_out, locks) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
             // Nothing has begun, so nothing is left behind.
@@ -101,8 +111,14 @@ pub(super) async fn run(cx: Context, which: Which, args: StartArgs) -> Result<u8
     };
     let header = header(&opened, built.plan, &args, since, left_out, &run);
     let Opened { resolve, store, .. } = opened;
-    let session = Session { output: cx.output, resolve, store, run, _locks: locks };
+    let session = Session { output: cx.output, resolve, store, run, signals, _locks: locks };
     session.start(header).await
+}
+
+/// The signals to this process, from now on.
+pub(super) fn listen() -> Result<UnboundedReceiver<Signal>, CliError> {
+    signal::listen()
+        .map_err(|error| CliError::new(UNEXPECTED, "listen to signals").caused_by(&error))
 }
 
 type Prepared = (Built, BTreeMap<String, String>, Vec<Lock>);
@@ -131,7 +147,7 @@ async fn prepare(
                 nobody_to_ask("whether to start").hint("Add `--yes` to start without being asked.")
             );
         }
-        if !prompt::confirm(&cx.output, "Start?")? {
+        if !prompt::confirm(&cx.output, "Start?").await? {
             return Err(CliError::new(USAGE, "start: you said no; nothing was touched"));
         }
     }
@@ -212,7 +228,8 @@ async fn gather_inputs(
             );
         }
         loop {
-            let answer = prompt::ask(&cx.output, &format!("{} ", sanitize(&question.prompt)))?;
+            let answer =
+                prompt::ask(&cx.output, &format!("{} ", sanitize(&question.prompt))).await?;
             match inputs.answer(runbook, &question.input, &answer) {
                 Ok(()) => break,
                 Err(why) => cx.output.progress(sanitize(&why)),

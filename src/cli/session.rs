@@ -7,15 +7,16 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::error::{CliError, UNEXPECTED};
+use super::error::CliError;
 use super::output::{Format, Output};
+use super::panic;
 use super::watch::{Screen, watch};
 use crate::action::{ActionError, ErrorKind, ResolveContext};
 use crate::engine::{Ended, Engine, Request, RunState, Vault};
 use crate::event::{Actor, Event, Header, Place, PrivateRef, Record};
 use crate::journal::{self, Journal, Lock, Run, Store};
 use crate::report::{json, summary};
-use crate::signal;
+use crate::signal::Signal;
 
 /// How often the run's letter box is emptied.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -26,6 +27,8 @@ pub(super) struct Session {
     pub(super) resolve: Arc<ResolveContext>,
     pub(super) store: Store,
     pub(super) run: Run,
+    /// Listened to since before the run begins, so that none is missed.
+    pub(super) signals: mpsc::UnboundedReceiver<Signal>,
     /// Held until the end.
     pub(super) _locks: Vec<Lock>,
 }
@@ -58,17 +61,19 @@ impl Session {
         screen: Screen,
         run: impl FnOnce(Engine) -> F,
     ) -> Result<u8, CliError> {
-        let signals = signal::listen()
-            .map_err(|error| CliError::new(UNEXPECTED, "listen to signals").caused_by(&error))?;
+        panic::working_on(self.run.id());
         let (to_engine, requests) = mpsc::unbounded_channel();
-        let watching = tokio::spawn(watch(screen, journal.subscribe(), to_engine.clone()));
+        // In a thread of its own: a terminal that takes nothing (Ctrl-S) must hold up no step.
+        let watched = watch(screen, journal.subscribe(), to_engine.clone());
+        let runtime = tokio::runtime::Handle::current();
+        let watching = tokio::task::spawn_blocking(move || runtime.block_on(watched));
         let reading = tokio::spawn(read_letters(self.run.clone(), to_engine));
         let engine = Engine {
             resolve: self.resolve,
             journal,
             vault: Arc::new(RunVault(self.run.clone())),
             scratch: self.run.scratch(),
-            signals,
+            signals: self.signals,
             requests,
             attended: self.output.interactive,
         };
@@ -94,7 +99,8 @@ fn finish(output: &Output, screen: &Screen) {
                 output.data(line);
             }
         }
-        _ => {}
+        // Told as it happened; the last three belong to `rollback check`.
+        Format::Jsonl | Format::Junit | Format::Sarif | Format::Github => {}
     }
 }
 

@@ -9,6 +9,7 @@ use super::error::{CliError, UNEXPECTED};
 use super::open;
 use super::output::Format;
 use crate::journal::{Follower, Run, read};
+use crate::report::style::{DOUBT, paint};
 use crate::report::{View, json, lines, summary};
 
 /// How often a followed run is looked at.
@@ -67,6 +68,8 @@ async fn follow(cx: &Context, run: &Run) -> Result<u8, CliError> {
     let mut follower = Follower::open(&run.journal_path())?;
     let mut known: Option<View> = None;
     loop {
+        // Looked at before the journal is read: what the process wrote last is then seen below.
+        let running = run.is_running()?;
         for record in follower.poll()? {
             if cx.output.format == Format::Human {
                 tell(cx, &record, &mut known);
@@ -86,10 +89,26 @@ async fn follow(cx: &Context, run: &Run) -> Result<u8, CliError> {
             }
             return Ok(0);
         }
+        if !running {
+            return gone(cx, run, known.as_ref());
+        }
         // Whoever watched has gone: nothing else depends on this process.
         if cx.output.take_lost().is_some() {
             return Ok(0);
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+/// The end of a followed run that has no end: its process is gone, and nothing more will come.
+fn gone(cx: &Context, run: &Run, known: Option<&View>) -> Result<u8, CliError> {
+    let view = known.ok_or_else(no_start)?;
+    if cx.output.format == Format::Human {
+        summary::lines(view).into_iter().for_each(|line| cx.output.data(line));
+    }
+    cx.output.progress(paint(
+        DOUBT,
+        format!("the process of run {0} is gone; go on with it: rollback resume {0}", run.id()),
+    ));
+    Ok(0)
 }

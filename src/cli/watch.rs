@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval};
+use unicode_width::UnicodeWidthStr;
 
 use super::error::{CliError, UNEXPECTED};
 use super::output::{Format, Output};
+use super::person::{Person, Question};
 use super::prompt;
 use crate::engine::Request;
-use crate::event::{Event, Place, Record};
+use crate::event::{Event, Record};
+use crate::failpoint;
 use crate::plan::budget::{Schedule, Stage};
-use crate::report::text::sanitize;
+use crate::report::style::{STRONG, paint};
 use crate::report::{View, json, lines, live};
 
 /// How often the status line is drawn anew.
@@ -25,7 +28,10 @@ pub(super) struct Screen {
     schedule: Schedule,
     /// The elapsed time of the last record, and when it came.
     last: (u64, Instant),
-    drawn: bool,
+    /// The columns that the status line takes up; 0 when there is none.
+    drawn: usize,
+    /// The question that stands on the last line.
+    posed: Option<String>,
 }
 
 impl Screen {
@@ -35,7 +41,7 @@ impl Screen {
             .ok_or_else(|| CliError::new(UNEXPECTED, "find the start of the run in its journal"))?;
         let schedule = Schedule::of(&view.header.plan);
         let last = (view.elapsed_ms, Instant::now());
-        let mut screen = Self { output, view, schedule, last, drawn: false };
+        let mut screen = Self { output, view, schedule, last, drawn: 0, posed: None };
         if tell {
             for record in records {
                 screen.tell(record);
@@ -67,13 +73,15 @@ impl Screen {
                     }
                 }
             }
-            _ => {}
+            Format::Json | Format::Junit | Format::Sarif | Format::Github => {}
         }
     }
 
-    /// Draws the status line anew, where there is a terminal to draw on.
+    /// Draws the status line anew, where there is a terminal to draw on and no question stands there.
+    ///
+    /// Blanks instead of escape sequences remove what was there: they work on every terminal, and without colour, too.
     fn draw(&mut self) {
-        if !self.output.live || self.output.format != Format::Human {
+        if !self.output.live || self.output.format != Format::Human || self.posed.is_some() {
             return;
         }
         let (at, seen) = self.last;
@@ -81,15 +89,34 @@ impl Screen {
         let now_ms = at.saturating_add(since);
         let projected = self.projected(now_ms);
         let line = live::line(&self.view, now_ms, Some(projected), width());
-        self.output.raw_progress(&format!("\r\u{1b}[2K{line}"));
-        self.drawn = true;
+        let columns = anstream::adapter::strip_str(&line).to_string().width();
+        let rest = " ".repeat(self.drawn.saturating_sub(columns));
+        self.output.raw_progress(&format!("\r{line}{rest}"));
+        self.drawn = columns;
     }
 
+    /// Leaves an empty last line.
     fn clear(&mut self) {
-        if self.drawn {
-            self.output.raw_progress("\r\u{1b}[2K");
-            self.drawn = false;
+        if self.posed.take().is_some() {
+            self.output.raw_progress("\n");
         }
+        if self.drawn > 0 {
+            self.output.raw_progress(&format!("\r{}\r", " ".repeat(self.drawn)));
+            self.drawn = 0;
+        }
+    }
+
+    /// Shows the question that waits for an answer, or takes it away.
+    fn pose(&mut self, question: Option<&Question>) {
+        let prompt = question.map(Question::prompt);
+        if self.posed == prompt {
+            return;
+        }
+        self.clear();
+        if let Some(prompt) = &prompt {
+            self.output.raw_progress(&paint(STRONG, prompt));
+        }
+        self.posed = prompt;
     }
 
     fn projected(&self, now_ms: u64) -> Duration {
@@ -115,20 +142,24 @@ pub(super) async fn watch(
     mut records: mpsc::UnboundedReceiver<Arc<Record>>,
     to_engine: mpsc::UnboundedSender<Request>,
 ) -> Screen {
+    let mut person = Person::new(screen.output.interactive);
     let mut ticks = interval(DRAW_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             record = records.recv() => match record {
                 Some(record) => {
+                    failpoint::fall_over("cli.watch");
+                    person.hear(&record.event);
                     screen.show(&record);
-                    ask(&mut screen, &record, &to_engine);
                 }
                 None => break,
             },
+            line = person.line() => take(line, &mut screen, &mut person, &to_engine),
             _ = ticks.tick() => screen.draw(),
         }
-        if let Some(what) = screen.output.take_lost() {
+        screen.pose(person.question());
+        while let Some(what) = screen.output.take_lost() {
             // The run goes on without a screen, and the journal says so. When it has ended, nobody needs to know.
             let _over = to_engine.send(Request::Tell(Event::OutputLost { what }));
         }
@@ -137,40 +168,32 @@ pub(super) async fn watch(
     screen
 }
 
-/// Asks the person what the run waits for. The answer comes from a thread, since a terminal can be silent for ever.
-fn ask(screen: &mut Screen, record: &Record, to_engine: &mpsc::UnboundedSender<Request>) {
-    if !screen.output.interactive {
+/// Takes a line that the person has typed.
+fn take(
+    line: Option<String>,
+    screen: &mut Screen,
+    person: &mut Person,
+    to_engine: &mpsc::UnboundedSender<Request>,
+) {
+    let Some(line) = line else {
+        let run = &screen.view.header.run;
+        let hint = format!("nobody can be asked here; answer with `rollback confirm {run}`");
+        screen.clear();
+        screen.output.progress(hint);
         return;
-    }
-    let (output, to_engine) = (screen.output.clone(), to_engine.clone());
-    match &record.event {
-        Event::QuestionOpened { at, text, required: true } => {
-            let (at, text) = (at.clone(), sanitize(text));
-            answer(screen, move || {
-                if let Ok(confirmed) = prompt::confirm(&output, &text) {
-                    let by = super::actor::this_process();
-                    let _over = to_engine.send(Request::Answer { at, by, confirmed, remark: None });
-                }
-            });
+    };
+    // The terminal has echoed the line end.
+    let asked = screen.posed.take().is_some();
+    match prompt::yes_or_no(&line) {
+        Some(yes) if asked => {
+            if let Some(request) = person.answered(yes) {
+                // When the run has ended in the same moment, the answer comes too late.
+                let _over = to_engine.send(request);
+            }
         }
-        Event::DecisionAsked { step } => {
-            let at = Place { step: step.clone(), item: String::new() };
-            answer(screen, move || {
-                if let Ok(go_on) = prompt::confirm(&output, "Go on without it?") {
-                    let by = super::actor::this_process();
-                    let _over = to_engine.send(Request::Decide { step: at.step, by, go_on });
-                }
-            });
-        }
+        _ if asked => screen.output.progress(prompt::AGAIN),
         _ => {}
     }
-}
-
-fn answer(screen: &mut Screen, ask: impl FnOnce() + Send + 'static) {
-    screen.clear();
-    // Redrawing would overwrite the question.
-    screen.output.live = false;
-    let _detached = tokio::task::spawn_blocking(ask);
 }
 
 /// The width of the terminal, or 80 columns.
@@ -178,6 +201,6 @@ fn width() -> usize {
     rustix::termios::tcgetwinsize(rustix::stdio::stderr())
         .ok()
         .map(|size| usize::from(size.ws_col))
-        .filter(|columns| *columns > 20)
+        .filter(|columns| *columns > 0)
         .unwrap_or(80)
 }

@@ -102,14 +102,15 @@ fn start_or_skip(state: &RunState, step: &PlannedStep, now_ms: u64) -> Option<Co
 pub fn outcome(step: &StepState) -> Outcome {
     let any = |stage: Stage| step.items.values().any(|item| item.stage == stage);
     let all = |stage: Stage| step.items.values().all(|item| item.stage == stage);
-    if any(Stage::Unknown) || any(Stage::Applying) || any(Stage::Applied) {
+    let in_doubt = [Stage::Unknown, Stage::Applying, Stage::Applied, Stage::Undoing];
+    if in_doubt.into_iter().any(any) {
         Outcome::Unknown
     } else if any(Stage::Failed) || any(Stage::NotInForce) || any(Stage::Stuck) {
         Outcome::Failed
-    } else if any(Stage::Pending) || any(Stage::Inspected) {
-        Outcome::NotStarted
     } else if any(Stage::Undone) {
         Outcome::Undone
+    } else if any(Stage::Pending) || any(Stage::Inspected) {
+        Outcome::NotStarted
     } else if any(Stage::Open) {
         Outcome::Open
     } else if all(Stage::FoundDone) && !step.items.is_empty() {

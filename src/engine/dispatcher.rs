@@ -4,7 +4,7 @@
 //! waits for a system or a disk: steps run in their own tasks, and the journal has its own thread.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::decide::{Command, decide, outcome};
 use super::emitter::{Emitter, Message, TaskEnd};
-use super::executor::{Kit, run_step, undo_step, wants_undo};
+use super::executor::{KILL_GRACE, Kit, run_step, undo_step, wants_undo};
 use super::fanout::Limiters;
 use super::item::panic_message;
 use super::lifecycle::Stage;
@@ -23,8 +23,9 @@ use super::state::RunState;
 use super::{Vault, deadline, verdict};
 use crate::action::{ActionError, ErrorKind, ResolveContext};
 use crate::event::{Actor, Event, Header, Outcome, Place, Record, StopReason};
+use crate::failpoint;
 use crate::journal::{Journal, JournalError};
-use crate::plan::{PlannedStep, StepId};
+use crate::plan::{PlannedStep, PlannedTarget, StepId};
 use crate::runbook::OnFailure;
 use crate::signal::Signal;
 
@@ -94,6 +95,7 @@ impl Engine {
     ) -> Ended {
         let mut run = Dispatcher::new(self, state, elapsed_ms);
         run.emit(Event::RunResumed { by, salvaged });
+        run.reach_targets_of_finished_steps();
         run.run_out().await
     }
 }
@@ -119,6 +121,8 @@ struct Dispatcher {
     requests: mpsc::UnboundedReceiver<Request>,
     waiting: Vec<(Place, oneshot::Sender<bool>)>,
     attended: bool,
+    /// How often this process was told to end by a signal.
+    told_to_end: u32,
     started: Instant,
     offset_ms: u64,
 }
@@ -148,6 +152,7 @@ impl Dispatcher {
             limiters: Limiters::default(),
             stopping: CancellationToken::new(),
             killing: CancellationToken::new(),
+            kill_by: OnceLock::new(),
             give_up,
             notes: super::item::Notes::default(),
         };
@@ -162,6 +167,7 @@ impl Dispatcher {
             requests: engine.requests,
             waiting: Vec::new(),
             attended: engine.attended,
+            told_to_end: 0,
             started,
             offset_ms,
         }
@@ -251,7 +257,10 @@ impl Dispatcher {
                     self.emit(Event::KillRequested);
                 }
             }
-            Event::KillRequested => self.kit.killing.cancel(),
+            Event::KillRequested => {
+                self.kit.kill_by.get_or_init(|| Instant::now() + KILL_GRACE);
+                self.kit.killing.cancel();
+            }
             Event::QuestionAnswered { at, confirmed, .. } => {
                 if let Some(index) = self.waiting.iter().position(|(place, _)| place == at) {
                     let (_, answer) = self.waiting.swap_remove(index);
@@ -292,11 +301,16 @@ impl Dispatcher {
     }
 
     fn start(&mut self, id: &StepId) {
+        failpoint::fall_over("engine.start");
         let left_ms = deadline::left_ms(&self.state, self.now_ms());
         self.emit(Event::StepStarted { step: id.clone(), left_ms });
         let Some((step, known)) = self.state.step(id) else { return };
         let (step, known) = (step.clone(), known.clone());
-        self.spawn(id.clone(), run_step(self.kit.clone(), step, known));
+        if known.is_on_its_way_back() {
+            self.spawn(id.clone(), undo_step(self.kit.clone(), step, known));
+        } else {
+            self.spawn(id.clone(), run_step(self.kit.clone(), step, known));
+        }
     }
 
     fn spawn(&mut self, step: StepId, task: impl Future<Output = TaskEnd> + Send + 'static) {
@@ -346,6 +360,7 @@ impl Dispatcher {
             TaskEnd::Unresolved(error) => failure = Some(error),
             TaskEnd::Panicked(message) => {
                 self.mark_in_flight_unknown(id);
+                let message = self.kit.resolve.connections.secrets().redact(&message);
                 self.stop(StopReason::Panicked { message });
             }
         }
@@ -377,16 +392,33 @@ impl Dispatcher {
         }
         self.emit(Event::StepEnded { step: id.clone(), outcome: ended, summary });
         match ended {
-            outcome if outcome.is_success() => self.reach_targets(id),
+            outcome if outcome.is_success() => self.reach_targets(id, self.now_ms()),
             Outcome::NotStarted => {}
             _ if step.policy.optional => {}
             _ => self.on_failure(id, step.policy.on_failure),
         }
     }
 
-    fn reach_targets(&mut self, id: &StepId) {
+    /// A crash can cut off between a step's end and the target that it proves.
+    fn reach_targets_of_finished_steps(&mut self) {
+        let unreached = |target: &&PlannedTarget| {
+            self.state.targets.get(&target.name).is_none_or(|known| known.took_ms.is_none())
+        };
+        let proved = |target: &PlannedTarget| {
+            let step = self.state.steps.get(&target.reached_by)?;
+            let proves = step.outcome?.is_success() && step.outcome != Some(Outcome::Skipped);
+            proves.then_some((target.reached_by.clone(), step.ended_ms?))
+        };
+        let reached: Vec<_> =
+            self.state.plan().targets.iter().filter(unreached).filter_map(proved).collect();
+        for (step, ended_ms) in reached {
+            self.reach_targets(&step, ended_ms);
+        }
+    }
+
+    /// Records the targets that a step has proved at `at_ms`, each once.
+    fn reach_targets(&mut self, id: &StepId, at_ms: u64) {
         let head_start = deadline::head_start_ms(&self.state);
-        let now = self.now_ms();
         let reached: Vec<_> = self
             .state
             .plan()
@@ -395,8 +427,8 @@ impl Dispatcher {
             .filter(|target| target.reached_by == *id)
             .map(|target| Event::TargetReached {
                 target: target.name.clone(),
-                took_ms: now.saturating_add(head_start),
-                in_time: now <= deadline::target_due_ms(&self.state, target),
+                took_ms: at_ms.saturating_add(head_start),
+                in_time: at_ms <= deadline::target_due_ms(&self.state, target),
             })
             .collect();
         for event in reached {
@@ -418,16 +450,28 @@ impl Dispatcher {
 
     fn on_signal(&mut self, signal: Signal) {
         match signal {
-            Signal::Interrupt | Signal::Terminate if self.state.stop.is_some() => {
-                if !self.state.killed {
-                    self.emit(Event::KillRequested);
-                }
-            }
-            Signal::Interrupt => self.stop(StopReason::Interrupted),
-            Signal::Terminate => self.stop(StopReason::Terminated { by: None }),
+            Signal::Interrupt => self.told_to_end(StopReason::Interrupted),
+            Signal::Terminate => self.told_to_end(StopReason::Terminated { by: None }),
             Signal::HangUp => {
+                self.attended = false;
                 self.emit(Event::OutputLost { what: "the terminal hung up".to_owned() });
             }
+        }
+    }
+
+    /// The first time nothing more is started, the second time what is in flight is cut off. A run that stops for
+    /// another reason counts like any other: whoever interrupts it once wants it to settle.
+    fn told_to_end(&mut self, reason: StopReason) {
+        self.told_to_end += 1;
+        if self.told_to_end > 1 && self.state.stop.is_some() {
+            if !self.state.killed {
+                self.emit(Event::KillRequested);
+            }
+        } else if self.state.stop.is_some() {
+            let message = "already stopping, letting what is in flight settle; once more stops now";
+            self.emit(Event::Warned { message: message.to_owned() });
+        } else {
+            self.stop(reason);
         }
     }
 

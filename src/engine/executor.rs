@@ -1,12 +1,12 @@
 //! One step at work: finds its items, fans out over them, and takes its own changes back when its policy says so.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::Vault;
@@ -20,6 +20,9 @@ use crate::event::{Event, Place};
 use crate::plan::{Items, PlannedItem, PlannedStep};
 use crate::runbook::OnFailure;
 
+/// How long all calls together may take to settle when the run is stopped at once.
+pub(super) const KILL_GRACE: Duration = Duration::from_millis(1500);
+
 /// What all steps of a run work with.
 pub(super) struct Kit {
     pub(super) resolve: Arc<ResolveContext>,
@@ -32,6 +35,8 @@ pub(super) struct Kit {
     pub(super) stopping: CancellationToken,
     /// Cancelled when what is in flight must stop, too.
     pub(super) killing: CancellationToken,
+    /// When what is in flight is cut off; set before `killing` is cancelled.
+    pub(super) kill_by: OnceLock<Instant>,
     pub(super) give_up: Option<Instant>,
     pub(super) notes: Notes,
 }
@@ -42,11 +47,30 @@ impl Kit {
         !self.stopping.is_cancelled()
             && self.give_up.is_none_or(|give_up| Instant::now() + wait < give_up)
     }
+
+    /// Returns when a run that is stopped at once waits no longer for what is in flight.
+    pub(super) async fn cut(&self) {
+        self.killing.cancelled().await;
+        sleep_until(self.kill_by.get().copied().unwrap_or_else(Instant::now)).await;
+    }
+
+    /// Waits between two looks; false when the run is stopped at once.
+    pub(super) async fn pause(&self, wait: Duration) -> bool {
+        tokio::select! {
+            () = sleep(wait) => true,
+            () = self.killing.cancelled() => false,
+        }
+    }
 }
 
 /// Runs a step from where `known` says it stands.
 pub(super) async fn run_step(kit: Arc<Kit>, step: PlannedStep, known: StepState) -> TaskEnd {
-    let items = match find_items(&kit, &step).await {
+    let found = tokio::select! {
+        biased;
+        found = find_items(&kit, &step) => found,
+        () = kit.cut() => return TaskEnd::Through,
+    };
+    let items = match found {
         Ok(items) => items,
         Err(error) => return TaskEnd::Unresolved(error),
     };
@@ -87,10 +111,10 @@ async fn work_on(
             run.work(work).await
         }
         Err(error) => {
-            kit.emitter.emit(if known.stage == Stage::Unknown {
-                Event::ApplyUnknown { at, error }
-            } else {
-                Event::InspectFailed { at, error }
+            kit.emitter.emit(match known.stage {
+                Stage::Unknown => Event::ApplyUnknown { at, error },
+                Stage::Applied => Event::VerifyFailed { at, error },
+                _ => Event::InspectFailed { at, error },
             });
             Ok(())
         }

@@ -28,8 +28,6 @@ use crate::plan::StepPolicy;
 
 /// How long after its deadline a call may still return by itself before it is dropped.
 const GRACE: Duration = Duration::from_millis(200);
-/// How long a call may take to settle when the run is stopped at once.
-const KILL_GRACE: Duration = Duration::from_millis(1500);
 
 /// One item at work.
 pub(super) struct ItemRun {
@@ -74,7 +72,7 @@ impl ItemRun {
         if question.required {
             self.kit.emitter.send(Message::Waiting { at: self.at.clone(), answer });
         }
-        if self.known.stage == Stage::Pending {
+        if self.known.stage != Stage::Open {
             self.kit.emitter.emit(Event::QuestionOpened {
                 at: self.at.clone(),
                 text: question.text.clone(),
@@ -195,8 +193,7 @@ impl ItemRun {
         match found {
             Ok(Readiness::AlreadyDone { evidence }) => {
                 if let Some(error) = self.extra_probe(deadline).await {
-                    let told = Event::InspectFailed { at: self.at.clone(), error: error.clone() };
-                    return Err(Attempt::Failed { error, told: Some(Box::new(told)) });
+                    return Err(self.not_seen(error, doubt));
                 }
                 self.kit.emitter.emit(Event::FoundDone { at: self.at.clone(), evidence });
                 Err(Attempt::Settled)
@@ -215,15 +212,19 @@ impl ItemRun {
                 let saved = self.keep(saved, predicted, doubt).await?;
                 Ok(saved)
             }
-            Err(error) => {
-                let event = if doubt {
-                    Event::ApplyUnknown { at: self.at.clone(), error: error.clone() }
-                } else {
-                    Event::InspectFailed { at: self.at.clone(), error: error.clone() }
-                };
-                Err(Attempt::Failed { error, told: Some(Box::new(event)) })
-            }
+            Err(error) => Err(self.not_seen(error, doubt)),
         }
+    }
+
+    /// The end of an attempt that could not see what there is: what was in doubt before stays in doubt.
+    fn not_seen(&self, error: ActionError, doubt: bool) -> Attempt {
+        let at = self.at.clone();
+        let told = if doubt {
+            Event::ApplyUnknown { at, error: error.clone() }
+        } else {
+            Event::InspectFailed { at, error: error.clone() }
+        };
+        Attempt::Failed { error, told: Some(Box::new(told)) }
     }
 
     /// Writes the saved state down. What was there before the first attempt is kept, since that is what undo restores.
@@ -233,25 +234,13 @@ impl ItemRun {
         predicted: Vec<crate::action::Prediction>,
         doubt: bool,
     ) -> Result<Saved, Attempt> {
-        let failed = |error: ActionError, at: &Place| Attempt::Failed {
-            told: Some(Box::new(Event::InspectFailed { at: at.clone(), error: error.clone() })),
-            error,
-        };
-        let (saved, record) = match &self.known.saved {
+        let kept = match &self.known.saved {
             Some(record) if doubt => {
-                let saved =
-                    self.kit.recall(record).await.map_err(|error| failed(error, &self.at))?;
-                (saved, record.clone())
+                self.kit.recall(record).await.map(|saved| (saved, record.clone()))
             }
-            _ => {
-                let record = self
-                    .kit
-                    .keep(&self.at, &fresh)
-                    .await
-                    .map_err(|error| failed(error, &self.at))?;
-                (fresh, record)
-            }
+            _ => self.kit.keep(&self.at, &fresh).await.map(|record| (fresh, record)),
         };
+        let (saved, record) = kept.map_err(|error| self.not_seen(error, doubt))?;
         self.known.saved = Some(record.clone());
         self.kit.emitter.emit(Event::Inspected { at: self.at.clone(), saved: record, predicted });
         Ok(saved)
@@ -268,11 +257,10 @@ impl ItemRun {
                 self.kit.emitter.emit(Event::FoundDone { at: self.at.clone(), evidence });
                 return true;
             }
-            if Instant::now() + self.policy.verify.every >= until || self.kit.killing.is_cancelled()
-            {
+            let again = Instant::now() + self.policy.verify.every < until;
+            if !again || !self.kit.pause(self.policy.verify.every).await {
                 return false;
             }
-            sleep(self.policy.verify.every).await;
         }
     }
 
@@ -333,7 +321,9 @@ impl ItemRun {
             if Instant::now() + self.policy.verify.every >= deadline {
                 return Some(Err(last));
             }
-            sleep(self.policy.verify.every).await;
+            if !self.kit.pause(self.policy.verify.every).await {
+                return None;
+            }
         }
     }
 
@@ -393,15 +383,11 @@ impl ItemRun {
 
     /// Runs a call that should end by itself at the deadline, and cuts it off when it does not.
     async fn bounded<T>(&self, deadline: Instant, call: impl Future<Output = T>) -> Result<T, Cut> {
-        let killed = async {
-            self.kit.killing.cancelled().await;
-            sleep(KILL_GRACE).await;
-        };
         tokio::select! {
             biased;
             result = call => Ok(result),
             () = sleep_until(deadline + GRACE) => Err(Cut::Late),
-            () = killed => Err(Cut::Killed),
+            () = self.kit.cut() => Err(Cut::Killed),
         }
     }
 

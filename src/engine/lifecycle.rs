@@ -57,12 +57,12 @@ impl Stage {
             // Another attempt starts with another look.
             (Pending | Inspected | Applying, Event::RetryScheduled { .. }) => Pending,
             (Unknown, Event::RetryScheduled { .. }) => Unknown,
-            // The proof. A probe is nothing but the proof.
-            (Pending | Applied, Event::Verified { .. }) => Verified,
-            (Pending, Event::VerifyFailed { .. }) => Failed,
+            // The proof. A probe is nothing but the proof, and is in doubt only after a salvage.
+            (Pending | Unknown | Applied, Event::Verified { .. }) => Verified,
+            (Pending | Unknown, Event::VerifyFailed { .. }) => Failed,
             (Applied, Event::VerifyFailed { .. }) => NotInForce,
             // A question to a person.
-            (Pending, Event::QuestionOpened { .. }) => Open,
+            (Pending | Unknown, Event::QuestionOpened { .. }) => Open,
             (Open, Event::QuestionAnswered { confirmed: true, .. }) => Verified,
             (Open, Event::QuestionAnswered { confirmed: false, .. }) => Failed,
             // The way back. A second undo after a crash is legal: undo changes nothing twice.
@@ -80,7 +80,7 @@ impl Stage {
     #[must_use]
     pub fn resumed(self) -> Self {
         match self {
-            Self::Inspected | Self::Failed => Self::Pending,
+            Self::Inspected | Self::Failed | Self::Undone => Self::Pending,
             Self::Applying | Self::NotInForce => Self::Unknown,
             other => other,
         }

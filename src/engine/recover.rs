@@ -58,3 +58,40 @@ fn since_start_ms(header: &Header) -> u64 {
         u64::try_from(passed).unwrap_or(0)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+    use crate::engine::testing::{header, plan};
+
+    /// A run that the kernel's clock knows to have begun 90 s ago, whatever the wall clock says.
+    fn begun(wall: SignedDuration, boot: &str) -> u64 {
+        let mut header = header(plan(Vec::new()));
+        let now = Boot::now();
+        header.started = clock::now() - wall;
+        header.boot = Boot {
+            id: if boot.is_empty() { now.id } else { boot.to_owned() },
+            elapsed_ms: now.elapsed_ms.saturating_sub(90_000),
+        };
+        let event = Event::RunStarted { header: Box::new(header.clone()) };
+        let first = Record { seq: 0, at: header.started, elapsed_ms: 0, event };
+        fold(&[first], false).expect("a run that has just begun").1
+    }
+
+    #[test]
+    fn the_time_of_a_resumed_run_does_not_follow_the_wall_clock() {
+        for hours in [-24 * 365, -1, 0, 1, 24 * 365] {
+            let elapsed = begun(SignedDuration::from_hours(hours), "");
+            assert!((90_000..150_000).contains(&elapsed), "{elapsed} ms after {hours} h");
+        }
+    }
+
+    #[test]
+    fn after_a_restart_of_the_machine_the_wall_clock_is_all_there_is() {
+        let elapsed = begun(SignedDuration::from_secs(600), "another start");
+        assert!((600_000..660_000).contains(&elapsed), "{elapsed} ms");
+        assert_eq!(begun(SignedDuration::from_hours(-1), "another start"), 0);
+    }
+}

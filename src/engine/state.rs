@@ -81,6 +81,14 @@ impl StepState {
     pub fn is_running(&self) -> bool {
         self.started_ms.is_some() && self.outcome.is_none()
     }
+
+    /// Whether it has failed and its own changes are being taken back (`on_failure: undo`). A person's decision
+    /// comes after the step's end, the engine's own before it.
+    pub fn is_on_its_way_back(&self) -> bool {
+        self.outcome.is_none()
+            && (self.decision == Some(Some(false))
+                || self.items.values().any(|item| item.stage == Stage::Undoing))
+    }
 }
 
 /// What is known of one target.
@@ -258,7 +266,10 @@ impl RunState {
             | Event::VerifyFailed { error, .. }
             | Event::InspectFailed { error, .. }
             | Event::UndoFailed { error, .. } => item.error = Some(error.message.clone()),
-            Event::Undone { .. } => item.touched = false,
+            Event::Undone { .. } => {
+                item.touched = false;
+                item.applied = None;
+            }
             _ => {}
         }
         Ok(())
@@ -269,6 +280,12 @@ impl RunState {
         self.killed = false;
         self.ended = None;
         for step in self.steps.values_mut() {
+            if step.is_on_its_way_back() {
+                // What was begun is finished first: forward again from half of it could be neither.
+                step.decision = Some(Some(false));
+                step.started_ms = None;
+                continue;
+            }
             for item in step.items.values_mut() {
                 item.stage = if salvaging { item.stage.salvaged() } else { item.stage.resumed() };
             }

@@ -18,7 +18,7 @@ use crate::action::{
     Verb, VerbArgs, VerbKind, Verdict, Work,
 };
 use crate::clock::{self, Boot};
-use crate::event::{Actor, Header};
+use crate::event::{Actor, Header, Record};
 use crate::journal::{Journal, MemoryLog};
 use crate::plan::{
     ExpectedFrom, Items, Plan, PlannedItem, PlannedPhase, PlannedStep, PlannedTarget, RetryPolicy,
@@ -312,13 +312,21 @@ impl Bench {
         let (engine, handles) = self.engine(journal, log);
         (engine.resume(state, elapsed, actor(), salvaged), handles)
     }
+
+    /// Takes a run up from what is left of its records.
+    pub(super) async fn salvage(&self, records: &[Record]) -> RunState {
+        let (state, elapsed) = super::recover::fold(records, true).unwrap();
+        let (journal, log) = Journal::in_memory(state.header.clone());
+        let (engine, _handles) = self.engine(journal, log);
+        engine.resume(state, elapsed, actor(), Some("a test".into())).await.state
+    }
 }
 
 pub(super) fn actor() -> Actor {
     Actor { user: "ada".into(), host: "here".into(), pid: 1 }
 }
 
-fn header(plan: Plan) -> Header {
+pub(super) fn header(plan: Plan) -> Header {
     Header {
         run: "test".into(),
         program: "0".into(),

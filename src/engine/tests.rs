@@ -1,5 +1,7 @@
 //! The engine against a world in memory, in virtual time.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::Rng;
@@ -9,7 +11,7 @@ use super::testing::{
     Bench, Switch, Trouble, actor, after, bad, expect, fleet, on, plan, switch, target,
 };
 use super::{Request, RunState};
-use crate::event::{Event, Outcome, Place, RunVerdict, StopReason};
+use crate::event::{Event, Outcome, Place, Record, RunVerdict, StopReason};
 use crate::journal::{JournalError, MemoryLog};
 use crate::plan::{Items, Plan, StepId, Until};
 use crate::runbook::OnFailure;
@@ -484,6 +486,85 @@ async fn killed_runs_lose_nothing_and_repeat_nothing_that_must_not_be() {
                 })
                 .collect();
             assert!(off.is_empty(), "seed {seed}: recovered without {off:?}");
+        }
+    }
+}
+
+/// Puts the world where the records say that it is.
+fn put_back(bench: &Bench, records: &[Arc<Record>]) {
+    let mut switches = HashMap::new();
+    for record in records {
+        let (at, on) = match &record.event {
+            Event::ApplyStarted { at, .. } => (at, true),
+            Event::Undone { at } => (at, false),
+            _ => continue,
+        };
+        let _former = switches.insert(at.item.clone(), on);
+    }
+    *bench.world().switches.lock().unwrap() = switches;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_way_back_that_was_cut_anywhere_is_finished() {
+    let bench = Bench::new();
+    let named = |switch: Switch| (switch.key.clone(), switch);
+    let mut step =
+        fleet("fleet", vec![named(on("a")), named(bad("b", Trouble::NeverHolds)), named(on("c"))]);
+    step.policy.on_failure = OnFailure::Undo;
+    let (state, log) = bench.run(plan(vec![vec![step], vec![switch("later", on("later"))]])).await;
+    assert_eq!(verdict(&state), (RunVerdict::FailedClean, 6));
+    let records = log.records();
+    assert_eq!(count(&log, |event| matches!(event, Event::Undone { .. })), 3);
+    for cut in 1..records.len() {
+        put_back(&bench, &records[..cut]);
+        let (run, _handles) = bench.resume(log.cut_after(cut), None);
+        let state = run.await.state;
+        assert_eq!(verdict(&state), (RunVerdict::FailedClean, 6), "cut after {cut}");
+        for key in ["a", "b", "c", "later"] {
+            assert!(!bench.world().is_on(key), "{key} remains, cut after {cut}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recovered_run_that_is_cut_anywhere_recovers_again() {
+    let bench = Bench::new();
+    let mut plan = plan(vec![
+        vec![switch("a", on("a")), fleet("b", vec![("b".into(), on("b")), ("c".into(), on("c"))])],
+        vec![expect("proof", "b"), expect("open", "ask:is it quiet")],
+    ]);
+    plan.targets = vec![target("back", Duration::from_secs(60), "p1/proof")];
+    let (_, log) = bench.run(plan).await;
+    for cut in 1..log.records().len() {
+        for went_on in [true, false] {
+            if !went_on {
+                bench.world().switches.lock().unwrap().clear();
+            }
+            let (run, _handles) = bench.resume(log.cut_after(cut), None);
+            let state = run.await.state;
+            assert_eq!(verdict(&state).1, 0, "cut after {cut}, went on: {went_on}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_cut_and_no_gap_makes_a_journal_that_cannot_be_followed() {
+    for seed in 0..20 {
+        let mut rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]);
+        let mut next = move |below: u64| rng.next_u64() % below;
+        let bench = Bench::new();
+        let mut plan = eventful(&mut next);
+        plan.phases[0].steps.push(expect("p0/question", "ask:is it quiet"));
+        plan.phases[0].steps.push(expect("p0/probe", "0.0.0"));
+        let (_, log) = bench.run(plan).await;
+        let records: Vec<Record> = log.records().iter().map(|record| (**record).clone()).collect();
+        for at in 1..records.len() {
+            let (run, _handles) = bench.resume(log.cut_after(at), None);
+            let state = run.await.state;
+            assert_ne!(verdict(&state).0, RunVerdict::InternalError, "seed {seed}, cut {at}");
+            let gap: Vec<_> = [&records[..at], &records[at + 1..]].concat();
+            let state = bench.salvage(&gap).await;
+            assert_ne!(verdict(&state).0, RunVerdict::InternalError, "seed {seed}, gap {at}");
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::digest::sha256;
 
 /// The folder for locks of all users.
 const SHARED: &str = "/run/lock/rollback";
-/// A holder writes its description right after it has the lock; others wait this often for it.
+/// A holder writes its description right after it has the lock; others look this often for it.
 const LOOKS: u32 = 40;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 const LONGEST_DESCRIPTION: u64 = 16 * 1024;
@@ -83,8 +83,8 @@ impl LockDir {
         Ok(Self { path: path.to_owned(), mode: 0o600 })
     }
 
-    /// Takes the lock of a subject in an environment, or tells who holds it. Never waits for the lock;
-    /// blocks up to half a second for the holder's description.
+    /// Takes the lock of a subject in an environment, or tells who holds it. Does not wait for a holder that has said
+    /// who it is; blocks up to half a second for that.
     pub fn acquire(
         &self,
         environment: &str,
@@ -103,17 +103,39 @@ impl Lock {
         let meta = file.metadata().map_err(failed)?;
         files::regular(&meta)
             .map_err(|why| JournalError::Untrusted { path: path.to_owned(), why })?;
-        match file.try_lock() {
-            Ok(()) => {
-                let mut lock = Self { file, path: path.to_owned() };
-                lock.describe(holder).map_err(failed)?;
-                Ok(lock)
+        let mut last = None;
+        for _ in 0..LOOKS {
+            match file.try_lock() {
+                Ok(()) => {
+                    let mut lock = Self { file, path: path.to_owned() };
+                    lock.describe(holder).map_err(failed)?;
+                    return Ok(lock);
+                }
+                Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Error(error)) => return Err(failed(error).into()),
             }
-            Err(TryLockError::WouldBlock) => {
-                let holder = description(path).map(Box::new);
-                Err(LockError::Held { path: path.to_owned(), holder })
+            last = read_description(path).or(last);
+            if last.as_ref().is_some_and(is_alive) {
+                break;
             }
-            Err(TryLockError::Error(error)) => Err(failed(error).into()),
+            // Somebody only looks, or has it and has not said so yet.
+            std::thread::sleep(BETWEEN_LOOKS);
+        }
+        Err(LockError::Held { path: path.to_owned(), holder: last.map(Box::new) })
+    }
+
+    /// Whether somebody holds the lock that `path` names. Leaves no trace; who wants the lock in this very moment
+    /// tries again.
+    pub(super) fn is_held(path: &Path) -> Result<bool, JournalError> {
+        let file = match files::open_to_read(path) {
+            Ok(file) => file,
+            Err(_) if path.symlink_metadata().is_err() => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(false),
+            Err(TryLockError::WouldBlock) => Ok(true),
+            Err(TryLockError::Error(error)) => Err(JournalError::io("look at", path, error)),
         }
     }
 
@@ -138,20 +160,9 @@ impl Drop for Lock {
     }
 }
 
-/// What the present holder wrote. A description whose process is gone was left by a killed one.
-fn description(path: &Path) -> Option<Holder> {
-    let mut last = None;
-    for _ in 0..LOOKS {
-        last = read_description(path).or(last);
-        if last
-            .as_ref()
-            .is_some_and(|holder| Path::new("/proc").join(holder.by.pid.to_string()).exists())
-        {
-            return last;
-        }
-        std::thread::sleep(BETWEEN_LOOKS);
-    }
-    last
+/// Whether the process that a description names exists. A description whose process is gone was left by a killed one.
+fn is_alive(holder: &Holder) -> bool {
+    Path::new("/proc").join(holder.by.pid.to_string()).exists()
 }
 
 fn read_description(path: &Path) -> Option<Holder> {

@@ -93,7 +93,16 @@ impl Run {
 
     /// Makes sure that this process alone runs or resumes this run.
     pub fn lock(&self, holder: &Holder) -> Result<Lock, LockError> {
-        Lock::acquire(&self.dir.join("run.lock"), 0o600, holder)
+        Lock::acquire(&self.lock_path(), 0o600, holder)
+    }
+
+    fn lock_path(&self) -> PathBuf {
+        self.dir.join("run.lock")
+    }
+
+    /// Whether a process runs or resumes this run right now.
+    pub fn is_running(&self) -> Result<bool, JournalError> {
+        Lock::is_held(&self.lock_path())
     }
 
     /// Removes the folder of a run that could not begin. A folder with a journal stays.

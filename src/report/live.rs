@@ -9,7 +9,8 @@ use super::style::{BAD, FAINT, GOOD, STRONG, brief_ms, clock, paint};
 use super::text::sanitize;
 use crate::plan::StepId;
 
-/// The status line at `now_ms` (since the run's start), no wider than `width` columns.
+/// The status line at `now_ms` (since the run's start), narrower than `width` columns: a terminal may start a new line
+/// when the last column is written.
 pub fn line(view: &View, now_ms: u64, projected: Option<Duration>, width: usize) -> String {
     let running: Vec<_> = view
         .steps
@@ -34,7 +35,7 @@ pub fn line(view: &View, now_ms: u64, projected: Option<Duration>, width: usize)
     }
     push(work(&running), STRONG);
     let shown = plain.join(" · ");
-    if shown.width() <= width { painted.join(" · ") } else { cut(&shown, width) }
+    if shown.width() < width { painted.join(" · ") } else { cut(&shown, width) }
 }
 
 /// The next open target, and what is left of it.

@@ -1,5 +1,7 @@
 //! Text from elsewhere, made safe to show.
 
+use std::borrow::Cow;
+
 /// The longest remote text on one line, in characters.
 const LONGEST: usize = 400;
 
@@ -30,8 +32,35 @@ fn is_hostile(character: char) -> bool {
     character.is_control()
         || matches!(
             character,
-            '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}'
+            '\u{061C}'
+                | '\u{180E}'
+                | '\u{200B}'..='\u{200F}'
+                | '\u{2028}'..='\u{202E}'
+                | '\u{2060}'..='\u{206F}'
+                | '\u{FEFF}'
+                | '\u{FFF9}'..='\u{FFFB}'
+                | '\u{E0000}'..='\u{E007F}'
         )
+}
+
+/// JSON as it may be shown on a terminal: the hostile characters that JSON allows unescaped become `\uXXXX`, which means the same.
+pub fn escape_json(json: &str) -> Cow<'_, str> {
+    if !json.chars().any(is_hostile) {
+        return Cow::Borrowed(json);
+    }
+    let mut escaped = String::with_capacity(json.len() + 16);
+    for character in json.chars() {
+        // Outside of strings JSON has line ends and tabs only, and inside of them it has neither.
+        if is_hostile(character) && !character.is_ascii_whitespace() {
+            let mut units = [0; 2];
+            for unit in character.encode_utf16(&mut units) {
+                escaped.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            escaped.push(character);
+        }
+    }
+    Cow::Owned(escaped)
 }
 
 /// Text for a Markdown document: sanitized, and with the characters escaped that would be markup.
@@ -78,6 +107,16 @@ mod tests {
     fn line_ends_stay_visible_and_long_text_is_cut() {
         assert_eq!(sanitize("one\ntwo\n"), "one ⏎ two");
         assert_eq!(sanitize(&"x".repeat(1000)).chars().count(), LONGEST + 1);
+    }
+
+    #[test]
+    fn json_means_the_same_without_anything_that_a_terminal_obeys() {
+        let value = serde_json::json!({"a": "\u{9b}31m \u{7f} \u{202e} \u{e0041} \u{1b}[2J ü"});
+        for json in [value.to_string(), serde_json::to_string_pretty(&value).unwrap()] {
+            let escaped = escape_json(&json);
+            assert!(!escaped.chars().any(|c| is_hostile(c) && c != '\n'), "{escaped:?}");
+            assert_eq!(serde_json::from_str::<serde_json::Value>(&escaped).unwrap(), value);
+        }
     }
 
     #[test]

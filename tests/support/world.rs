@@ -121,6 +121,11 @@ impl Running {
         Self { child: Some(child), name }
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.as_ref().expect("the program was not waited for yet").id()
+    }
+
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         let child = self.child.as_ref().expect("the program was not waited for yet");

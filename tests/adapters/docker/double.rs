@@ -5,7 +5,6 @@ use std::path::Path;
 use bollard::models::HealthConfig;
 use rollback::sandbox::docker::model::{BEHAVIOUR, Config, Image, Labels, Network};
 use rollback::sandbox::docker::{Engine, Setup, routes};
-use rollback::sandbox::faults::{Double, Faults};
 use rollback::sandbox::ledger::Ledger;
 use rollback::sandbox::wire::{Front, open_unix};
 use serde_json::Value;
@@ -23,11 +22,7 @@ pub(super) fn start() -> Rig {
     let folder = TempDir::new().expect("the temporary folder is writable");
     let engine = engine(folder.path());
     let socket = folder.path().join("docker.sock");
-    let front = Front {
-        faults: Some((Double::Docker, Faults::default())),
-        handler: routes::handler(engine),
-        refuse: routes::refuse,
-    };
+    let front = Front { faults: None, handler: routes::handler(engine), refuse: routes::refuse };
     let door = open_unix(&socket, front).expect("the double listens");
     let host = format!("unix://{}", socket.display());
     Rig::new(host, Some(NETWORK.to_owned()), Box::new((door, folder)))

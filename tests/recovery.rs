@@ -1,0 +1,14 @@
+//! A run that is killed comes back: nothing is lost, nothing that must not be repeated is done twice.
+//!
+//! The oracle is never the journal, always the world's own side: the sandbox's state, its ledger of effects, a script's
+//! ledger and a counting server ([`rig`]). [`crash`] kills the program at its numbered points, [`orphan`] while a
+//! child of its own runs; [`journal`] is about what a resumed run accepts, [`subject`] about who may go on, [`steps`]
+//! about single steps of the shipped runbooks.
+
+mod crash;
+mod journal;
+mod orphan;
+mod rig;
+mod runbooks;
+mod steps;
+mod subject;

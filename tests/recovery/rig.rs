@@ -1,0 +1,281 @@
+//! A small fast world in a process of its own, the runs that are tried on it, and the oracles beside it.
+
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+
+use crate::support::output::CommandOutput;
+use crate::support::wait_until;
+use crate::support::world::{Running, World, finish};
+
+/// How many agents each colour has.
+const AGENTS: &str = "3";
+/// How many times as fast as real systems the world works.
+const SPEED: &str = "50";
+
+/// A world with its program's state folder.
+pub(crate) struct Rig {
+    world: World,
+    info: Value,
+    counter: Counter,
+    _serve: Running,
+}
+
+impl Rig {
+    pub(crate) fn start() -> Self {
+        let world = World::new();
+        let serve = ["sandbox", "serve", "--agents", AGENTS, "--speed", SPEED];
+        let serve = Running::start(world.program().args(serve));
+        let path = world.path("state/rollback/sandbox/world.json");
+        let mut info = Value::Null;
+        wait_until("the sandbox's start", || {
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            info = serde_json::from_str(&text).unwrap_or_default();
+            info["control"].as_str().is_some_and(|url| ask(url, "GET", "/ping").is_ok())
+        });
+        let environment =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("runbooks/ollama/environments/sandbox.yaml");
+        let text = std::fs::read_to_string(environment).expect("the environment is shipped");
+        let _path = world.write("home/environments/sandbox.yaml", &text);
+        let rig = Self { world, info, counter: Counter::start(), _serve: serve };
+        rig.write_scripts();
+        rig
+    }
+
+    /// Commands that tell a ledger of their own when they begin and end, and wait in between when they are told to.
+    fn write_scripts(&self) {
+        let ledger = self.path("ledger");
+        let (ledger, go) = (ledger.display(), self.path("go"));
+        let go = go.display();
+        self.script("once.sh", &format!("echo \"did $1\" >> '{ledger}'\n"));
+        self.script("undo.sh", &format!("echo \"undid $1\" >> '{ledger}'\n"));
+        self.script("check.sh", &format!("grep -qx \"did $1\" '{ledger}'\n"));
+        self.script(
+            "wait.sh",
+            &format!(
+                "echo \"began $1\" >> '{ledger}'\nuntil [ -e '{go}' ]; do sleep 0.02; done\necho \"did $1\" >> '{ledger}'\n"
+            ),
+        );
+    }
+
+    fn script(&self, name: &str, body: &str) {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let path = self.world.write(name, &format!("#!/bin/sh\n{body}"));
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))
+            .expect("a script can be made executable");
+    }
+
+    /// What the world says about where everything is.
+    pub(crate) fn info(&self) -> &Value {
+        &self.info
+    }
+
+    /// A path beside the program's home.
+    pub(crate) fn path(&self, below: &str) -> PathBuf {
+        self.world.path(below)
+    }
+
+    /// Writes a runbook in which `[ROOT]` stands for the folder of the scripts and `[COUNTER]` for the counting server.
+    pub(crate) fn runbook(&self, name: &str, text: &str) -> PathBuf {
+        let root = self.path("");
+        let root = root.to_string_lossy();
+        let text = text
+            .replace("[ROOT]", root.trim_end_matches('/'))
+            .replace("[COUNTER]", &self.counter.url);
+        self.world.write(format!("home/{name}.yaml"), &text)
+    }
+
+    /// Everything as in the beginning, and no runs.
+    pub(crate) fn reset(&self) {
+        ask(self.control(), "POST", "/reset").expect("the sandbox resets itself");
+        for file in ["ledger", "go"] {
+            let _was_not_there = std::fs::remove_file(self.path(file));
+        }
+        std::fs::write(self.path("ledger"), "").expect("the ledger can be written");
+        self.counter.counts.lock().expect("nobody panicked").clear();
+        let _no_runs_yet = std::fs::remove_dir_all(self.path("state/rollback/runs"));
+    }
+
+    fn control(&self) -> &str {
+        self.info["control"].as_str().expect("the world says where it is controlled")
+    }
+
+    /// `rollback` in this world.
+    pub(crate) fn rollback(&self, arguments: &[&str]) -> Command {
+        let mut command = self.world.program();
+        command.args(arguments);
+        command
+    }
+
+    /// `rollback run` of a runbook, ready to start.
+    pub(crate) fn run(&self, runbook: &Path) -> Command {
+        let mut command = self.rollback(&["run"]);
+        command.arg(runbook).args(["--env", "sandbox", "--reason", "a test", "--yes"]);
+        // The shipped runbooks bring their own environments; the copy beside the home is the same file.
+        command
+    }
+
+    /// `rollback resume` of the only run, to its end.
+    pub(crate) fn resume(&self, flags: &[&str]) -> CommandOutput {
+        let id = self.run_id();
+        finish(self.rollback(&["resume", &id]).args(flags))
+    }
+
+    /// Runs until `ROLLBACK_CRASH_AT`; true when that point was there.
+    pub(crate) fn killed_at(&self, command: &mut Command, point: usize) -> bool {
+        let output = finish(command.env("ROLLBACK_CRASH_AT", point.to_string()));
+        output.signal() == Some(9)
+    }
+
+    /// The id of the run that is there.
+    pub(crate) fn run_id(&self) -> String {
+        let ids = self.run_ids();
+        assert_eq!(ids.len(), 1, "one run is there");
+        ids.into_iter().next().expect("one run is there")
+    }
+
+    pub(crate) fn run_ids(&self) -> Vec<String> {
+        let Ok(folder) = std::fs::read_dir(self.path("state/rollback/runs")) else {
+            return Vec::new();
+        };
+        let mut ids: Vec<_> = folder
+            .map(|entry| entry.expect("a run's folder").file_name().to_string_lossy().into_owned())
+            .filter(|name| !name.starts_with('.'))
+            .collect();
+        ids.sort();
+        ids
+    }
+
+    /// The journal of the only run.
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.path(&format!("state/rollback/runs/{}/journal.jsonl", self.run_id()))
+    }
+
+    /// The run as `rollback status` tells it.
+    pub(crate) fn told(&self) -> Value {
+        let id = self.run_id();
+        finish(&mut self.rollback(&["status", &id, "--format", "json"])).expect_code(0).json()
+    }
+
+    /// The world as it says itself.
+    pub(crate) fn status(&self) -> Value {
+        let body = ask(self.control(), "GET", "/status").expect("the sandbox answers");
+        serde_json::from_str(&body).expect("the sandbox speaks JSON")
+    }
+
+    /// What has to be the same however often a run was killed: everything but messages and counts.
+    pub(crate) fn state(&self, runs: &[String]) -> Value {
+        let mut status = self.status();
+        let object = status.as_object_mut().expect("a status is an object");
+        for counted in ["effects", "effects_total", "chat", "faults"] {
+            let _removed = object.remove(counted);
+        }
+        // A lock says since when it is held.
+        for (name, digest) in object["files"].as_object_mut().expect("files by name") {
+            if name.contains("lock") {
+                *digest = Value::Null;
+            }
+        }
+        let text = runs.iter().fold(status.to_string(), |text, run| text.replace(run, "RUN"));
+        serde_json::from_str(&text).expect("still JSON")
+    }
+
+    /// The state once it has come to rest.
+    pub(crate) fn settled_state(&self) -> Value {
+        let runs = self.run_ids();
+        let (mut last, mut same) = (self.state(&runs), 0);
+        wait_until("rest in the world", || {
+            let now = self.state(&runs);
+            same = if now == last { same + 1 } else { 0 };
+            last = now;
+            same >= 5
+        });
+        last
+    }
+
+    /// How often each effect happened by the oracles: the scripts' ledger, the counting server, the chat.
+    pub(crate) fn effects(&self) -> BTreeMap<String, u64> {
+        let mut effects = BTreeMap::new();
+        let ledger = std::fs::read_to_string(self.path("ledger")).unwrap_or_default();
+        let messages = self.status()["chat"].as_array().cloned().unwrap_or_default();
+        let messages = messages.iter().filter_map(Value::as_str).map(|text| format!("said {text}"));
+        for line in ledger.lines().map(str::to_owned).chain(messages) {
+            *effects.entry(line).or_default() += 1;
+        }
+        let counts = self.counter.counts.lock().expect("nobody panicked");
+        effects.extend(counts.iter().map(|(request, count)| (request.clone(), *count)));
+        effects
+    }
+
+    /// Lets scripts that wait go on.
+    pub(crate) fn go(&self) {
+        std::fs::write(self.path("go"), "").expect("the world is writable");
+    }
+
+    /// Waits for a line in the scripts' ledger.
+    pub(crate) fn wait_for(&self, line: &str) {
+        wait_until(line, || {
+            let ledger = std::fs::read_to_string(self.path("ledger")).unwrap_or_default();
+            ledger.lines().any(|found| found == line)
+        });
+    }
+}
+
+/// A server that counts the requests it gets, before it answers them.
+struct Counter {
+    url: String,
+    counts: Arc<Mutex<BTreeMap<String, u64>>>,
+}
+
+impl Counter {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback has a free port");
+        let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+        let counts: Arc<Mutex<BTreeMap<String, u64>>> = Arc::default();
+        let counted = Arc::clone(&counts);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let counted = Arc::clone(&counted);
+                std::thread::spawn(move || count(stream, &counted));
+            }
+        });
+        Self { url, counts }
+    }
+}
+
+fn count(mut stream: TcpStream, counts: &Mutex<BTreeMap<String, u64>>) {
+    let (mut request, mut buffer) = (Vec::new(), [0; 1024]);
+    while !request.windows(4).any(|part| part == b"\r\n\r\n") {
+        match stream.read(&mut buffer) {
+            Ok(read) if read > 0 => request.extend_from_slice(&buffer[..read]),
+            _ => return,
+        }
+    }
+    let text = String::from_utf8_lossy(&request);
+    let line: Vec<_> = text.split_whitespace().take(2).collect();
+    *counts.lock().expect("nobody panicked").entry(line.join(" ")).or_default() += 1;
+    // The client may have been killed in the meantime.
+    let _gone =
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+}
+
+fn ask(url: &str, method: &str, path: &str) -> std::io::Result<String> {
+    let host = url.trim_start_matches("http://");
+    let mut stream = TcpStream::connect(host)?;
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: {host}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    let _length = stream.read_to_string(&mut answer)?;
+    match answer.split_once("\r\n\r\n") {
+        Some((head, body)) if head.starts_with("HTTP/1.1 200") => Ok(body.to_owned()),
+        _ => Err(std::io::Error::other(answer)),
+    }
+}

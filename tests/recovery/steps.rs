@@ -1,0 +1,326 @@
+//! Promise P30: every step of every shipped runbook by itself. Done twice it is as done once, failing it leaves a run
+//! that says the truth, undone twice it leaves the world as it was.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rollback::action::{
+    Action, ActionError, Connections, Evidence, Item, Readiness, Recorder, Registry, Repeat,
+    ResolveContext, Reversal, Saved, StepContext, Verdict, Work,
+};
+use rollback::clock::{self, Boot};
+use rollback::engine::{Ended, Engine, MemoryVault};
+use rollback::environment::{Environment, EnvironmentFile};
+use rollback::event::{Actor, Header, Outcome};
+use rollback::journal::Journal;
+use rollback::plan::inputs::{self, Given};
+use rollback::plan::{self, Items, Plan, PlannedItem, PlannedStep, StepId};
+use rollback::runbook::{OnFailure, load};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::rig::Rig;
+use crate::support::wait_until;
+
+const RUN: &str = "20261121-0000-test";
+
+/// Every runbook that is shipped.
+fn shipped() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders = vec![root.join("runbooks"), root.join("examples")];
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a shipped folder") {
+            let path = entry.expect("a shipped file").path();
+            let text = || std::fs::read_to_string(&path).expect("a shipped file is text");
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "yaml")
+                && text().contains("\nphases:")
+            {
+                found.push(path);
+            }
+        }
+    }
+    assert!(found.len() >= 2, "the shipped runbooks are found: {found:?}");
+    found
+}
+
+/// A world and the program's own way into it.
+struct Bench {
+    rig: Rig,
+    environment: Environment,
+    resolve: Arc<ResolveContext>,
+    scratch: TempDir,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let rig = Rig::start();
+        let registry = Arc::new(rollback::adapters::registry());
+        let file = EnvironmentFile::read(&rig.path("home/environments/sandbox.yaml"), &registry)
+            .expect("the sandbox's environment is valid");
+        let environment = file.resolve(Some(rig.info())).await.expect("the sandbox is there");
+        let connections: Arc<Connections> = environment.connections.clone();
+        let resolve = Arc::new(ResolveContext { connections, registry });
+        let scratch = tempfile::tempdir().expect("the temporary folder is writable");
+        Self { rig, environment, resolve, scratch }
+    }
+
+    fn registry(&self) -> &Registry {
+        &self.resolve.registry
+    }
+
+    async fn plan(&self, path: &Path) -> Plan {
+        let loaded = load(path, self.registry()).expect("a shipped runbook is valid");
+        let mut given = Given {
+            environment: self.environment.inputs.clone(),
+            values: self.environment.values.clone(),
+            ..Given::default()
+        };
+        if loaded.runbook.inputs.contains_key("reason") {
+            given.flags.push(("reason".into(), "a test".into()));
+        }
+        let inputs = inputs::resolve(&loaded.runbook, &given, &self.resolve).await;
+        let request = plan::Request {
+            runbook: &loaded.runbook,
+            source: &loaded.source,
+            environment: &self.environment,
+            inputs: &inputs,
+            run: &json!({"id": RUN}),
+            cx: &self.resolve,
+            history: &|_| None,
+        };
+        plan::build(request).await.expect("a shipped runbook can be planned").plan
+    }
+
+    fn work(&self, step: &PlannedStep, item: &PlannedItem) -> Work {
+        let verb = self.registry().verb(&step.verb).expect("a planned verb exists");
+        verb.make(item.args.clone(), &self.resolve).expect("a planned item can be made")
+    }
+
+    /// The world, without what a change parks until it may be undone.
+    fn state(&self) -> Value {
+        let mut state = self.rig.state(&[RUN.to_owned()]);
+        let files = state["files"].as_object_mut().expect("files by name");
+        files.retain(|name, _| !name.contains(".rollback-RUN"));
+        state
+    }
+
+    fn becomes(&self, wanted: &Value, what: &str) {
+        let mut last = Value::Null;
+        let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            wait_until(what, || {
+                last = self.state();
+                last == *wanted
+            });
+        }));
+        if found.is_err() {
+            assert_eq!(last, *wanted, "{what}");
+        }
+    }
+
+    async fn run(&self, plan: Plan) -> Ended {
+        let header = header(plan);
+        let (journal, _log) = Journal::in_memory(header.clone());
+        let (_signals, signals) = mpsc::unbounded_channel();
+        let (_requests, requests) = mpsc::unbounded_channel();
+        let engine = Engine {
+            resolve: self.resolve.clone(),
+            journal,
+            vault: Arc::new(MemoryVault::default()),
+            scratch: self.scratch.path().to_owned(),
+            signals,
+            requests,
+            attended: false,
+        };
+        engine.run(header).await
+    }
+}
+
+fn header(plan: Plan) -> Header {
+    Header {
+        run: RUN.into(),
+        program: "test".into(),
+        runbook_path: String::new(),
+        runbook_text: String::new(),
+        runbook_sha256: String::new(),
+        environment_path: String::new(),
+        environment_sha256: String::new(),
+        plan,
+        reason: None,
+        by: Actor { user: "tester".into(), host: "here".into(), pid: 1 },
+        since: None,
+        started: clock::now(),
+        boot: Boot::now(),
+        left_out: std::collections::BTreeMap::default(),
+    }
+}
+
+/// One item's context: its notes last from attempt to attempt.
+struct Attempts<'a> {
+    bench: &'a Bench,
+    notes: Arc<Notes>,
+    timeout: Duration,
+}
+
+#[derive(Default)]
+struct Notes(Mutex<Vec<Value>>);
+
+#[async_trait]
+impl Recorder for Notes {
+    async fn note(&self, note: Value) -> Result<(), ActionError> {
+        self.0.lock().expect("nobody panicked").push(note);
+        Ok(())
+    }
+}
+
+impl Attempts<'_> {
+    fn context(&self) -> StepContext {
+        let scratch = self.bench.scratch.path().to_owned();
+        let deadline = Instant::now() + self.timeout;
+        let notes = self.notes.0.lock().expect("nobody panicked").clone();
+        StepContext::new(deadline, CancellationToken::new(), scratch, RUN)
+            .recording(self.notes.clone(), notes)
+    }
+
+    /// Looks, and changes what needs a change.
+    async fn forward(&self, action: &dyn Action) -> Option<(Saved, Evidence)> {
+        let saved = match action.inspect(&self.context()).await.expect("it can be looked at") {
+            Readiness::Needed { saved, .. } => saved,
+            Readiness::AlreadyDone { .. } => return None,
+        };
+        let applied = action.apply(&self.context(), &saved).await.expect("it can be changed");
+        self.verified(action, &applied).await;
+        Some((saved, applied))
+    }
+
+    async fn verified(&self, action: &dyn Action, applied: &Evidence) {
+        let cx = self.context();
+        while let Verdict::NotYet { observed } =
+            action.verify(&cx, applied).await.expect("it can be verified")
+        {
+            assert!(!cx.remaining().is_zero(), "not in time: {observed}");
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_step_is_harmless_a_second_time_and_can_be_undone_twice() {
+    let bench = Bench::new().await;
+    let mut undone = 0;
+    for path in shipped() {
+        bench.rig.reset();
+        let plan = bench.plan(&path).await;
+        for step in plan.steps() {
+            for item in step.items.resolved() {
+                match bench.work(step, item) {
+                    Work::Action(action) => {
+                        undone += twice(&bench, step, item, action.as_ref()).await;
+                    }
+                    Work::Probe(probe) => holds(&bench, step, probe.as_ref()).await,
+                    Work::Manual(_) => {}
+                }
+            }
+        }
+    }
+    assert!(undone > 10, "only {undone} changes were undone");
+}
+
+/// Makes a change twice, takes it back twice, makes it again. Returns how many changes were taken back.
+async fn twice(
+    bench: &Bench,
+    step: &PlannedStep,
+    item: &PlannedItem,
+    action: &dyn Action,
+) -> usize {
+    let name = format!("{} [{}]", step.id, item.name);
+    let timeout = step.policy.timeout;
+    let attempts = Attempts { bench, notes: Arc::default(), timeout };
+    let before = bench.state();
+    let Some((saved, applied)) = attempts.forward(action).await else {
+        return 0;
+    };
+    let after = bench.state();
+    if action.repeat() != Repeat::Never {
+        let _again = attempts.forward(action).await;
+        bench.becomes(&after, &format!("{name} the second time"));
+    }
+    if action.reversal() != Reversal::Automatic {
+        return 0;
+    }
+    for time in ["once", "twice"] {
+        action
+            .undo(&attempts.context(), &saved, Some(&applied))
+            .await
+            .unwrap_or_else(|error| panic!("{name} undone {time}: {error:?}"));
+        bench.becomes(&before, &format!("{name} undone {time}"));
+    }
+    let fresh = Attempts { bench, notes: Arc::default(), timeout };
+    let _forward = fresh.forward(action).await;
+    1
+}
+
+async fn holds(bench: &Bench, step: &PlannedStep, probe: &dyn rollback::action::Probe) {
+    let attempts = Attempts { bench, notes: Arc::default(), timeout: step.policy.timeout };
+    let cx = attempts.context();
+    while let Verdict::NotYet { observed } = probe.observe(&cx).await.expect("it can be asked") {
+        assert!(!cx.remaining().is_zero(), "{} does not hold: {observed}", step.id);
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_failure_at_any_step_leaves_a_run_that_says_the_truth() {
+    let bench = Bench::new().await;
+    for path in shipped() {
+        bench.rig.reset();
+        let ids: Vec<StepId> =
+            bench.plan(&path).await.steps().map(|step| step.id.clone()).collect();
+        for id in ids {
+            bench.rig.reset();
+            let before = bench.rig.status();
+            let mut plan = bench.plan(&path).await;
+            let policy = fail(&bench, &mut plan, &id).await;
+            let ended = bench.run(plan).await;
+            let (_, code) = ended.state.ended.expect("the run ended");
+            let context = || format!("{id} of {} failed, exit {code}", path.display());
+            assert_eq!(ended.state.steps[&id].outcome, Some(Outcome::Failed), "{}", context());
+            let untouched = bench.rig.status() == before;
+            match (policy.optional, policy.on_failure) {
+                (true, _) => assert!(matches!(code, 0 | 5), "{}", context()),
+                (false, OnFailure::Continue) => assert!(matches!(code, 0 | 5 | 7), "{}", context()),
+                _ if untouched => assert_eq!(code, 6, "{}", context()),
+                _ => assert_eq!(code, 7, "{}", context()),
+            }
+        }
+    }
+}
+
+/// Puts a command that fails into the place of a step.
+async fn fail(bench: &Bench, plan: &mut Plan, id: &StepId) -> rollback::plan::StepPolicy {
+    let verb = bench.registry().verb("script.run").expect("there are scripts");
+    let args = json!({"argv": ["/bin/false"]});
+    let items = verb.expand(args, &bench.resolve).await.expect("there is a /bin/false");
+    let planned = |item: Item| PlannedItem {
+        name: item.name,
+        args: item.args,
+        does: String::new(),
+        undo: String::new(),
+    };
+    let step = plan
+        .phases
+        .iter_mut()
+        .flat_map(|phase| &mut phase.steps)
+        .find(|step| step.id == *id)
+        .expect("a step of the plan");
+    step.verb = "script.run".into();
+    step.items = Items::Resolved(items.into_iter().map(planned).collect());
+    step.policy.clone()
+}
