@@ -11,8 +11,9 @@ use super::open::{self, Opened, Which};
 use super::output::Format;
 use super::run::{DRY, StartArgs, left_out, make_plan, without};
 use crate::plan::budget::Schedule;
+use crate::plan::layers::layers;
 use crate::plan::preview::{Finding, Known, PreviewItem, PreviewStep, PreviewVerdict};
-use crate::plan::{Items, Plan, PlannedStep, Preview, PreviewContext, preview};
+use crate::plan::{Items, Plan, PlannedPhase, PlannedStep, Preview, PreviewContext, preview};
 use crate::report::style::{BAD, DOUBT, FAINT, GOOD, STRONG, paint};
 use crate::report::text::sanitize;
 use crate::value::brief;
@@ -78,7 +79,7 @@ pub(super) fn screen(plan: &Plan, head_start: Duration) -> Vec<String> {
             paint(STRONG, sanitize(&phase.title)),
             paint(FAINT, budget.unwrap_or_default())
         ));
-        lines.extend(phase.steps.iter().map(step_line));
+        lines.extend(arranged(phase).iter().map(|(mark, step)| step_line(*mark, step)));
     }
     lines.push(String::new());
     lines
@@ -118,7 +119,21 @@ fn head(plan: &Plan, head_start: Duration) -> Vec<String> {
     lines
 }
 
-fn step_line(step: &PlannedStep) -> String {
+/// The steps of a phase in layers: those that run at the same time stand in one bracket.
+fn arranged(phase: &PlannedPhase) -> Vec<(char, &PlannedStep)> {
+    let marked = |layer: Vec<_>| {
+        let last = layer.len() - 1;
+        layer.into_iter().enumerate().map(move |(index, step)| match index {
+            _ if last == 0 => (' ', step),
+            0 => ('┌', step),
+            _ if index == last => ('└', step),
+            _ => ('│', step),
+        })
+    };
+    layers(phase).into_iter().filter(|layer| !layer.is_empty()).flat_map(marked).collect()
+}
+
+fn step_line(mark: char, step: &PlannedStep) -> String {
     let what = match (&step.skip, &step.items) {
         (Some(because), _) => paint(FAINT, format!("skipped: {}", sanitize(because))),
         (None, Items::Deferred { reason, .. }) => {
@@ -139,7 +154,7 @@ fn step_line(step: &PlannedStep) -> String {
     let optional = if step.policy.optional { paint(FAINT, " (optional)") } else { String::new() };
     let forever =
         if step.policy.irreversible { paint(DOUBT, " (cannot be undone)") } else { String::new() };
-    format!("  {:<24} {what}{optional}{forever}", name(step))
+    format!("{mark} {:<24} {what}{optional}{forever}", name(step))
 }
 
 fn name(step: &PlannedStep) -> String {
@@ -155,16 +170,16 @@ fn steps(plan: &Plan, found: &Preview) -> Vec<String> {
             paint(STRONG, sanitize(&phase.title)),
             paint(FAINT, budget.unwrap_or_default())
         ));
-        for step in &phase.steps {
+        for (mark, step) in arranged(phase) {
             if let Some(seen) = found.steps.iter().find(|seen| seen.id == step.id) {
-                lines.extend(seen_lines(step, seen));
+                lines.extend(seen_lines(mark, step, seen));
             }
         }
     }
     lines
 }
 
-fn seen_lines(step: &PlannedStep, seen: &PreviewStep) -> Vec<String> {
+fn seen_lines(mark: char, step: &PlannedStep, seen: &PreviewStep) -> Vec<String> {
     let mut lines = Vec::new();
     let label = name(step);
     // Items that come to the same are told together: 131 stops are one line, and the one that differs is another.
@@ -175,14 +190,21 @@ fn seen_lines(step: &PlannedStep, seen: &PreviewStep) -> Vec<String> {
         });
     }
     for (index, (item, count)) in told.iter().enumerate() {
-        let label = if index == 0 { label.as_str() } else { "" };
+        let (mark, label) = match (index, mark) {
+            (0, mark) => (mark, label.as_str()),
+            (_, '┌' | '│') => ('│', ""),
+            _ => (' ', ""),
+        };
         let more = if *count > 1 {
             paint(FAINT, format!(" and {} more", count - 1))
         } else {
             String::new()
         };
         let (sign, text) = finding(item);
-        lines.push(format!("  {label:<24} {sign} {text}{more} {}", paint(FAINT, how(item.known))));
+        lines.push(format!(
+            "{mark} {label:<24} {sign} {text}{more} {}",
+            paint(FAINT, how(item.known))
+        ));
     }
     lines
 }

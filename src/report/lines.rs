@@ -223,28 +223,29 @@ fn skipped(reason: &SkipReason) -> String {
     }
 }
 
-/// Why a run stops, in one line.
-pub fn stopping(reason: &StopReason) -> String {
+/// A run begins to stop, in one line.
+fn stopping(reason: &StopReason) -> String {
     match reason {
-        StopReason::StepFailed { step } => {
-            format!("stopping: {} failed; nothing more is started", sanitize(&step.0))
-        }
         StopReason::Interrupted => {
             "stopping: letting what is in flight settle (Ctrl-C again to stop now)".to_owned()
         }
-        StopReason::Terminated { by: None } => {
-            "stopping: told to end; letting what is in flight settle".to_owned()
-        }
-        StopReason::Terminated { by: Some(by) } => format!("stopping: {}", sanitize(by)),
-        StopReason::GaveUp => "stopping: the time to give up has come".to_owned(),
+        other => format!("stopping: {}; nothing more is started", why_stopped(other)),
+    }
+}
+
+/// Why a run stopped, as a fragment.
+pub fn why_stopped(reason: &StopReason) -> String {
+    match reason {
+        StopReason::StepFailed { step } => format!("{} failed", sanitize(&step.0)),
+        StopReason::Interrupted => "interrupted by Ctrl-C".to_owned(),
+        StopReason::Terminated { by: None } => "told to end (SIGTERM)".to_owned(),
+        StopReason::Terminated { by: Some(by) } => sanitize(by),
+        StopReason::GaveUp => "the time to give up has come".to_owned(),
         StopReason::JournalLost { error } => {
-            format!(
-                "stopping: the journal cannot be written ({}); nothing more is changed",
-                sanitize(error)
-            )
+            format!("the journal cannot be written ({})", sanitize(error))
         }
         StopReason::Panicked { message } => {
-            format!("stopping: a bug in rollback itself ({})", sanitize(message))
+            format!("a bug in rollback itself ({})", sanitize(message))
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::lines::stopping;
+use super::lines::why_stopped;
 use super::state::{ItemStage, StepView, View};
 use super::style::{brief_ms, clock};
 use super::text::markdown as escape;
@@ -63,8 +63,7 @@ fn head(out: &mut String, view: &View, journal_head: &str) {
         ),
     );
     if let Some(reason) = &view.stop {
-        let why = stopping(reason);
-        fact("Stopped", escape(why.trim_start_matches("stopping: ")));
+        fact("Stopped", escape(&why_stopped(reason)));
     }
     for (at, by) in &view.resumed {
         fact("Resumed", escape(&format!("at {} by {}@{}", clock(*at), by.user, by.host)));

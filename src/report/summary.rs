@@ -10,7 +10,7 @@ use crate::event::{Outcome, RunVerdict};
 pub fn lines(view: &View) -> Vec<String> {
     let mut lines = vec![String::new(), headline(view)];
     if let Some(reason) = &view.stop {
-        lines.push(format!("  {}", lines::stopping(reason)));
+        lines.push(format!("  stopped: {}", lines::why_stopped(reason)));
     }
     lines.extend(targets(view));
     lines.extend(leftovers(view));
