@@ -9,7 +9,7 @@ FEATURES := --locked --features failpoints
 WITH_SERVERS := eval "$$(scripts/servers env)" &&
 
 .DEFAULT_GOAL := help
-.PHONY: help test crash check bench deny servers servers-down fmt
+.PHONY: help test crash check bench deny servers servers-down fmt docs
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name what; do printf 'make %-14s %s\n' "$$name" "$$what"; done
@@ -35,6 +35,9 @@ deny: ## licences, sources and forbidden crates of the whole dependency tree
 
 fmt: ## format the source
 	$(CARGO) fmt
+
+docs: ## write the pages of the guide that are made from the program
+	UPDATE_DOCS=1 $(CARGO) test $(FEATURES) --test suite docs::the_page_of_verbs
 
 servers: ## start the real servers that the tests need (see scripts/servers)
 	@scripts/servers up

@@ -44,6 +44,15 @@ pub struct ActionError {
     pub hints: Vec<String>,
 }
 
+/// An error and its sources, outermost first; one that only repeats the text before it is left out.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> Vec<String> {
+    let mut texts: Vec<String> = std::iter::successors(Some(error), |error| error.source())
+        .map(ToString::to_string)
+        .collect();
+    texts.dedup();
+    texts
+}
+
 impl ActionError {
     /// An error of a class; [`Unreachable`](ErrorKind::Unreachable) and [`TimedOut`](ErrorKind::TimedOut) are retryable.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
@@ -59,14 +68,7 @@ impl ActionError {
     /// Adds the error's source chain as causes.
     #[must_use]
     pub fn caused_by(mut self, source: &(dyn std::error::Error + 'static)) -> Self {
-        let mut next = Some(source);
-        while let Some(error) = next {
-            let text = error.to_string();
-            if self.causes.last() != Some(&text) {
-                self.causes.push(text);
-            }
-            next = error.source();
-        }
+        self.causes.extend(chain(source));
         self
     }
 

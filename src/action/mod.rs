@@ -15,7 +15,7 @@ mod verb;
 
 pub use connections::{Connections, SystemConnection};
 pub use context::{Predictions, Recorder, StepContext};
-pub use error::{ActionError, ErrorKind};
+pub use error::{ActionError, ErrorKind, chain};
 pub use port::{
     Action, Description, Evidence, Prediction, Probe, Question, Readiness, Repeat, Reversal, Saved,
     Verdict, Work,

@@ -45,7 +45,7 @@ struct Checked {
 pub(super) fn run(cx: &Context, args: &CheckArgs) -> Result<u8, CliError> {
     let registry = crate::adapters::registry();
     let here = std::env::current_dir().unwrap_or_default();
-    let files = files(cx, args, &here)?;
+    let files = files(cx, args, &here);
     if files.is_empty() {
         return Err(CliError::new(USAGE, "find a runbook to check")
             .hint("Name files or folders, or write a first runbook with `rollback init`."));
@@ -75,11 +75,7 @@ fn tell(cx: &Context, checked: &[Checked]) {
 }
 
 /// What is to be checked: what was named, or the project's runbooks with the environments beside them.
-fn files(
-    cx: &Context,
-    args: &CheckArgs,
-    here: &Path,
-) -> Result<Vec<(PathBuf, FileKind)>, CliError> {
+fn files(cx: &Context, args: &CheckArgs, here: &Path) -> Vec<(PathBuf, FileKind)> {
     let config = cx.config.clone();
     let searched = |config: &Config| {
         let (found, unreadable) = runbooks::search(here, config);
@@ -108,7 +104,7 @@ fn files(
             files.push((path, kind));
         }
     }
-    Ok(files)
+    files
 }
 
 /// Environments live in folders of that name, and nothing else does.

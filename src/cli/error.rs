@@ -1,6 +1,6 @@
 //! Every error of the command line: its exit code, what failed, why, and what to type next. Rendered here and nowhere else.
 
-use crate::action::{ActionError, ErrorKind};
+use crate::action::{ActionError, ErrorKind, chain};
 use crate::journal::{JournalError, LockError};
 use crate::report::style::{BAD, STRONG, paint};
 use crate::report::text::sanitize;
@@ -62,14 +62,7 @@ impl CliError {
     /// Adds an error's source chain as causes.
     #[must_use]
     pub fn caused_by(mut self, source: &(dyn std::error::Error + 'static)) -> Self {
-        let mut next = Some(source);
-        while let Some(error) = next {
-            let text = error.to_string();
-            if self.causes.last() != Some(&text) {
-                self.causes.push(text);
-            }
-            next = error.source();
-        }
+        self.causes.extend(chain(source));
         self
     }
 

@@ -99,6 +99,7 @@ fn finish(output: &Output, screen: &Screen) {
                 output.data(line);
             }
         }
+        // Told as it happened; the last three belong to `rollback check`.
         Format::Jsonl | Format::Junit | Format::Sarif | Format::Github => {}
     }
 }

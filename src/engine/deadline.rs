@@ -63,12 +63,12 @@ fn progress(state: &RunState, now_ms: u64) -> Progress {
     let at = |ms: u64| Duration::from_millis(ms.saturating_add(head_start));
     let mut progress = state.schedule.progress(at(now_ms));
     for (id, step) in &state.steps {
-        let stage = match (step.outcome, step.started_ms) {
+        let course = match (step.outcome, step.started_ms) {
             (Some(_), started) => Stage::Ended(at(step.ended_ms.or(started).unwrap_or(0))),
             (None, Some(started)) => Stage::Running(at(started)),
             (None, None) => Stage::Waiting,
         };
-        state.schedule.note(&mut progress, id, stage);
+        state.schedule.note(&mut progress, id, course);
     }
     progress
 }

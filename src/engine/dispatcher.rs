@@ -221,6 +221,7 @@ impl Dispatcher {
     }
 
     /// Takes an event into the state and hands it to the journal.
+    #[expect(clippy::needless_pass_by_value, reason = "events are made where they are emitted")]
     fn emit(&mut self, event: Event) {
         if !self.take_in(&event) {
             return;

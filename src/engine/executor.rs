@@ -193,7 +193,7 @@ async fn find_items(kit: &Kit, step: &PlannedStep) -> Result<Vec<PlannedItem>, A
     };
     let verb = verb(kit, &step.verb)?;
     let deadline = Instant::now() + step.policy.timeout;
-    let found = crate::plan::build::expand(verb, elements, &kit.resolve, deadline).await?;
+    let found = crate::plan::expand(verb, elements, &kit.resolve, deadline).await?;
     let event = Event::StepResolved { step: step.id.clone(), items: found.clone() };
     kit.emitter.intend(event).await.map_err(|error| {
         ActionError::new(ErrorKind::Failed, "write the items down").caused_by(&error)

@@ -15,6 +15,7 @@ use url::Url;
 
 use super::answer::{Answer, MOST_BYTES};
 use super::connection::HttpConnection;
+use super::defaults::{builder, is_loopback};
 use super::message::{Message, Resolved, header};
 use super::progress::{NoteConnecting, Progress};
 use crate::action::{ActionError, Connections, ErrorKind};
@@ -102,13 +103,8 @@ impl Client {
     }
 
     fn build(&self, route: &Route) -> Result<reqwest::Client, ActionError> {
-        let mut builder = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .connector_layer(NoteConnecting)
-            .user_agent(concat!("rollback/", env!("CARGO_PKG_VERSION")));
+        let mut builder =
+            builder().connect_timeout(CONNECT_TIMEOUT).connector_layer(NoteConnecting);
         if route.fresh {
             builder = builder.pool_max_idle_per_host(0);
         }
@@ -213,13 +209,4 @@ fn interrupted(message: &Message, progress: &Progress, early: ErrorKind) -> Acti
 
 fn setup(text: &str) -> ActionError {
     ActionError::new(ErrorKind::Invalid, text)
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        None => false,
-    }
 }

@@ -2,6 +2,7 @@
 //!
 //! - [`connection`] is the block `http` of the environment, [`client`] the one shared client: it decides proxy, TLS and
 //!   addresses, sends one request and reads one bounded answer. [`progress`] tells whether a request can have left.
+//!   [`defaults`] is what any client starts from, also that of a webhook (`notify`).
 //! - [`message`] is a request as a runbook writes it; secrets in it are markers until the moment of sending.
 //! - [`call`] and [`expect`] are the verbs; [`answer`] and [`fields`] judge what came back.
 //!
@@ -12,6 +13,7 @@ mod answer;
 mod call;
 mod client;
 mod connection;
+mod defaults;
 mod expect;
 mod fields;
 mod message;
@@ -24,6 +26,7 @@ use crate::action::{Connection, System, Verb};
 
 pub use call::Call;
 pub use connection::HttpConnection;
+pub(in crate::adapters) use defaults::{builder, is_loopback};
 pub use expect::Expect;
 
 /// The system `http`. It has nothing of its own to reach: each step names its URL.

@@ -15,11 +15,11 @@ pub fn github(files: &[CheckedFile]) -> Vec<String> {
             };
             let mut place = format!("file={}", property(&file.path));
             if let Some(at) = problem.place {
-                place.push_str(&format!(",line={},col={}", at.line, at.column));
-                place.push_str(&format!(",endLine={}", at.end_line));
+                let (line, column, end_line) = (at.line, at.column, at.end_line);
+                place = format!("{place},line={line},col={column},endLine={end_line}");
                 // Columns of two lines mean nothing to each other; GitHub refuses them.
-                if at.end_line == at.line {
-                    place.push_str(&format!(",endColumn={}", at.end_column));
+                if end_line == line {
+                    place = format!("{place},endColumn={}", at.end_column);
                 }
             }
             let title = property(&format!("rollback check: {}", problem.code));
