@@ -105,9 +105,9 @@ fn each_effect_was_promised(
             _ => "swap-containers",
         };
         let item = object.split_once('/').map_or("", |(_, service)| service);
-        let found = promised
-            .iter()
-            .any(|(id, name)| id.contains(step) && (name.is_empty() || name == item));
+        // A plan names containers: `agent-001-1` is the first of the service `agent-001`.
+        let is_of = |name: &str| name.is_empty() || name.starts_with(&format!("{item}-"));
+        let found = promised.iter().any(|(id, name)| id.contains(step) && is_of(name));
         assert!(known || found, "nobody promised `{effect}`: {promised:#?}");
     }
     let text = plan.to_string();
