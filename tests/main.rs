@@ -4,9 +4,12 @@
 
 mod adapters;
 mod architecture;
+mod cli;
 mod docs;
 mod recovery;
+mod secrets;
 mod support;
+mod terminal;
 
 /// The crash tests need the kill points; a build without them would prove nothing.
 #[cfg(not(feature = "failpoints"))]

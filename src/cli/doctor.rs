@@ -48,7 +48,11 @@ pub(super) async fn run(cx: &Context, args: DoctorArgs) -> Result<u8, CliError> 
         "state",
         match &store {
             Ok(store) => Ok(format!("{} can be written", store.dir().display())),
-            Err(error) => Err((error.message.clone(), error.hints.clone())),
+            Err(error) => {
+                let why: Vec<_> =
+                    std::iter::once(&error.message).chain(&error.causes).cloned().collect();
+                Err((why.join(": "), error.hints.clone()))
+            }
         },
     );
     if let Ok(store) = &store {

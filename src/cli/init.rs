@@ -39,7 +39,7 @@ pub(super) fn run(cx: &Context, args: &InitArgs) -> Result<u8, CliError> {
     if !there.is_empty() {
         return Err(CliError::new(
             USAGE,
-            format!("write a first project: {} exists", there.join(", ")),
+            format!("write a first project: there is {} already", there.join(", ")),
         )
         .hint("Nothing was written. Choose another folder: `rollback init DIR`."));
     }

@@ -20,6 +20,7 @@ pub(super) fn run(cx: &Context, args: &ManArgs) -> Result<u8, CliError> {
         CliError::new(UNEXPECTED, "write the manual pages").caused_by(&error)
     };
     if let Some(dir) = &args.dir {
+        std::fs::create_dir_all(dir).map_err(failed)?;
         clap_mangen::generate_to(command(), dir).map_err(failed)?;
         return Ok(0);
     }

@@ -111,8 +111,8 @@ impl Output {
     pub(super) fn data(&self, line: impl AsRef<str>) {
         let line = line.as_ref();
         let text = match self.format {
-            Format::Human | Format::Junit | Format::Sarif | Format::Github => format!("{line}\n"),
-            Format::Json | Format::Jsonl => format!("{}\n", escape_json(line)),
+            Format::Human | Format::Junit | Format::Github => format!("{line}\n"),
+            Format::Json | Format::Jsonl | Format::Sarif => format!("{}\n", escape_json(line)),
         };
         self.write(&self.streams.data, &text);
     }

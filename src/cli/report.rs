@@ -34,7 +34,7 @@ pub(super) fn run(cx: &Context, args: &ReportArgs) -> Result<u8, CliError> {
         .ok_or_else(|| CliError::new(UNEXPECTED, "find the start of the run in its journal"))?;
     match (args.form, cx.output.format) {
         (Form::Markdown, Format::Human) => {
-            cx.output.data(markdown::document(&view).trim_end());
+            cx.output.data(markdown::document(&view, &history.head()).trim_end());
         }
         (Form::Json, Format::Human) => cx.output.data(format!("{:#}", json::document(&view))),
         (_, _) => cx.output.data(json::document(&view).to_string()),

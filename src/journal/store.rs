@@ -120,7 +120,8 @@ impl Store {
         let unknown = || JournalError::UnknownRun { wanted: wanted.to_owned() };
         let runs = self.newest_first()?;
         if wanted == "latest" {
-            return runs.into_iter().next().ok_or_else(unknown);
+            // Not the empty folder of one that was killed before it began.
+            return runs.into_iter().find(|run| run.began().is_some()).ok_or_else(unknown);
         }
         if !run::may_be_id(wanted) {
             return Err(unknown());

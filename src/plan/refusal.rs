@@ -37,7 +37,9 @@ impl Concern {
 
 impl From<&Misfit> for Concern {
     fn from(misfit: &Misfit) -> Self {
-        let message = format!("fit into the time: {misfit}");
+        let text = misfit.to_string();
+        let needs = text.strip_prefix(&misfit.what).unwrap_or(&text).trim_start();
+        let message = format!("fit into the time: {needs}");
         let error = ActionError::new(ErrorKind::TimedOut, message).retryable(false);
         Self { about: misfit.what.clone(), step: None, error }
     }

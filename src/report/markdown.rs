@@ -2,15 +2,17 @@
 
 use std::fmt::Write as _;
 
-use super::state::{StepView, View};
+use super::lines::stopping;
+use super::state::{ItemStage, StepView, View};
 use super::style::{brief_ms, clock};
 use super::text::markdown as escape;
 use crate::event::{Outcome, RunVerdict, SkipReason};
 
-/// The whole report.
-pub fn document(view: &View) -> String {
+/// The whole report. `journal_head` is the hash of the journal's last record: written down elsewhere, it proves later that
+/// the journal is still the one that this report tells about.
+pub fn document(view: &View, journal_head: &str) -> String {
     let mut out = String::new();
-    head(&mut out, view);
+    head(&mut out, view, journal_head);
     targets(&mut out, view);
     for phase in &view.header.plan.phases {
         let budget =
@@ -20,7 +22,7 @@ pub fn document(view: &View) -> String {
         line(&mut out, "|---|---|---|---|---|");
         for step in &phase.steps {
             if let Some(known) = view.steps.get(&step.id) {
-                step_row(&mut out, &step.id.0, known);
+                step_row(&mut out, &step.id.0, known, view.verdict.is_some());
             }
         }
     }
@@ -29,7 +31,7 @@ pub fn document(view: &View) -> String {
     out
 }
 
-fn head(out: &mut String, view: &View) {
+fn head(out: &mut String, view: &View, journal_head: &str) {
     let header = &view.header;
     let plan = &header.plan;
     line(out, &format!("# Rollback: {}\n", escape(&plan.title)));
@@ -52,10 +54,22 @@ fn head(out: &mut String, view: &View) {
     if let Some(since) = header.since {
         fact("Incident since", format!("{} (UTC)", since.strftime("%Y-%m-%d %H:%M:%S")));
     }
-    fact("Took", brief_ms(view.elapsed_ms));
+    fact(
+        if view.verdict.is_some() { "Ended" } else { "Last sign of life" },
+        format!(
+            "{} (UTC), after {}",
+            view.at.strftime("%Y-%m-%d %H:%M:%S"),
+            brief_ms(view.elapsed_ms)
+        ),
+    );
+    if let Some(reason) = &view.stop {
+        let why = stopping(reason);
+        fact("Stopped", escape(why.trim_start_matches("stopping: ")));
+    }
     for (at, by) in &view.resumed {
         fact("Resumed", escape(&format!("at {} by {}@{}", clock(*at), by.user, by.host)));
     }
+    fact("Journal", format!("ends with `{journal_head}`"));
 }
 
 fn verdict(view: &View) -> &'static str {
@@ -93,24 +107,48 @@ fn targets(out: &mut String, view: &View) {
     }
 }
 
-fn step_row(out: &mut String, id: &str, step: &StepView) {
+fn step_row(out: &mut String, id: &str, step: &StepView, ended: bool) {
     let at = step.started_ms.map_or_else(|| "–".to_owned(), clock);
     let took = step.took_ms().map_or_else(|| "–".to_owned(), brief_ms);
-    let (done, all) = step.progress();
-    let what = match &step.skipped {
+    let mut what = match &step.skipped {
         Some(reason) => why_skipped(reason),
-        None if all > 1 => format!("{done} of {all}"),
-        None => step.evidence().map(escape).unwrap_or_default(),
+        None if step.items.len() > 1 || step.outcome == Some(Outcome::Open) => counts(step),
+        None => {
+            let fragment = matches!(step.outcome, Some(Outcome::Failed | Outcome::Unknown));
+            let lead = if fragment { "failed to " } else { "" };
+            step.evidence().map(|text| format!("{lead}{}", escape(text))).unwrap_or_default()
+        }
     };
+    if step.retries > 0 {
+        let again = format!(" (attempts repeated: {})", step.retries);
+        what.push_str(&again);
+    }
     let name = id.split_once('/').map_or(id, |(_, name)| name);
-    line(
-        out,
-        &format!("| {at} | {} | {} | {took} | {what} |", escape(name), outcome(step.outcome)),
-    );
+    line(out, &format!("| {at} | {} | {} | {took} | {what} |", escape(name), outcome(step, ended)));
 }
 
-fn outcome(outcome: Option<Outcome>) -> &'static str {
-    match outcome {
+/// What became of the items, in numbers: `120 done, 11 already done`.
+fn counts(step: &StepView) -> String {
+    use ItemStage::{AlreadyDone, Done, Failed, Open, Undone, Unknown, Waiting, Working};
+    let words: [(&str, &[ItemStage]); 7] = [
+        ("done", &[Done]),
+        ("already done", &[AlreadyDone]),
+        ("**failed**", &[Failed]),
+        ("**unknown**", &[Unknown]),
+        ("taken back", &[Undone]),
+        ("open for a person", &[Open]),
+        ("not done", &[Waiting, Working]),
+    ];
+    let counted = words.iter().filter_map(|(word, stages)| {
+        let count = step.items.values().filter(|item| stages.contains(&item.stage)).count();
+        (count > 0).then(|| format!("{count} {word}"))
+    });
+    counted.collect::<Vec<_>>().join(", ")
+}
+
+fn outcome(step: &StepView, ended: bool) -> &'static str {
+    match step.outcome {
+        None if step.started_ms.is_none() && ended => "not started",
         None => "not finished",
         Some(Outcome::Done) => "done",
         Some(Outcome::AlreadyDone) => "already done",
@@ -140,10 +178,7 @@ fn troubles(out: &mut String, view: &View) {
         .steps
         .iter()
         .flat_map(|(id, step)| step.items.iter().map(move |(name, item)| (id, name, item)))
-        .filter(|(_, _, item)| {
-            use super::state::ItemStage::{Failed, Unknown};
-            matches!(item.stage, Failed | Unknown)
-        })
+        .filter(|(_, _, item)| matches!(item.stage, ItemStage::Failed | ItemStage::Unknown))
         .collect();
     if bad.is_empty() && view.warnings.is_empty() {
         return;
@@ -152,7 +187,12 @@ fn troubles(out: &mut String, view: &View) {
     for (id, name, item) in bad {
         let place = if name.is_empty() { id.0.clone() } else { format!("{} [{name}]", id.0) };
         let note = item.note.as_deref().map(escape).unwrap_or_default();
-        line(out, &format!("- **{}**: failed to {note}", escape(&place)));
+        let what = match (item.stage, note.as_str()) {
+            (_, "") => "denied by a person".to_owned(),
+            (ItemStage::Unknown, note) => format!("UNKNOWN, failed to {note}"),
+            (_, note) => format!("failed to {note}"),
+        };
+        line(out, &format!("- **{}**: {what}", escape(&place)));
         for hint in &item.hints {
             line(out, &format!("  - {}", escape(hint)));
         }

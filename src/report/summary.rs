@@ -120,6 +120,12 @@ fn failures(view: &View) -> Vec<String> {
             lines.extend(lines::troubles(step));
         }
     }
+    lines.extend(view.questions.iter().filter_map(|question| {
+        let (false, by, remark) = question.answer.as_ref()? else { return None };
+        let remark = remark.as_deref().map(|text| format!(": {text}")).unwrap_or_default();
+        let denied = sanitize(&format!("(denied by {}{remark})", by.user));
+        Some(format!("  {} {} {denied}", paint(BAD, "✗"), sanitize(&question.text)))
+    }));
     lines.extend(view.open_questions().map(|open| {
         format!("  {} {} {}", paint(DOUBT, "?"), sanitize(&open.text), paint(FAINT, "(open)"))
     }));

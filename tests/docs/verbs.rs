@@ -32,8 +32,8 @@ const INTRODUCTION: &str = "\
 What a step can do. This page is made from the program's own schemas by `make docs`; `rollback schema` prints the same for editors.
 
 A verb **changes** something, **asks** a question and waits for the expected answer, or **lists** something as the source of an
-input. A verb's *timeout* is the time of one attempt when the step does not say `timeout`. Every verb that changes something looks first: what is
-so already counts as done. Undo is what `on_failure: undo` does after a failure of the step.
+input. A verb's *timeout* is the time of one attempt when the step does not say `timeout`. A verb that changes something looks
+first, where there is a state to look at: what is so already counts as done. Undo is what `on_failure: undo` does after a failure of the step.
 
 In the tables a *duration* has its unit (`30s`, `5m`), and a *count* is a number or `{at_least: N, at_most: N}`. A template may stand for
 every value but the first level of keys ([the language](language.md#templates)).
@@ -49,13 +49,19 @@ pub(super) fn page(registry: &Registry) -> String {
 }
 
 fn section(page: &mut String, system: &System) -> std::fmt::Result {
-    writeln!(page, "\n## {}\n\n{}.", system.name, system.summary)?;
+    writeln!(page, "\n## {}\n\n{}.", system.name, sentence(system.summary))?;
     for verb in &system.verbs {
-        writeln!(page, "\n### {}\n\n{}.", verb.name, verb.summary)?;
-        writeln!(page, "{}\n", policy(verb))?;
+        writeln!(page, "\n### {}\n\n{}.", verb.name, sentence(verb.summary))?;
+        writeln!(page, "\n{}\n", policy(verb))?;
         arguments(page, &schema(verb.schema))?;
     }
     Ok(())
+}
+
+/// A summary as the beginning of a sentence.
+fn sentence(summary: &str) -> String {
+    let mut letters = summary.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// The schema without references.

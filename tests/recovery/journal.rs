@@ -14,7 +14,7 @@ subject: repeatable
 inputs:
   reason: {type: string, default: none}
 targets:
-  proved: {within: 120s, reached_by: proof/on-blue}
+  proved: {within: 1h, reached_by: proof/on-blue}
 phases:
   - id: change
     steps:
@@ -97,12 +97,12 @@ fn a_journal_that_is_cut_anywhere_is_resumed_in_the_world_that_went_on() {
         .filter(|(_, byte)| **byte == b'\n')
         .map(|(at, _)| at + 1)
         .collect();
-    // After every third record, and in the middle of the one behind it.
-    for pair in ends.windows(2).step_by(3) {
+    // After every fifth record, and in the middle of the one behind it.
+    for pair in ends.windows(2).step_by(5) {
         for cut in [pair[0], usize::midpoint(pair[0], pair[1])] {
             std::fs::write(&path, &whole[..cut]).expect("the journal can be cut");
             let _recovered = rig.resume(&[]).expect_code(0);
-            assert_eq!(rig.settled_state(), state, "cut at byte {cut}");
+            Rig::becomes(&state, &format!("cut at byte {cut}"), || rig.state(&rig.run_ids()));
             assert_eq!(rig.effects()["did it"], 1, "cut at byte {cut}");
         }
     }

@@ -7,9 +7,9 @@ use crate::support::wait_until;
 use crate::support::world::{Running, finish};
 
 /// Rounds of each kind.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 4;
 
-fn runbook(more: &str) -> String {
+fn runbook(timeout: &str, more: &str) -> String {
     format!(
         "version: 1
 name: orphan
@@ -19,7 +19,7 @@ phases:
   - id: only
     steps:
       - id: waits
-        timeout: 3s
+        timeout: {timeout}
         verify: {{within: 200ms}}
         script.run: {{argv: [\"[ROOT]/wait.sh\", it], undo: [\"[ROOT]/undo.sh\", it], grace: 100ms{more}}}
 "
@@ -49,7 +49,7 @@ fn still_runs(rig: &Rig) -> bool {
 fn a_command_that_a_killed_run_left_behind_is_waited_for() {
     let rig = Rig::start();
     for _ in 0..ROUNDS {
-        killed_meanwhile(&rig, &runbook(", check: [\"[ROOT]/check.sh\", it]"));
+        killed_meanwhile(&rig, &runbook("30s", ", check: [\"[ROOT]/check.sh\", it]"));
         assert!(still_runs(&rig), "the command outlives a SIGKILL");
         let resume = Running::start(&mut rig.rollback(&["resume", &rig.run_id()]));
         wait_until("the resumed run", || {
@@ -67,10 +67,10 @@ fn a_command_that_a_killed_run_left_behind_is_waited_for() {
 fn a_command_that_does_not_end_is_ended_and_not_repeated() {
     let rig = Rig::start();
     for _ in 0..ROUNDS {
-        killed_meanwhile(&rig, &runbook(""));
+        killed_meanwhile(&rig, &runbook("5s", ""));
         let output = finish(&mut rig.rollback(&["resume", &rig.run_id()])).expect_code(7);
         assert!(output.stdout.contains("only/waits"), "{output}");
-        assert!(!still_runs(&rig), "nothing of the run is left running");
+        assert!(!still_runs(&rig), "nothing of the run is left running:\n{output}");
         let effects = rig.effects();
         assert_eq!((effects["began it"], effects.get("did it")), (1, None));
     }

@@ -6,6 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -17,6 +18,9 @@ use crate::support::world::{Running, World, finish};
 const AGENTS: &str = "3";
 /// How many times as fast as real systems the world works.
 const SPEED: &str = "50";
+/// The world comes to rest within a second; whoever looks longer finds a difference that stays.
+const LOOKS: u32 = 500;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// A world with its program's state folder.
 pub(crate) struct Rig {
@@ -197,6 +201,20 @@ impl Rig {
             same >= 5
         });
         last
+    }
+
+    /// Waits until the world is as `wanted`; how `look` sees it is up to the caller.
+    #[track_caller]
+    pub(crate) fn becomes(wanted: &Value, what: &str, look: impl Fn() -> Value) {
+        let mut last = look();
+        for _ in 0..LOOKS {
+            if last == *wanted {
+                return;
+            }
+            std::thread::sleep(PAUSE);
+            last = look();
+        }
+        assert_eq!(last, *wanted, "{what}");
     }
 
     /// How often each effect happened by the oracles: the scripts' ledger, the counting server, the chat.

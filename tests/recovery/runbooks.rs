@@ -109,7 +109,7 @@ subject: mixed
 inputs:
   reason: {{type: string, default: none}}
 targets:
-  proved: {{within: 120s, reached_by: proof/legacy-runs}}
+  proved: {{within: 1h, reached_by: proof/legacy-runs}}
 phases:
   - id: first
     steps:

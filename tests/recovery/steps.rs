@@ -25,7 +25,6 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::rig::Rig;
-use crate::support::wait_until;
 
 const RUN: &str = "20261121-0000-test";
 
@@ -61,6 +60,8 @@ struct Bench {
 
 impl Bench {
     async fn new() -> Self {
+        // As `main` does; whoever comes second finds it done.
+        let _installed = rustls::crypto::ring::default_provider().install_default();
         let rig = Rig::start();
         let registry = Arc::new(rollback::adapters::registry());
         let file = EnvironmentFile::read(&rig.path("home/environments/sandbox.yaml"), &registry)
@@ -113,16 +114,7 @@ impl Bench {
     }
 
     fn becomes(&self, wanted: &Value, what: &str) {
-        let mut last = Value::Null;
-        let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            wait_until(what, || {
-                last = self.state();
-                last == *wanted
-            });
-        }));
-        if found.is_err() {
-            assert_eq!(last, *wanted, "{what}");
-        }
+        Rig::becomes(wanted, what, || self.state());
     }
 
     async fn run(&self, plan: Plan) -> Ended {

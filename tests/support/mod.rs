@@ -1,12 +1,15 @@
 //! What integration tests stand on: the program in a world of its own, and the real servers.
 //!
 //! [`world`] runs the `rollback` binary with a clean environment under a temporary home; [`output`] is what it said,
-//! as one text for a snapshot; [`docker`] and [`nginx`] are the real servers that `scripts/servers` found or started.
+//! as one text for a snapshot; [`terminal`] puts it in front of a person, and [`desk`] gives it a runbook and reads its
+//! journal; [`docker`] and [`nginx`] are the real servers that `scripts/servers` found or started.
 //! Nothing here skips: a server that is missing fails the test and says how to get it.
 
+pub(crate) mod desk;
 pub(crate) mod docker;
 pub(crate) mod nginx;
 pub(crate) mod output;
+pub(crate) mod terminal;
 pub(crate) mod world;
 
 use std::net::{Ipv4Addr, TcpListener};

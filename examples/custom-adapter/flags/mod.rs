@@ -6,16 +6,14 @@ mod expect;
 mod service;
 mod set;
 
-use rollback::action::{System, Verb};
-use schemars::SchemaGenerator;
+use rollback::action::{Connection, System, Verb};
 
 /// The system `flags`.
 pub(super) fn system() -> System {
     System {
         name: "flags",
         summary: "Feature flags of one service",
-        connection: Some(SchemaGenerator::subschema_for::<service::FlagsConnection>),
-        reach: None,
+        connections: vec![Connection::of::<service::FlagsConnection>("Where the flags are")],
         verbs: vec![Verb::of::<set::SetArgs>(), Verb::of::<expect::ExpectArgs>()],
     }
 }

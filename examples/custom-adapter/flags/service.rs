@@ -19,7 +19,7 @@ pub(super) struct FlagsConnection {
 }
 
 impl SystemConnection for FlagsConnection {
-    const SYSTEM: &'static str = "flags";
+    const KEY: &'static str = "flags";
 }
 
 /// The client.

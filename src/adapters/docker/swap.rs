@@ -14,7 +14,7 @@ use super::container::{Container, short};
 use super::handover::{self, Manners, Scene};
 use super::image::{self, Wanted};
 use super::parking::{self, Place};
-use super::power::whole_seconds;
+use super::power::{predicted_running, whole_seconds};
 use super::project::{self, Member, Project};
 use super::recreate::{Successor, Volumes, blueprint};
 use super::stop::ten_seconds;
@@ -167,9 +167,11 @@ impl Action for SwapContainer {
             (None, None) => Place { name: self.item.container.clone(), ..Place::of(old)? },
             (None, Some(half)) => return Err(self.half_swapped(&engine, half)),
         };
-        let running = place.was_running;
+        // In a plan an earlier step may have stopped it, and then the new one is not started either.
+        let (project, name) = (&self.item.project, &self.item.short_name);
+        let running = predicted_running(cx, project, name).unwrap_or(place.was_running);
         let predicted = vec![Prediction {
-            resource: project::resource(&self.item.project, &self.item.short_name),
+            resource: project::resource(project, name),
             state: json!({ "running": running, "image": self.item.image }),
         }];
         Ok(Readiness::Needed { saved: Saved::public(json!(place)), predicted })

@@ -21,6 +21,8 @@ use crate::clock::Boot;
 pub(super) const TOKEN_VARIABLE: &str = "ROLLBACK_STEP";
 
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// Kept back for ending the children of earlier attempts; on a busy machine a look takes a while.
+const SETTLING: Duration = Duration::from_secs(1);
 
 /// Which command of a step a note is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -157,8 +159,10 @@ pub(super) async fn settle(
     if notes.is_empty() || orphans(&notes).await?.is_empty() {
         return Ok(Orphans::None);
     }
-    let grace = grace.min(patience.saturating_duration_since(Instant::now()) / 5);
-    let patience = patience - grace;
+    let left = patience.saturating_duration_since(Instant::now());
+    let grace = grace.min(left / 5);
+    // Signals take effect, and are seen to, in time of their own.
+    let patience = patience - grace - SETTLING.min(left / 5);
     if gone(&notes, patience, cx).await? {
         return Ok(Orphans::Ended);
     }

@@ -45,12 +45,33 @@ fn files() -> Vec<CheckedFile> {
 
 #[test]
 fn github_commands_are_one_line_each_and_cannot_be_broken_out_of() {
-    insta::assert_snapshot!(github(&files()).join("\n"), @"");
+    insta::assert_snapshot!(github(&files()).join("\n"), @r#"
+    ::error file=runbooks/a b%2Cc%3Ad.yaml,line=12,col=9,endLine=12,endColumn=20,title=rollback check%3A unknown-verb::unknown verb `docker.stpo` <&"'�>%0Adid you mean `docker.stop`?
+    ::warning file=runbooks/a b%2Cc%3Ad.yaml,line=3,col=1,endLine=5,title=rollback check%3A no-probe::100 %25 sure ⏎ second line%0Adid you mean `docker.stop`?
+    ::notice file=runbooks/environments/live.yaml,title=rollback check%3A not-evaluated::left%0Adid you mean `docker.stop`?
+    "#);
 }
 
 #[test]
 fn junit_is_escaped() {
-    insta::assert_snapshot!(junit(&files()), @"");
+    insta::assert_snapshot!(junit(&files()), @r#"
+    <?xml version="1.0" encoding="UTF-8"?>
+    <testsuites name="rollback check" tests="3" failures="1" errors="0">
+      <testsuite name="rollback check" tests="3" failures="1" errors="0" skipped="0">
+        <testcase classname="rollback.check" name="runbooks/a b,c:d.yaml" file="runbooks/a b,c:d.yaml">
+          <failure type="rollback.check" message="errors: 1, warnings: 1">runbooks/a b,c:d.yaml:12:9: error[unknown-verb]: unknown verb `docker.stpo` &lt;&amp;&quot;&apos;�&gt;
+      did you mean `docker.stop`?
+    runbooks/a b,c:d.yaml:3:1: warning[no-probe]: 100 % sure ⏎ second line
+      did you mean `docker.stop`?</failure>
+        </testcase>
+        <testcase classname="rollback.check" name="runbooks/environments/live.yaml" file="runbooks/environments/live.yaml">
+          <system-out>runbooks/environments/live.yaml: note[not-evaluated]: left
+      did you mean `docker.stop`?</system-out>
+        </testcase>
+        <testcase classname="rollback.check" name="good.yaml" file="good.yaml"/>
+      </testsuite>
+    </testsuites>
+    "#);
 }
 
 #[test]

@@ -136,7 +136,7 @@ impl Values<'_> {
             Diagnostic::note("unevaluated", message)
                 .at(place)
                 .label("the first of them")
-                .hint("Give an input a `sample`, or check with an environment: `rollback check --env NAME`."),
+                .hint("Give an input a `sample`; `rollback plan` evaluates the rest, with an environment."),
         );
     }
 }

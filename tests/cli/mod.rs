@@ -1,0 +1,14 @@
+//! The program as people meet it: what every command says, where it says it, and how it ends.
+//!
+//! [`stage`] is a project in a world of its own with a small, fast sandbox. Snapshots hold what is printed; what a
+//! snapshot cannot prove (that a hint works when typed, that a plan changes nothing) has a test of its own.
+
+mod check;
+mod confirm;
+mod generated;
+mod hints;
+mod hostile;
+mod plan;
+mod run;
+mod setup;
+mod stage;

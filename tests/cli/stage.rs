@@ -1,0 +1,108 @@
+//! A project with a runbook or two, and a sandbox of three agents that works twenty times as fast as real systems.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::support::output::CommandOutput;
+use crate::support::wait_until;
+use crate::support::world::{Running, World};
+
+/// What differs from run to run in what the program says about runs, beside what [`World::redacted`] hides.
+const REDACTIONS: [(&str, &str); 10] = [
+    (r"\b\d{8}-\d{4}-[0-9a-z]{4}\b", "[RUN]"),
+    (r"(?m)^ +\d+:\d\d  ", "   [AT]  "),
+    (
+        r"(RECOVERED in|RECOVERED after|STOPPED after|recovered in|failed in|late in) \d+m?s\b",
+        "$1 [TIME]",
+    ),
+    (r"(after|in) \d+s\b", "$1 [TIME]"),
+    (r"(?m)  (\[TIME\]|\d+s)$", "  [TIME]"),
+    (r" +(\[TIME\]|\d+s) of (\S+) +", "  [TIME] of $2  "),
+    (r"tester@\S+", "tester@[HOST]"),
+    (r"\b[0-9a-f]{64}\b", "[SHA256]"),
+    (r"\| \d+:\d\d \|", "| [AT] |"),
+    (r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "[MINUTE]"),
+];
+
+/// The folder of this crate.
+pub(super) fn crate_root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A world with a sandbox that serves.
+pub(super) struct Stage {
+    pub(super) world: World,
+    _sandbox: Running,
+}
+
+impl Stage {
+    /// A project with the shipped runbooks.
+    pub(super) fn shipped() -> Self {
+        let stage = Self::empty();
+        for file in ["emergency.yaml", "environments/sandbox.yaml"] {
+            let text = std::fs::read_to_string(crate_root().join("runbooks/ollama").join(file));
+            let _path = stage
+                .world
+                .write(Path::new("home/runbooks/ollama").join(file), &text.expect("it is shipped"));
+        }
+        stage
+    }
+
+    /// A project with this runbook, named `small`, and the shipped sandbox environment.
+    pub(super) fn with(phases: &str) -> Self {
+        let stage = Self::empty();
+        stage.add("small", "emergency", phases);
+        let path = crate_root().join("runbooks/ollama/environments/sandbox.yaml");
+        let environment = std::fs::read_to_string(path).expect("it is shipped");
+        let _path = stage.world.write("home/runbooks/environments/sandbox.yaml", &environment);
+        stage
+    }
+
+    /// Adds a runbook.
+    pub(super) fn add(&self, name: &str, scenario: &str, rest: &str) {
+        let head = format!(
+            "version: 1\nname: {name}\ntitle: The {name} runbook\nscenario: {scenario}\nsubject: {name}\n"
+        );
+        let _path = self.world.write(format!("home/runbooks/{name}.yaml"), &(head + rest));
+    }
+
+    /// No project, but a sandbox.
+    pub(super) fn empty() -> Self {
+        let world = World::new();
+        let mut serve = world.program();
+        let dir = world.path("state/rollback/sandbox");
+        serve.args(["sandbox", "serve", "--agents", "3", "--speed", "20", "--dir"]).arg(dir);
+        let sandbox = Running::start(&mut serve);
+        wait_until("the sandbox", || world.rollback(["sandbox", "status"]).code() == Some(0));
+        Self { world, _sandbox: sandbox }
+    }
+
+    /// Runs the program in the project's folder.
+    pub(super) fn rollback(&self, line: &str) -> CommandOutput {
+        let words = shell_words::split(line).expect("a command line");
+        self.world.rollback(words)
+    }
+
+    /// The world from its own side.
+    pub(super) fn status(&self) -> Value {
+        self.rollback("sandbox status --format json").expect_code(0).json()
+    }
+
+    /// Snapshots hide what differs from run to run, for as long as the guard lives.
+    pub(super) fn redacted(&self) -> Redacted {
+        let world = self.world.redacted();
+        let mut settings = insta::Settings::clone_current();
+        settings.add_filter(&env!("CARGO_BIN_EXE_rollback").replace('.', r"\."), "[PROGRAM]");
+        for (pattern, shown) in REDACTIONS {
+            settings.add_filter(pattern, shown);
+        }
+        Redacted { _inner: settings.bind_to_scope(), _world: world }
+    }
+}
+
+/// Ends the inner scope before the outer one.
+pub(super) struct Redacted {
+    _inner: insta::internals::SettingsBindDropGuard,
+    _world: insta::internals::SettingsBindDropGuard,
+}

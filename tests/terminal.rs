@@ -1,0 +1,8 @@
+//! The program towards terminals, signals, full disks, hostile paths and its own bugs.
+
+mod crash;
+mod disk;
+mod hostile;
+mod prompts;
+mod signals;
+mod streams;

@@ -1,0 +1,120 @@
+//! A disk that is full, limited or read-only: nothing more is changed, the journal stays readable, and resume goes on when there is room.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::desk::{Desk, touch};
+use crate::support::output::CommandOutput;
+use crate::support::world::finish;
+
+/// Steps whose output fills a journal: each leaves 20 kB of evidence.
+fn talkative(count: usize) -> String {
+    (0..count)
+        .map(|number| {
+            format!(
+                "\n      - id: s{number:02}\n        irreversible: true\n        script.shell:\n          run: |\n            yes 0123456789abcdef | head -c 20000\n            touch s{number:02}.done\n          cwd: \"{{{{ environment.dir }}}}\"\n"
+            )
+        })
+        .collect()
+}
+
+/// The program under a limit on the size of files, in blocks of 1 KiB.
+fn limited(desk: &Desk, blocks: u32) -> Command {
+    let mut command = desk.world.command("bash");
+    command.args(["-c", &format!("ulimit -f {blocks}; exec \"$@\""), "bash"]);
+    command.arg(env!("CARGO_BIN_EXE_rollback")).args(Desk::RUN_YES);
+    command
+}
+
+/// Asserts that exactly the steps of the journal were made, then ends the run.
+#[track_caller]
+fn ends_after_room_was_made(desk: &Desk, stopped: &CommandOutput) {
+    assert!(stopped.stderr.contains("stopping: the journal cannot be written"), "{stopped}");
+    let made = (0..40).filter(|number| desk.has(&format!("s{number:02}.done"))).count();
+    assert!(made < 40, "the limit was reached: {stopped}");
+    assert_eq!(desk.events("apply-started").len(), made, "no change without its record: {stopped}");
+    assert_eq!(desk.events("run-ended").remove(0)["exit_code"], 7, "{stopped}");
+    desk.world.rollback(["status", "latest"]).expect_code(0);
+    let resumed = desk.resume().expect_code(0);
+    assert!(desk.has("s39.done"), "{resumed}");
+    assert_eq!(desk.events("apply-started").len(), 40, "nothing twice: {resumed}");
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_stops_the_run_and_loses_nothing() {
+    let desk = Desk::new(&talkative(40));
+    let stopped = finish(&mut limited(&desk, 512)).expect_code(7);
+    ends_after_room_was_made(&desk, &stopped);
+}
+
+#[test]
+fn a_limit_that_holds_no_journal_is_refused_before_anything_begins() {
+    for blocks in [0, 1, 16] {
+        let desk = Desk::new(&touch("before"));
+        let refused = finish(&mut limited(&desk, blocks)).expect_code(1);
+        assert!(refused.stderr.contains("failed to prepare"), "{blocks}: {refused}");
+        assert!(!desk.has("before.done"), "{refused}");
+        assert_eq!(refused.signal(), None, "{refused}");
+    }
+}
+
+/// A small file system of its own in memory; needs the rights of root.
+struct Small(PathBuf);
+
+impl Small {
+    fn mount(at: &Path, kib: u32) -> Option<Self> {
+        std::fs::create_dir_all(at).expect("the world is writable");
+        let size = format!("size={kib}k,mode=0700");
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &size, "none"]).arg(at).status();
+        mounted.is_ok_and(|status| status.success()).then(|| Self(at.to_owned()))
+    }
+
+    fn remount(&self, options: &str) {
+        let options = format!("remount,{options}");
+        let status = Command::new("mount").args(["-o", &options]).arg(&self.0).status();
+        assert!(status.expect("there is mount").success());
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _gone = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_disk_that_fills_up_stops_the_run_and_room_lets_it_go_on() {
+    let desk = Desk::new(&talkative(40));
+    let Some(disk) = Small::mount(&desk.world.path("state"), 512) else {
+        // Without the rights to mount, the limit on files stands for the full disk.
+        return;
+    };
+    let stopped = desk.run().expect_code(7);
+    disk.remount("size=64m");
+    ends_after_room_was_made(&desk, &stopped);
+}
+
+#[test]
+fn a_state_folder_that_takes_nothing_is_refused_with_one_that_works() {
+    let desk = Desk::new(&touch("before"));
+    let at = desk.world.path("state");
+    let Some(disk) = Small::mount(&at, 64) else { return };
+    let full = desk.run().expect_code(1);
+    disk.remount("ro");
+    let read_only = desk.run().expect_code(1);
+    for refused in [full, read_only] {
+        assert!(!desk.has("before.done"), "{refused}");
+        let offered = refused
+            .stderr
+            .split_once("--state-dir ")
+            .and_then(|(_, rest)| rest.split(['`', ' ', '\n']).next())
+            .unwrap_or_else(|| panic!("another folder is offered: {refused}"))
+            .to_owned();
+        let mut again = desk.command();
+        finish(again.arg("--state-dir").arg(&offered)).expect_code(0);
+        assert!(desk.has("before.done"), "{offered} works");
+        std::fs::remove_dir_all(&offered).expect("the offered folder was made");
+        std::fs::remove_file(desk.world.path("home/before.done")).expect("it was made");
+    }
+}

@@ -1,0 +1,193 @@
+//! Hostile paths are refused without hanging, and hostile text from anywhere moves no terminal.
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+use crate::support::desk::{Desk, touch};
+use crate::support::world::finish;
+
+#[test]
+fn a_state_folder_that_others_could_have_made_is_refused() {
+    let prepare: [(&str, fn(&Path, &Path)); 3] = [
+        ("symbolic link", |state, elsewhere| symlink(elsewhere, state).unwrap()),
+        ("other users can write", |state, _| {
+            std::fs::create_dir(state).unwrap();
+            std::fs::set_permissions(state, PermissionsExt::from_mode(0o770)).unwrap();
+        }),
+        ("belongs to another user", |state, _| {
+            std::fs::create_dir(state).unwrap();
+            std::os::unix::fs::chown(state, Some(12345), None).unwrap();
+        }),
+    ];
+    for (why, prepare) in prepare {
+        if why.contains("another user") && !rustix::process::geteuid().is_root() {
+            continue;
+        }
+        let desk = Desk::new(&touch("before"));
+        let elsewhere = desk.world.path("elsewhere");
+        std::fs::create_dir(&elsewhere).unwrap();
+        prepare(&desk.state(), &elsewhere);
+        let refused = desk.run().expect_code(1);
+        assert!(refused.stderr.contains(why), "{why}: {refused}");
+        assert!(!desk.has("before.done"), "{refused}");
+        assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), 0, "nothing goes elsewhere");
+        let looked = desk.world.rollback(["history"]).expect_code(1);
+        assert!(looked.stderr.contains(why), "{why}: {looked}");
+    }
+}
+
+#[test]
+fn what_is_no_file_is_no_runbook() {
+    let desk = Desk::new(&touch("before"));
+    let fifo = desk.world.path("home/fifo.yaml");
+    mknodat(CWD, &fifo, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+    let folder = desk.world.path("home/folder.yaml");
+    std::fs::create_dir(&folder).unwrap();
+    let home = desk.world.path("home");
+    for path in [fifo.as_path(), folder.as_path(), home.as_path(), Path::new("/dev/zero")] {
+        for command in ["run", "plan", "check"] {
+            let mut asked = desk.world.program();
+            asked.arg(command).arg(path);
+            if command != "check" {
+                asked.args(["--env", "local"]);
+            }
+            if command == "check" && path == home {
+                continue;
+            }
+            let output = finish(&mut asked);
+            assert!(matches!(output.code(), Some(2 | 3)), "{command} {}: {output}", path.display());
+            assert!(output.stderr.contains("error"), "{output}");
+        }
+    }
+}
+
+/// What a terminal would obey, by its bytes: cursor, screen, title, clipboard, links, keyboard, character sets, single bytes of C0 and C1,
+/// and what changes the direction of text.
+fn sequences() -> Vec<String> {
+    let mut all: Vec<String> = [
+        "\x1b[2J", "\x1b[H", "\x1b[31m", "\x1b[1;1H", "\x1b[2K", "\x1b[6n", "\x1b[c", "\x1b[?25l",
+        "\x1b[?1049h", "\x1b[?2004h", "\x1b[8m", "\x1b[5i", "\x1b[20t", "\x1b[21t", "\x1b[100A",
+        "\x1b[s", "\x1b[u", "\x1b[!p", "\x1b[?1000h", "\x1b[4h", "\x1b[2q", "\x1b[1;5r", "\x1b[3J",
+        "\x1b[1P", "\x1b[1L", "\x1b[0c", "\x1b[>c", "\x1b[=c", "\x1bc", "\x1bD", "\x1bE", "\x1bM",
+        "\x1bZ", "\x1b7", "\x1b8", "\x1b#8", "\x1b%G", "\x1b(0", "\x1bN", "\x1b=", "\x1b\\",
+        "\x1b]0;title\x07", "\x1b]2;title\x1b\\", "\x1b]4;1;?\x07", "\x1b]8;;http://evil\x1b\\x\x1b]8;;\x1b\\",
+        "\x1b]10;?\x07", "\x1b]52;c;ZXZpbA==\x07", "\x1b]777;notify;a;b\x07", "\x1b]1337;File=:x\x07",
+        "\x1b]50;x\x07", "\x1bP+q544e\x1b\\", "\x1bP1$r\x1b\\", "\x1b_x\x1b\\", "\x1b^x\x1b\\", "\x1bXx\x1b\\",
+        "\u{9b}31m", "\u{9b}2J", "\u{9d}0;x\u{9c}", "\u{90}q\u{9c}", "\u{85}", "\u{8d}", "\u{9e}x\u{9c}",
+        "\u{202e}txt.exe", "\u{2066}x\u{2069}", "\u{200e}", "\u{200b}", "\u{61c}", "\u{feff}", "\u{2028}",
+        "\u{e0041}",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    all.extend(['\x07', '\x08', '\x0b', '\x0c', '\r', '\x0e', '\x0f', '\x11', '\x13', '\x18', '\x7f'].map(String::from));
+    all
+}
+
+/// Asserts that a terminal obeys nothing in `text` but ends of lines.
+#[track_caller]
+fn harmless(text: &str, what: &str) {
+    let bad = text.chars().find(|character| {
+        (character.is_control() && *character != '\n')
+            || matches!(character, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
+    });
+    assert_eq!(bad, None, "{what}:\n{text:?}");
+}
+
+/// `text` as a YAML double-quoted scalar without any raw control character.
+fn quoted(text: &str) -> String {
+    let mut scalar = String::from("\"");
+    for character in text.chars() {
+        scalar.push_str(&format!("\\U{:08x}", u32::from(character)));
+    }
+    scalar.push('"');
+    scalar
+}
+
+#[test]
+fn text_from_a_script_and_from_the_runbook_moves_no_terminal() {
+    let all = sequences();
+    assert!(all.len() >= 60, "{}", all.len());
+    let desk = Desk::new("");
+    let hostile = all.join("|");
+    let raw = desk.world.write("home/hostile.bin", &hostile);
+    let title = quoted(&format!("Title {hostile}"));
+    // Every sequence on its own, so that no cut of a long text hides one.
+    let mut items = String::new();
+    let mut files = String::new();
+    for (number, sequence) in all.iter().enumerate() {
+        desk.world.write(format!("home/hostile/{number}"), &format!("out {sequence} end"));
+        items.push_str(&format!("          - {{item: {}}}\n", quoted(&format!("{number} {sequence} end"))));
+        files.push_str(&format!("{number} "));
+    }
+    desk.runbook(&format!(
+        r#"version: 1
+name: book
+title: {title}
+scenario: partial
+subject: {subject}
+phases:
+  - id: work
+    title: {title}
+    steps:
+      - id: items
+        title: {title}
+        manual.confirm:
+{items}
+      - id: output
+        title: {title}
+        irreversible: true
+        on_failure: continue
+        for_each: {{file: [{list}]}}
+        script.shell: {{run: "cat \"$FILE\"; cat \"$FILE\" >&2; exit 3", env: {{FILE: "{dir}/hostile/{{{{ file }}}}"}}}}
+      - id: all
+        irreversible: true
+        script.run: {{argv: [sh, -c, 'cat "$0"; cat "$0" >&2; exit 3', {raw}]}}
+"#,
+        subject = quoted("subject \x1b[31m"),
+        list = files.trim().replace(' ', ", "),
+        dir = desk.world.path("home").display(),
+        raw = raw.display(),
+    ));
+    let run = desk.run();
+    assert!(matches!(run.code(), Some(3 | 7)), "{run}");
+    harmless(&run.stderr, "live");
+    harmless(&run.stdout, "the last word");
+    assert_eq!(run.code(), Some(7), "{run}");
+    for arguments in [
+        vec!["status", "latest"],
+        vec!["report", "latest"],
+        vec!["report", "latest", "--format", "json"],
+        vec!["status", "latest", "--format", "json"],
+        vec!["history"],
+        vec!["history", "--format", "json"],
+        vec!["plan", "book.yaml", "--env", "local"],
+        vec!["plan", "book.yaml", "--env", "local", "--explain"],
+        vec!["plan", "book.yaml", "--env", "local", "--format", "json"],
+        vec!["check", "book.yaml"],
+        vec!["confirm", "latest"],
+    ] {
+        let output = desk.world.rollback(&arguments);
+        assert!(output.code() != Some(20) && output.code().is_some(), "{arguments:?}: {output}");
+        harmless(&output.stdout, &format!("{arguments:?}, standard output"));
+        harmless(&output.stderr, &format!("{arguments:?}, standard error"));
+    }
+}
+
+#[test]
+fn broken_runbooks_with_hostile_text_move_no_terminal() {
+    for sequence in sequences() {
+        let desk = Desk::new("");
+        for text in [
+            format!("version: 1\nname: {}\nunknown{}: 1\n", quoted(&sequence), sequence),
+            format!("version: 1\n{}: 1\n", quoted(&format!("key {sequence}"))),
+            format!("version: 1\nname: book\nscenario: {}\n", quoted(&sequence)),
+        ] {
+            desk.runbook(&text);
+            let output = desk.world.rollback(["check", "book.yaml"]).expect_code(3);
+            harmless(&output.stderr, "standard error");
+            harmless(&output.stdout, "standard output");
+        }
+    }
+}
