@@ -123,7 +123,7 @@ pub async fn main() -> u8 {
         return tell_error(&output, &error);
     }
     let cx = Context { output: output.clone(), config, state_dir: common.state_dir };
-    match panic::caught(dispatch(cli, cx)).await {
+    match panic::caught(Box::pin(dispatch(cli, cx))).await {
         Ok(code) => code,
         Err(error) => tell_error(&output, &error),
     }

@@ -61,7 +61,10 @@ pub(super) async fn caught(
 }
 
 fn tell(panic: &PanicHookInfo<'_>) {
-    let message = panic.payload_as_str().unwrap_or("a panic without a message");
+    let payload = panic.payload();
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    let message = text.unwrap_or("a panic without a message");
     let place = panic.location().map(ToString::to_string).unwrap_or_default();
     // The panic may have come from under the lock.
     let Ok(known) = KNOWN.try_lock() else {
@@ -72,17 +75,17 @@ fn tell(panic: &PanicHookInfo<'_>) {
         Some(secrets) => secrets.redact(message),
         None => message.to_owned(),
     });
-    let mut line = format!("error: a bug in rollback: {message} ({place})");
+    let mut parts = vec![format!("error: a bug in rollback: {message} ({place})")];
     if let Some(run) = &known.run {
-        line.push_str(&format!("; the run's journal is safe; go on with `rollback resume {run}`"));
+        parts.push(format!("the run's journal is safe; go on with `rollback resume {run}`"));
     }
     if let Some(dir) = &known.state_dir {
-        match write(dir, &message, &place, known.run.as_deref()) {
-            Ok(path) => line.push_str(&format!("; please report {}", path.display())),
-            Err(error) => line.push_str(&format!("; no crash file could be written: {error}")),
-        }
+        parts.push(match write(dir, &message, &place, known.run.as_deref()) {
+            Ok(path) => format!("please report {}", path.display()),
+            Err(error) => format!("no crash file could be written: {error}"),
+        });
     }
-    last_words(&line);
+    last_words(&parts.join("; "));
 }
 
 /// Writes the crash file. No arguments and no environment: both can hold what should stay private.
