@@ -136,6 +136,7 @@ fn header(loaded: &Loaded, plan: Plan) -> Header {
 }
 
 /// All problems of a file, as `rollback check` shows them.
+#[expect(clippy::needless_pass_by_value, reason = "`map_err` hands the error over")]
 fn shown(problems: Diagnostics) -> String {
     problems.render(false)
 }

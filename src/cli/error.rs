@@ -82,6 +82,15 @@ impl CliError {
     }
 }
 
+/// An error that no caller decides by: its context is the message, what is below are the causes.
+impl From<anyhow::Error> for CliError {
+    fn from(error: anyhow::Error) -> Self {
+        let mut texts = chain(error.as_ref()).into_iter();
+        let message = texts.next().unwrap_or_default();
+        Self { causes: texts.collect(), ..Self::new(UNEXPECTED, message) }
+    }
+}
+
 impl From<ActionError> for CliError {
     fn from(error: ActionError) -> Self {
         let code = if error.kind == ErrorKind::Invalid { INVALID } else { UNEXPECTED };

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use clap::Args;
 
 use super::args::Context;
-use super::error::{CliError, UNEXPECTED, USAGE};
+use super::error::{CliError, USAGE};
 use crate::runbook::schema::runbook_schema;
 
 /// The files of a first project: a runbook that runs in the sandbox, its environment, the project's configuration.
@@ -44,18 +45,17 @@ pub(super) fn run(cx: &Context, args: &InitArgs) -> Result<u8, CliError> {
         .hint("Nothing was written. Choose another folder: `rollback init DIR`."));
     }
     for (name, text) in files {
-        write(&args.dir.join(name), text).map_err(|error| {
-            CliError::new(UNEXPECTED, format!("write {name}")).caused_by(&error)
-        })?;
+        write(&args.dir.join(name), text)?;
         cx.output.progress(format!("wrote {}", args.dir.join(name).display()));
     }
     cx.output.progress("try it: rollback run first --env sandbox --yes");
     Ok(0)
 }
 
-fn write(path: &Path, text: &str) -> std::io::Result<()> {
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("make the folder {}", folder.display()))?;
     }
-    std::fs::write(path, text)
+    std::fs::write(path, text).with_context(|| format!("write {}", path.display()))
 }

@@ -1,11 +1,12 @@
 //! `rollback man`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use clap::Args;
 
 use super::args::{Context, command};
-use super::error::{CliError, UNEXPECTED};
+use super::error::CliError;
 
 /// Print the manual page, or write one page per command into a folder
 #[derive(Debug, Args)]
@@ -16,16 +17,17 @@ pub(super) struct ManArgs {
 }
 
 pub(super) fn run(cx: &Context, args: &ManArgs) -> Result<u8, CliError> {
-    let failed = |error: std::io::Error| {
-        CliError::new(UNEXPECTED, "write the manual pages").caused_by(&error)
-    };
     if let Some(dir) = &args.dir {
-        std::fs::create_dir_all(dir).map_err(failed)?;
-        clap_mangen::generate_to(command(), dir).map_err(failed)?;
+        write_all(dir).with_context(|| format!("write the manual pages to {}", dir.display()))?;
         return Ok(0);
     }
     let mut page = Vec::new();
-    clap_mangen::Man::new(command()).render(&mut page).map_err(failed)?;
+    clap_mangen::Man::new(command()).render(&mut page).context("write the manual page")?;
     cx.output.data(String::from_utf8_lossy(&page).trim_end());
     Ok(0)
+}
+
+fn write_all(dir: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(dir)?;
+    clap_mangen::generate_to(command(), dir)
 }

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::Args;
 
 use super::args::Context;
-use super::error::{CliError, UNEXPECTED};
+use super::error::CliError;
 use crate::runbook::schema::runbook_schema;
 
 /// Print the JSON Schema of runbooks, for editors
@@ -21,9 +22,8 @@ pub(super) fn run(cx: &Context, args: &SchemaArgs) -> Result<u8, CliError> {
     match &args.write {
         None => cx.output.data(schema),
         Some(path) => {
-            std::fs::write(path, schema + "\n").map_err(|error| {
-                CliError::new(UNEXPECTED, format!("write {}", path.display())).caused_by(&error)
-            })?;
+            std::fs::write(path, schema + "\n")
+                .with_context(|| format!("write {}", path.display()))?;
         }
     }
     Ok(0)

@@ -246,7 +246,8 @@ impl ItemRun {
         Ok(saved)
     }
 
-    /// Looks again and again whether a change of unknown outcome has happened after all.
+    /// Looks whether a change of unknown outcome has happened after all: again and again where the system will show it, once
+    /// where only the step's own means can tell.
     async fn settle_doubt(&mut self, action: &dyn Action) -> bool {
         let until = Instant::now() + self.policy.verify.within;
         loop {
@@ -257,7 +258,8 @@ impl ItemRun {
                 self.kit.emitter.emit(Event::FoundDone { at: self.at.clone(), evidence });
                 return true;
             }
-            let again = Instant::now() + self.policy.verify.every < until;
+            let again = action.repeat() != Repeat::Never
+                && Instant::now() + self.policy.verify.every < until;
             if !again || !self.kit.pause(self.policy.verify.every).await {
                 return false;
             }

@@ -1,7 +1,7 @@
 //! The last word of a run: what it came to, what is left, and what to type next. Read by a tired person.
 
 use super::lines;
-use super::state::{ItemStage, View};
+use super::state::{ItemStage, StepView, View};
 use super::style::{BAD, DOUBT, FAINT, GOOD, STRONG, brief_ms, paint};
 use super::text::sanitize;
 use crate::event::{Outcome, RunVerdict};
@@ -82,18 +82,25 @@ fn leftovers(view: &View) -> Vec<String> {
     if finished {
         return Vec::new();
     }
-    let named = |wanted: fn(Option<Outcome>) -> bool| -> Vec<String> {
-        view.steps
-            .iter()
-            .filter(|(_, step)| wanted(step.outcome))
-            .map(|(id, _)| sanitize(&id.0))
-            .collect()
+    let named = |wanted: fn(&StepView) -> bool| -> Vec<String> {
+        let steps = view.steps.iter().filter(|(_, step)| wanted(step));
+        steps.map(|(id, _)| sanitize(&id.0)).collect()
     };
-    let done = named(|outcome| outcome.is_some_and(Outcome::is_success));
-    let unknown = named(|outcome| outcome == Some(Outcome::Unknown));
-    let not_done = named(|outcome| matches!(outcome, None | Some(Outcome::NotStarted)));
-    let failed = named(|outcome| matches!(outcome, Some(Outcome::Failed | Outcome::Undone)));
-    [("done", done), ("failed", failed), ("unknown", unknown), ("not done", not_done)]
+    let done = named(|step| step.outcome.is_some_and(Outcome::is_success));
+    let failed = named(|step| matches!(step.outcome, Some(Outcome::Failed | Outcome::Undone)));
+    let in_flight = named(|step| step.outcome.is_none() && step.started_ms.is_some());
+    let unknown = named(|step| step.outcome == Some(Outcome::Unknown));
+    let not_done = named(|step| match step.outcome {
+        None => step.started_ms.is_none(),
+        outcome => outcome == Some(Outcome::NotStarted),
+    });
+    [
+        ("done", done),
+        ("failed", failed),
+        ("in flight", in_flight),
+        ("unknown", unknown),
+        ("not done", not_done),
+    ]
         .into_iter()
         .filter(|(_, names)| !names.is_empty())
         .map(|(word, names)| format!("  {word:<9} {}", names.join(", ")))
