@@ -257,7 +257,7 @@ async fn twice(
     let Some((saved, applied)) = attempts.forward(action).await else {
         return 0;
     };
-    let after = bench.state();
+    let after = Rig::at_rest(|| bench.state());
     if action.repeat() != Repeat::Never {
         let _again = attempts.forward(action).await;
         bench.becomes(&after, &format!("{name} the second time"));
