@@ -193,12 +193,17 @@ impl Rig {
     /// The state once it has come to rest.
     pub(crate) fn settled_state(&self) -> Value {
         let runs = self.run_ids();
-        let (mut last, mut same) = (self.state(&runs), 0);
+        Self::at_rest(|| self.state(&runs))
+    }
+
+    /// What `look` sees once it sees the same for longer than a health check takes.
+    pub(crate) fn at_rest(look: impl Fn() -> Value) -> Value {
+        let (mut last, mut same) = (look(), 0);
         wait_until("rest in the world", || {
-            let now = self.state(&runs);
+            let now = look();
             same = if now == last { same + 1 } else { 0 };
             last = now;
-            same >= 5
+            same >= 25
         });
         last
     }

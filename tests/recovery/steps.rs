@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rollback::action::{
-    Action, ActionError, Connections, Evidence, Item, Readiness, Recorder, Registry, Repeat,
-    ResolveContext, Reversal, Saved, StepContext, Verdict, Work,
+    Action, ActionError, Evidence, Item, Readiness, Recorder, Registry, Repeat, ResolveContext,
+    Reversal, Saved, StepContext, Verdict, Work,
 };
 use rollback::clock::{self, Boot};
 use rollback::engine::{Ended, Engine, MemoryVault};
@@ -63,14 +63,15 @@ impl Bench {
         // As `main` does; whoever comes second finds it done.
         let _installed = rustls::crypto::ring::default_provider().install_default();
         let rig = Rig::start();
-        let registry = Arc::new(rollback::adapters::registry());
-        let file = EnvironmentFile::read(&rig.path("home/environments/sandbox.yaml"), &registry)
-            .expect("the sandbox's environment is valid");
-        let environment = file.resolve(Some(rig.info())).await.expect("the sandbox is there");
-        let connections: Arc<Connections> = environment.connections.clone();
-        let resolve = Arc::new(ResolveContext { connections, registry });
         let scratch = tempfile::tempdir().expect("the temporary folder is writable");
+        let (environment, resolve) = enter(&rig).await;
         Self { rig, environment, resolve, scratch }
+    }
+
+    /// A world as in the beginning, and connections that know nothing of the former one.
+    async fn reset(&mut self) {
+        self.rig.reset();
+        (self.environment, self.resolve) = enter(&self.rig).await;
     }
 
     fn registry(&self) -> &Registry {
@@ -110,6 +111,14 @@ impl Bench {
         let mut state = self.rig.state(&[RUN.to_owned()]);
         let files = state["files"].as_object_mut().expect("files by name");
         files.retain(|name, _| !name.contains(".rollback-RUN"));
+        for states in state["containers"].as_object_mut().expect("projects by name").values_mut() {
+            // A container that has run once is never merely created again.
+            let stopped =
+                ["created", "exited"].iter().filter_map(|name| states[name].as_u64()).sum::<u64>();
+            let states = states.as_object_mut().expect("states by name");
+            states.retain(|name, _| name != "created" && name != "exited");
+            states.insert("stopped".into(), stopped.into());
+        }
         state
     }
 
@@ -152,6 +161,15 @@ fn header(plan: Plan) -> Header {
         boot: Boot::now(),
         left_out: std::collections::BTreeMap::default(),
     }
+}
+
+async fn enter(rig: &Rig) -> (Environment, Arc<ResolveContext>) {
+    let registry = Arc::new(rollback::adapters::registry());
+    let file = EnvironmentFile::read(&rig.path("home/environments/sandbox.yaml"), &registry)
+        .expect("the sandbox's environment is valid");
+    let environment = file.resolve(Some(rig.info())).await.expect("the sandbox is there");
+    let connections = environment.connections.clone();
+    (environment, Arc::new(ResolveContext { connections, registry }))
 }
 
 /// One item's context: its notes last from attempt to attempt.
@@ -205,10 +223,10 @@ impl Attempts<'_> {
 
 #[tokio::test]
 async fn every_step_is_harmless_a_second_time_and_can_be_undone_twice() {
-    let bench = Bench::new().await;
+    let mut bench = Bench::new().await;
     let mut undone = 0;
     for path in shipped() {
-        bench.rig.reset();
+        bench.reset().await;
         let plan = bench.plan(&path).await;
         for step in plan.steps() {
             for item in step.items.resolved() {
@@ -239,7 +257,7 @@ async fn twice(
     let Some((saved, applied)) = attempts.forward(action).await else {
         return 0;
     };
-    let after = bench.state();
+    let after = Rig::at_rest(|| bench.state());
     if action.repeat() != Repeat::Never {
         let _again = attempts.forward(action).await;
         bench.becomes(&after, &format!("{name} the second time"));
@@ -270,13 +288,13 @@ async fn holds(bench: &Bench, step: &PlannedStep, probe: &dyn rollback::action::
 
 #[tokio::test]
 async fn a_failure_at_any_step_leaves_a_run_that_says_the_truth() {
-    let bench = Bench::new().await;
+    let mut bench = Bench::new().await;
     for path in shipped() {
-        bench.rig.reset();
+        bench.reset().await;
         let ids: Vec<StepId> =
             bench.plan(&path).await.steps().map(|step| step.id.clone()).collect();
         for id in ids {
-            bench.rig.reset();
+            bench.reset().await;
             let before = bench.rig.status();
             let mut plan = bench.plan(&path).await;
             let policy = fail(&bench, &mut plan, &id).await;
