@@ -92,14 +92,17 @@ fn desk(server: &str, exit: u8) -> Desk {
     let desk = Desk::new("");
     let home = desk.world.path("home");
     desk.world.write("home/environments/secret.txt", &format!("{}\n", CANARIES[1]));
-    std::fs::set_permissions(home.join("environments/secret.txt"), PermissionsExt::from_mode(0o600))
-        .expect("it is ours");
+    std::fs::set_permissions(
+        home.join("environments/secret.txt"),
+        PermissionsExt::from_mode(0o600),
+    )
+    .expect("it is ours");
     desk.world.write("home/secret.cmd", &format!("printf '%s' '{}'\n", CANARIES[2]));
     desk.world.write("home/target.txt", "before\n");
     desk.world.write(
         "home/environments/local.yaml",
         &format!(
-            "version: 1\nname: local\nlock_dir: {}\nconnections:\n  files: {{root: {home}}}\n  slack: {{webhook: {{file: hook.txt}}}}\n  docker: {{host: \"tcp://{server}\"}}\nvalues:\n  dir: {home}\n  server: \"http://{server}\"\n  one: {{variable: CANARY_ONE}}\n  two: {{file: secret.txt}}\n  three: {{command: [sh, {home}/secret.cmd]}}\n",
+            "version: 1\nname: local\nlock_dir: {}\nconnections:\n  files: {{root: {home}}}\n  slack: {{webhook: {{file: hook.txt}}}}\nvalues:\n  dir: {home}\n  server: \"http://{server}\"\n  one: {{variable: CANARY_ONE}}\n  two: {{file: secret.txt}}\n  three: {{command: [sh, {home}/secret.cmd]}}\n",
             desk.world.path("locks").display(),
             home = home.display(),
         ),
@@ -123,13 +126,13 @@ phases:
         optional: true
         notify.slack: {{text: Hello}}
       - id: call
-        irreversible: true
         on_failure: continue
-        retry: {{attempts: 2, wait: 10ms}}
+        retry: {{attempts: 2, delay: 10ms}}
         http.call:
           method: POST
           url: "{{{{ environment.server }}}}/call"
           headers: {{Authorization: "Bearer {{{{ environment.three }}}}", X-Basic: "Basic {{{{ environment.three }}}}"}}
+          undo: {{method: DELETE, url: "{{{{ environment.server }}}}/call"}}
           json: {{token: "{{{{ environment.one }}}}", nested: ["{{{{ environment.two }}}}"]}}
       - id: ask
         on_failure: continue
@@ -141,7 +144,6 @@ phases:
       - id: write
         file.write: {{path: /target.txt, content: "token={{{{ environment.one }}}}\n"}}
       - id: script
-        irreversible: true
         script.shell:
           run: |
             printf '%s\n' "$ONE" "$TWO" "$THREE"
@@ -151,6 +153,7 @@ phases:
             sleep 0.3
             exit {exit}
           env: {{ONE: "{{{{ environment.one }}}}", TWO: "{{{{ environment.two }}}}", THREE: "{{{{ environment.three }}}}"}}
+          undo: ["true"]
           stdin: "{{{{ environment.two }}}}"
 "#
     ));

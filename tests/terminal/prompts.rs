@@ -17,9 +17,8 @@ const CHECKLIST: &str = r"
 
 const ASKING: &str = r#"
       - id: broken
-        irreversible: true
         on_failure: ask
-        script.run: {argv: ["false"]}
+        script.run: {argv: ["false"], undo: ["true"]}
 "#;
 
 #[test]
@@ -83,7 +82,8 @@ fn without_a_terminal_nothing_is_asked_and_no_escape_sequence_is_written() {
 fn a_missing_input_is_refused_with_the_flag_to_add() {
     let desk = Desk::new(&touch("before"));
     let text = std::fs::read_to_string(desk.world.path("home/book.yaml")).unwrap();
-    let input = "inputs:\n  reason: {type: string, required: true, prompt: Why?, sample: x}\nphases:";
+    let input =
+        "inputs:\n  reason: {type: string, required: true, prompt: Why?, sample: x}\nphases:";
     desk.runbook(&text.replacen("phases:", input, 1));
     let refused = desk.run().expect_code(11);
     assert!(refused.stderr.contains("--reason TEXT"), "{refused}");
@@ -118,7 +118,7 @@ fn the_status_line_leaves_nothing_behind_at_any_width() {
         desk.wait_for("patient.begun");
         let drawn = terminal.seen().matches('\r').count();
         crate::support::wait_until("three drawings of the line", || {
-            terminal.seen().matches("\r  ").count() > drawn + 3
+            terminal.seen().matches('\r').count() > drawn + 3
         });
         desk.world.write("home/patient.go", "");
         let (code, seen) = terminal.finish();
