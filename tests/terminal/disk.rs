@@ -29,6 +29,7 @@ fn limited(desk: &Desk, blocks: u32) -> Command {
 /// Asserts that exactly the steps of the journal were made, then ends the run.
 #[track_caller]
 fn ends_after_room_was_made(desk: &Desk, stopped: &CommandOutput) {
+    assert!(stopped.stderr.contains("stopping: the journal cannot be written"), "{stopped}");
     let made = (0..40).filter(|number| desk.has(&format!("s{number:02}.done"))).count();
     assert!(made < 40, "the limit was reached: {stopped}");
     let begun = desk.events("apply-started").len();
