@@ -102,7 +102,7 @@ fn desk(server: &str, exit: u8) -> Desk {
     desk.world.write(
         "home/environments/local.yaml",
         &format!(
-            "version: 1\nname: local\nlock_dir: {}\nconnections:\n  files: {{root: {home}}}\n  slack: {{webhook: {{file: hook.txt}}}}\n  docker: {{host: \"tcp://{server}\"}}\nvalues:\n  dir: {home}\n  server: \"http://{server}\"\n  one: {{variable: CANARY_ONE}}\n  two: {{file: secret.txt}}\n  three: {{command: [sh, {home}/secret.cmd]}}\n",
+            "version: 1\nname: local\nlock_dir: {}\nconnections:\n  files: {{root: {home}}}\n  slack: {{webhook: {{file: hook.txt}}}}\nvalues:\n  dir: {home}\n  server: \"http://{server}\"\n  one: {{variable: CANARY_ONE}}\n  two: {{file: secret.txt}}\n  three: {{command: [sh, {home}/secret.cmd]}}\n",
             desk.world.path("locks").display(),
             home = home.display(),
         ),
@@ -126,13 +126,13 @@ phases:
         optional: true
         notify.slack: {{text: Hello}}
       - id: call
-        irreversible: true
         on_failure: continue
-        retry: {{attempts: 2, wait: 10ms}}
+        retry: {{attempts: 2, delay: 10ms}}
         http.call:
           method: POST
           url: "{{{{ environment.server }}}}/call"
           headers: {{Authorization: "Bearer {{{{ environment.three }}}}", X-Basic: "Basic {{{{ environment.three }}}}"}}
+          undo: {{method: DELETE, url: "{{{{ environment.server }}}}/call"}}
           json: {{token: "{{{{ environment.one }}}}", nested: ["{{{{ environment.two }}}}"]}}
       - id: ask
         on_failure: continue
@@ -144,7 +144,6 @@ phases:
       - id: write
         file.write: {{path: /target.txt, content: "token={{{{ environment.one }}}}\n"}}
       - id: script
-        irreversible: true
         script.shell:
           run: |
             printf '%s\n' "$ONE" "$TWO" "$THREE"
@@ -154,6 +153,7 @@ phases:
             sleep 0.3
             exit {exit}
           env: {{ONE: "{{{{ environment.one }}}}", TWO: "{{{{ environment.two }}}}", THREE: "{{{{ environment.three }}}}"}}
+          undo: ["true"]
           stdin: "{{{{ environment.two }}}}"
 "#
     ));

@@ -1,6 +1,7 @@
 //! The program towards terminals, signals, full disks, hostile paths and its own bugs.
 
 mod crash;
+mod deadlines;
 mod disk;
 mod hostile;
 mod prompts;

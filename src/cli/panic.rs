@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::panic::{AssertUnwindSafe, PanicHookInfo};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures_util::FutureExt;
@@ -26,6 +27,9 @@ struct Known {
 }
 
 static KNOWN: Mutex<Known> = Mutex::new(Known { state_dir: None, run: None, secrets: None });
+
+/// Whether a panic was told already.
+static TOLD: AtomicBool = AtomicBool::new(false);
 
 /// Installs the hook.
 pub(super) fn install() {
@@ -61,6 +65,10 @@ pub(super) async fn caught(
 }
 
 fn tell(panic: &PanicHookInfo<'_>) {
+    if TOLD.swap(true, Ordering::Relaxed) {
+        // What goes wrong while the program ends follows from the first panic.
+        return;
+    }
     let payload = panic.payload();
     let text = payload.downcast_ref::<&str>().copied();
     let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));

@@ -15,7 +15,7 @@ use crate::plan::layers::layers;
 use crate::plan::preview::{Finding, Known, PreviewItem, PreviewStep, PreviewVerdict};
 use crate::plan::{Items, Plan, PlannedPhase, PlannedStep, Preview, PreviewContext, preview};
 use crate::report::style::{BAD, DOUBT, FAINT, GOOD, STRONG, paint};
-use crate::report::text::sanitize;
+use crate::report::text::{defuse, sanitize};
 use crate::value::brief;
 
 /// The most lines that one step may take on the screen; `--format json` has every item.
@@ -50,7 +50,7 @@ pub(super) async fn show(
     let left_out = left_out(&built.plan, args)?;
     let plan = without(built.plan, &left_out);
     if explain {
-        cx.output.data(crate::plan::explain(&plan).trim_end());
+        cx.output.data(defuse(crate::plan::explain(&plan).trim_end()));
         return Ok(0);
     }
     let scratch = opened.store.dir().to_owned();

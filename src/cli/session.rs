@@ -79,9 +79,10 @@ impl Session {
         };
         let ended = run(engine).await;
         reading.abort();
-        let mut screen = watching.await.map_err(|error| {
-            CliError::new(super::error::INTERNAL, "show the run").caused_by(&error)
-        })?;
+        // Only a panic ends it early, and the hook has told that; its message may hold what the hook hides.
+        let Ok(mut screen) = watching.await else {
+            return Err(CliError::new(super::error::INTERNAL, "show the run to its end"));
+        };
         for record in &ended.unrecorded {
             screen.show(record);
         }

@@ -339,6 +339,8 @@ impl Dispatcher {
     }
 
     fn finish(&mut self, id: &StepId, end: TaskEnd) {
+        // A step that ended because nothing can be recorded is not what stops the run.
+        self.check_journal();
         let Some((step, known)) = self.state.step(id) else { return };
         let step = step.clone();
         let mut failure = None;

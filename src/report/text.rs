@@ -63,6 +63,12 @@ pub fn escape_json(json: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
+/// A document of many lines without anything that a terminal would obey; nothing is cut.
+pub fn defuse(document: &str) -> String {
+    let visible = |c: char| if c != '\n' && is_hostile(c) { '\u{FFFD}' } else { c };
+    document.chars().map(visible).collect()
+}
+
 /// Text for a Markdown document: sanitized, and with the characters escaped that would be markup.
 pub fn markdown(text: &str) -> String {
     let mut escaped = String::new();
@@ -117,6 +123,11 @@ mod tests {
             assert!(!escaped.chars().any(|c| is_hostile(c) && c != '\n'), "{escaped:?}");
             assert_eq!(serde_json::from_str::<serde_json::Value>(&escaped).unwrap(), value);
         }
+    }
+
+    #[test]
+    fn a_document_keeps_its_lines_and_loses_what_a_terminal_obeys() {
+        assert_eq!(defuse("# a\u{1b}[2J\n- b\r\u{9b}\n"), "# a\u{fffd}[2J\n- b\u{fffd}\u{fffd}\n");
     }
 
     #[test]

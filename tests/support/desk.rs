@@ -12,8 +12,8 @@ use super::world::{World, finish};
 /// A step that tells when it has begun, and ends when the test says so (or after a minute).
 pub(crate) const PATIENT: &str = r#"
       - id: patient
-        irreversible: true
         script.shell:
+          undo: ["true"]
           run: |
             touch patient.begun
             for _ in $(seq 1200); do if [ -e patient.go ]; then break; fi; sleep 0.05; done
@@ -24,8 +24,8 @@ pub(crate) const PATIENT: &str = r#"
 /// A step that never ends and does not care for SIGTERM.
 pub(crate) const STUBBORN: &str = r#"
       - id: stubborn
-        irreversible: true
         script.shell:
+          undo: ["true"]
           run: |
             trap '' TERM INT HUP
             touch stubborn.begun
@@ -37,7 +37,7 @@ pub(crate) const STUBBORN: &str = r#"
 /// A step that leaves a file.
 pub(crate) fn touch(name: &str) -> String {
     format!(
-        "\n      - id: {name}\n        irreversible: true\n        script.run: {{argv: [touch, {name}.done], cwd: \"{{{{ environment.dir }}}}\"}}\n"
+        "\n      - id: {name}\n        script.run: {{argv: [touch, {name}.done], undo: [\"true\"], cwd: \"{{{{ environment.dir }}}}\"}}\n"
     )
 }
 

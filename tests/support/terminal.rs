@@ -46,7 +46,8 @@ impl Terminal {
 
     /// Starts `setsid --ctty …` with a terminal of so many columns.
     pub(crate) fn run(mut command: Command, columns: u16) -> Self {
-        let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal is free");
+        let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
+            .expect("a terminal is free");
         grantpt(&person).and_then(|()| unlockpt(&person)).expect("the terminal is ours");
         let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&person, size).expect("a terminal has a size");

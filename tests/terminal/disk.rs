@@ -12,7 +12,7 @@ fn talkative(count: usize) -> String {
     (0..count)
         .map(|number| {
             format!(
-                "\n      - id: s{number:02}\n        irreversible: true\n        script.shell:\n          run: |\n            yes 0123456789abcdef | head -c 20000\n            touch s{number:02}.done\n          cwd: \"{{{{ environment.dir }}}}\"\n"
+                "\n      - id: s{number:02}\n        script.shell:\n          undo: [\"true\"]\n          repeat: safe\n          run: |\n            yes 0123456789abcdef | head -c 20000\n            touch s{number:02}.done\n          cwd: \"{{{{ environment.dir }}}}\"\n"
             )
         })
         .collect()
@@ -32,12 +32,15 @@ fn ends_after_room_was_made(desk: &Desk, stopped: &CommandOutput) {
     assert!(stopped.stderr.contains("stopping: the journal cannot be written"), "{stopped}");
     let made = (0..40).filter(|number| desk.has(&format!("s{number:02}.done"))).count();
     assert!(made < 40, "the limit was reached: {stopped}");
-    assert_eq!(desk.events("apply-started").len(), made, "no change without its record: {stopped}");
+    let begun = desk.events("apply-started").len();
+    // The step whose record found no room may have been on its way.
+    assert!((made..=made + 1).contains(&begun), "{begun} begun, {made} made: {stopped}");
     assert_eq!(desk.events("run-ended").remove(0)["exit_code"], 7, "{stopped}");
     desk.world.rollback(["status", "latest"]).expect_code(0);
     let resumed = desk.resume().expect_code(0);
     assert!(desk.has("s39.done"), "{resumed}");
-    assert_eq!(desk.events("apply-started").len(), 40, "nothing twice: {resumed}");
+    let repeated = desk.events("apply-started").len() - 40;
+    assert!(repeated <= 1, "only what was in flight is repeated: {resumed}");
 }
 
 #[test]

@@ -17,9 +17,8 @@ const CHECKLIST: &str = r"
 
 const ASKING: &str = r#"
       - id: broken
-        irreversible: true
         on_failure: ask
-        script.run: {argv: ["false"]}
+        script.run: {argv: ["false"], undo: ["true"]}
 "#;
 
 #[test]
@@ -119,7 +118,7 @@ fn the_status_line_leaves_nothing_behind_at_any_width() {
         desk.wait_for("patient.begun");
         let drawn = terminal.seen().matches('\r').count();
         crate::support::wait_until("three drawings of the line", || {
-            terminal.seen().matches("\r  ").count() > drawn + 3
+            terminal.seen().matches('\r').count() > drawn + 3
         });
         desk.world.write("home/patient.go", "");
         let (code, seen) = terminal.finish();

@@ -72,10 +72,9 @@ fn a_probe_that_waits_and_a_retry_that_waits_are_interrupted_at_once() {
 "#;
     let retry = r#"
       - id: never
-        irreversible: true
         timeout: 10m
-        retry: {attempts: 5, wait: 5m}
-        script.run: {argv: ["false"], repeat: safe}
+        retry: {attempts: 5, delay: 5m, max_delay: 5m}
+        http.call: {method: PUT, url: "http://127.0.0.1:1/", undo: {method: DELETE, url: "http://127.0.0.1:1/"}}
 "#;
     for (steps, seen_first) in [(probe, "never"), (retry, "another attempt")] {
         let desk = Desk::new(&(touch("before") + steps + &touch("after")));
