@@ -92,8 +92,11 @@ fn desk(server: &str, exit: u8) -> Desk {
     let desk = Desk::new("");
     let home = desk.world.path("home");
     desk.world.write("home/environments/secret.txt", &format!("{}\n", CANARIES[1]));
-    std::fs::set_permissions(home.join("environments/secret.txt"), PermissionsExt::from_mode(0o600))
-        .expect("it is ours");
+    std::fs::set_permissions(
+        home.join("environments/secret.txt"),
+        PermissionsExt::from_mode(0o600),
+    )
+    .expect("it is ours");
     desk.world.write("home/secret.cmd", &format!("printf '%s' '{}'\n", CANARIES[2]));
     desk.world.write("home/target.txt", "before\n");
     desk.world.write(

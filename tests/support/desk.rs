@@ -117,7 +117,9 @@ impl Desk {
     pub(crate) fn run_id(&self) -> String {
         let runs: Vec<_> = std::fs::read_dir(self.state().join("runs"))
             .expect("there are runs")
-            .map(|entry| entry.expect("it can be listed").file_name().to_string_lossy().into_owned())
+            .map(|entry| {
+                entry.expect("it can be listed").file_name().to_string_lossy().into_owned()
+            })
             .collect();
         assert_eq!(runs.len(), 1, "{runs:?}");
         runs[0].clone()

@@ -96,7 +96,8 @@ impl Terminal {
 
     /// Everything that the terminal has received.
     pub(crate) fn seen(&self) -> String {
-        String::from_utf8_lossy(&self.seen.lock().expect("no test thread has panicked")).into_owned()
+        String::from_utf8_lossy(&self.seen.lock().expect("no test thread has panicked"))
+            .into_owned()
     }
 
     /// Waits until `text` is on the screen.

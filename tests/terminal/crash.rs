@@ -51,9 +51,11 @@ fn a_bug_at_any_place_ends_with_20_and_the_run_resumes() {
 #[test]
 fn a_bug_before_any_run_is_told_too() {
     let desk = Desk::new(&touch("before"));
-    let crashed =
-        finish(desk.command().env("ROLLBACK_PANIC_AT", "cli.main")).expect_code(20);
-    assert!(crashed.stderr.contains("a bug in rollback: a bug for a test at cli.main"), "{crashed}");
+    let crashed = finish(desk.command().env("ROLLBACK_PANIC_AT", "cli.main")).expect_code(20);
+    assert!(
+        crashed.stderr.contains("a bug in rollback: a bug for a test at cli.main"),
+        "{crashed}"
+    );
     assert!(!desk.has("before.done"), "{crashed}");
 }
 

@@ -67,21 +67,83 @@ fn what_is_no_file_is_no_runbook() {
 /// and what changes the direction of text.
 fn sequences() -> Vec<String> {
     let mut all: Vec<String> = [
-        "\x1b[2J", "\x1b[H", "\x1b[31m", "\x1b[1;1H", "\x1b[2K", "\x1b[6n", "\x1b[c", "\x1b[?25l",
-        "\x1b[?1049h", "\x1b[?2004h", "\x1b[8m", "\x1b[5i", "\x1b[20t", "\x1b[21t", "\x1b[100A",
-        "\x1b[s", "\x1b[u", "\x1b[!p", "\x1b[?1000h", "\x1b[4h", "\x1b[2q", "\x1b[1;5r", "\x1b[3J",
-        "\x1b[1P", "\x1b[1L", "\x1b[0c", "\x1b[>c", "\x1b[=c", "\x1bc", "\x1bD", "\x1bE", "\x1bM",
-        "\x1bZ", "\x1b7", "\x1b8", "\x1b#8", "\x1b%G", "\x1b(0", "\x1bN", "\x1b=", "\x1b\\",
-        "\x1b]0;title\x07", "\x1b]2;title\x1b\\", "\x1b]4;1;?\x07", "\x1b]8;;http://evil\x1b\\x\x1b]8;;\x1b\\",
-        "\x1b]10;?\x07", "\x1b]52;c;ZXZpbA==\x07", "\x1b]777;notify;a;b\x07", "\x1b]1337;File=:x\x07",
-        "\x1b]50;x\x07", "\x1bP+q544e\x1b\\", "\x1bP1$r\x1b\\", "\x1b_x\x1b\\", "\x1b^x\x1b\\", "\x1bXx\x1b\\",
-        "\u{9b}31m", "\u{9b}2J", "\u{9d}0;x\u{9c}", "\u{90}q\u{9c}", "\u{85}", "\u{8d}", "\u{9e}x\u{9c}",
-        "\u{202e}txt.exe", "\u{2066}x\u{2069}", "\u{200e}", "\u{200b}", "\u{61c}", "\u{feff}", "\u{2028}",
+        "\x1b[2J",
+        "\x1b[H",
+        "\x1b[31m",
+        "\x1b[1;1H",
+        "\x1b[2K",
+        "\x1b[6n",
+        "\x1b[c",
+        "\x1b[?25l",
+        "\x1b[?1049h",
+        "\x1b[?2004h",
+        "\x1b[8m",
+        "\x1b[5i",
+        "\x1b[20t",
+        "\x1b[21t",
+        "\x1b[100A",
+        "\x1b[s",
+        "\x1b[u",
+        "\x1b[!p",
+        "\x1b[?1000h",
+        "\x1b[4h",
+        "\x1b[2q",
+        "\x1b[1;5r",
+        "\x1b[3J",
+        "\x1b[1P",
+        "\x1b[1L",
+        "\x1b[0c",
+        "\x1b[>c",
+        "\x1b[=c",
+        "\x1bc",
+        "\x1bD",
+        "\x1bE",
+        "\x1bM",
+        "\x1bZ",
+        "\x1b7",
+        "\x1b8",
+        "\x1b#8",
+        "\x1b%G",
+        "\x1b(0",
+        "\x1bN",
+        "\x1b=",
+        "\x1b\\",
+        "\x1b]0;title\x07",
+        "\x1b]2;title\x1b\\",
+        "\x1b]4;1;?\x07",
+        "\x1b]8;;http://evil\x1b\\x\x1b]8;;\x1b\\",
+        "\x1b]10;?\x07",
+        "\x1b]52;c;ZXZpbA==\x07",
+        "\x1b]777;notify;a;b\x07",
+        "\x1b]1337;File=:x\x07",
+        "\x1b]50;x\x07",
+        "\x1bP+q544e\x1b\\",
+        "\x1bP1$r\x1b\\",
+        "\x1b_x\x1b\\",
+        "\x1b^x\x1b\\",
+        "\x1bXx\x1b\\",
+        "\u{9b}31m",
+        "\u{9b}2J",
+        "\u{9d}0;x\u{9c}",
+        "\u{90}q\u{9c}",
+        "\u{85}",
+        "\u{8d}",
+        "\u{9e}x\u{9c}",
+        "\u{202e}txt.exe",
+        "\u{2066}x\u{2069}",
+        "\u{200e}",
+        "\u{200b}",
+        "\u{61c}",
+        "\u{feff}",
+        "\u{2028}",
         "\u{e0041}",
     ]
     .map(str::to_owned)
     .to_vec();
-    all.extend(['\x07', '\x08', '\x0b', '\x0c', '\r', '\x0e', '\x0f', '\x11', '\x13', '\x18', '\x7f'].map(String::from));
+    all.extend(
+        ['\x07', '\x08', '\x0b', '\x0c', '\r', '\x0e', '\x0f', '\x11', '\x13', '\x18', '\x7f']
+            .map(String::from),
+    );
     all
 }
 
@@ -118,7 +180,10 @@ fn text_from_a_script_and_from_the_runbook_moves_no_terminal() {
     let mut files = String::new();
     for (number, sequence) in all.iter().enumerate() {
         desk.world.write(format!("home/hostile/{number}"), &format!("out {sequence} end"));
-        items.push_str(&format!("          - {{item: {}}}\n", quoted(&format!("{number} {sequence} end"))));
+        items.push_str(&format!(
+            "          - {{item: {}}}\n",
+            quoted(&format!("{number} {sequence} end"))
+        ));
         files.push_str(&format!("{number} "));
     }
     desk.runbook(&format!(

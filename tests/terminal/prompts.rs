@@ -83,7 +83,8 @@ fn without_a_terminal_nothing_is_asked_and_no_escape_sequence_is_written() {
 fn a_missing_input_is_refused_with_the_flag_to_add() {
     let desk = Desk::new(&touch("before"));
     let text = std::fs::read_to_string(desk.world.path("home/book.yaml")).unwrap();
-    let input = "inputs:\n  reason: {type: string, required: true, prompt: Why?, sample: x}\nphases:";
+    let input =
+        "inputs:\n  reason: {type: string, required: true, prompt: Why?, sample: x}\nphases:";
     desk.runbook(&text.replacen("phases:", input, 1));
     let refused = desk.run().expect_code(11);
     assert!(refused.stderr.contains("--reason TEXT"), "{refused}");

@@ -6,8 +6,8 @@ use std::process::Stdio;
 
 use crate::support::desk::{Desk, PATIENT, touch};
 use crate::support::terminal::Terminal;
-use crate::support::world::finish;
 use crate::support::wait_until;
+use crate::support::world::finish;
 
 fn full() -> Stdio {
     Stdio::from(OpenOptions::new().write(true).open("/dev/full").expect("there is /dev/full"))
