@@ -9,7 +9,7 @@ use crate::support::wait_until;
 use crate::support::world::{Running, World};
 
 /// What differs from run to run in what the program says about runs, beside what [`World::redacted`] hides.
-const REDACTIONS: [(&str, &str); 10] = [
+const REDACTIONS: [(&str, &str); 11] = [
     (r"\b\d{8}-\d{4}-[0-9a-z]{4}\b", "[RUN]"),
     (r"(?m)^ +\d+:\d\d  ", "   [AT]  "),
     (
@@ -22,6 +22,7 @@ const REDACTIONS: [(&str, &str); 10] = [
     (r"tester@\S+", "tester@[HOST]"),
     (r"\b[0-9a-f]{64}\b", "[SHA256]"),
     (r"\| \d+:\d\d \|", "| [AT] |"),
+    (r"\| \d+s \|", "| [TIME] |"),
     (r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", "[MINUTE]"),
 ];
 

@@ -65,11 +65,11 @@ fn twice_cuts_off_what_is_in_flight_and_leaves_no_process() {
 
 #[test]
 fn a_probe_that_waits_and_a_retry_that_waits_are_interrupted_at_once() {
-    let probe = r#"
+    let probe = r"
       - id: never
         timeout: 10m
         file.expect: {path: /never, exists: true}
-"#;
+";
     let retry = r#"
       - id: never
         timeout: 10m
