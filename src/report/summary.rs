@@ -101,10 +101,10 @@ fn leftovers(view: &View) -> Vec<String> {
         ("unknown", unknown),
         ("not done", not_done),
     ]
-        .into_iter()
-        .filter(|(_, names)| !names.is_empty())
-        .map(|(word, names)| format!("  {word:<9} {}", names.join(", ")))
-        .collect()
+    .into_iter()
+    .filter(|(_, names)| !names.is_empty())
+    .map(|(word, names)| format!("  {word:<9} {}", names.join(", ")))
+    .collect()
 }
 
 fn failures(view: &View) -> Vec<String> {
