@@ -135,7 +135,7 @@ fn crash(
     seeded: &mut Seeded,
 ) -> Option<Figures> {
     rig.reset();
-    if !rig.killed_at(&mut rig.run(runbook), point) {
+    if !Rig::killed_at(&mut rig.run(runbook), point) {
         return None;
     }
     let mut figures = Figures { kills: 1, ..Figures::default() };
@@ -148,7 +148,7 @@ fn crash(
     }
     if seeded.below(2) == 0 {
         let again = 1 + seeded.below(60);
-        let _ended_before = rig.killed_at(&mut resume(rig), again);
+        let _ended_before = Rig::killed_at(&mut resume(rig), again);
         figures.resumes += 1;
     }
     figures.resumes += 1;

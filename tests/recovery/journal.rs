@@ -40,7 +40,7 @@ fn interrupted() -> (Rig, PathBuf) {
     let rig = Rig::start();
     rig.reset();
     let runbook = rig.runbook("repeatable", REPEATABLE);
-    assert!(rig.killed_at(&mut rig.run(&runbook), 60), "the run has more points than that");
+    assert!(Rig::killed_at(&mut rig.run(&runbook), 60), "the run has more points than that");
     (rig, runbook)
 }
 

@@ -132,7 +132,7 @@ impl Rig {
     }
 
     /// Runs until `ROLLBACK_CRASH_AT`; true when that point was there.
-    pub(crate) fn killed_at(&self, command: &mut Command, point: usize) -> bool {
+    pub(crate) fn killed_at(command: &mut Command, point: usize) -> bool {
         let output = finish(command.env("ROLLBACK_CRASH_AT", point.to_string()));
         output.signal() == Some(9)
     }

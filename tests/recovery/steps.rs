@@ -253,7 +253,7 @@ async fn twice(
     let name = format!("{} [{}]", step.id, item.name);
     let timeout = step.policy.timeout;
     let attempts = Attempts { bench, notes: Arc::default(), timeout };
-    let before = bench.state();
+    let before = Rig::at_rest(|| bench.state());
     let Some((saved, applied)) = attempts.forward(action).await else {
         return 0;
     };
