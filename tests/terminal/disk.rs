@@ -9,13 +9,12 @@ use crate::support::world::finish;
 
 /// Steps whose output fills a journal: each leaves 20 kB of evidence.
 fn talkative(count: usize) -> String {
-    (0..count)
-        .map(|number| {
-            format!(
-                "\n      - id: s{number:02}\n        script.shell:\n          undo: [\"true\"]\n          repeat: safe\n          run: |\n            yes 0123456789abcdef | head -c 20000\n            touch s{number:02}.done\n          cwd: \"{{{{ environment.dir }}}}\"\n"
-            )
-        })
-        .collect()
+    let step = |number: usize| {
+        format!(
+            "\n      - id: s{number:02}\n        script.shell:\n          undo: [\"true\"]\n          repeat: safe\n          run: |\n            yes 0123456789abcdef | head -c 20000\n            touch s{number:02}.done\n          cwd: \"{{{{ environment.dir }}}}\"\n"
+        )
+    };
+    (0..count).map(step).collect::<Vec<_>>().concat()
 }
 
 /// The program under a limit on the size of files, in blocks of 1 KiB.

@@ -8,9 +8,12 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use crate::support::desk::{Desk, touch};
 use crate::support::world::finish;
 
+/// Makes a bad state folder at the first path; the second is a folder elsewhere.
+type Prepare = fn(&Path, &Path);
+
 #[test]
 fn a_state_folder_that_others_could_have_made_is_refused() {
-    let prepare: [(&str, fn(&Path, &Path)); 3] = [
+    let prepare: [(&str, Prepare); 3] = [
         ("symbolic link", |state, elsewhere| symlink(elsewhere, state).unwrap()),
         ("other users can write", |state, _| {
             std::fs::create_dir(state).unwrap();
