@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::action::{ActionError, Evidence, Prediction};
 use crate::clock::Boot;
 use crate::plan::{Plan, PlannedItem, StepId};
+use crate::secret::Secrets;
 
 /// The version of the journal's form. A newer one is refused, an older one is read.
 pub const FORMAT: u32 = 1;
@@ -459,6 +460,33 @@ pub enum Event {
         /// The program's exit code.
         exit_code: u8,
     },
+}
+
+impl Event {
+    /// The event without secrets in what came from a system: errors, evidence.
+    #[must_use]
+    pub fn redacted(mut self, secrets: &Secrets) -> Self {
+        match &mut self {
+            Self::ApplyFailed { error, .. }
+            | Self::ApplyUnknown { error, .. }
+            | Self::VerifyFailed { error, .. }
+            | Self::InspectFailed { error, .. }
+            | Self::RetryScheduled { error, .. }
+            | Self::UndoFailed { error, .. } => {
+                let texts = error.causes.iter_mut().chain(&mut error.hints);
+                for text in texts.chain([&mut error.message]) {
+                    *text = secrets.redact(text);
+                }
+            }
+            Self::FoundDone { evidence, .. }
+            | Self::Applied { evidence, .. }
+            | Self::Verified { evidence, .. } => {
+                evidence.summary = secrets.redact(&evidence.summary);
+            }
+            _ => {}
+        }
+        self
+    }
 }
 
 /// An event with its place in the run's history, as readers get it.

@@ -1,5 +1,6 @@
 //! Every error of the command line: its exit code, what failed, why, and what to type next. Rendered here and nowhere else.
 
+use super::open;
 use crate::action::{ActionError, ErrorKind, chain};
 use crate::journal::{JournalError, LockError};
 use crate::report::style::{BAD, STRONG, paint};
@@ -134,6 +135,9 @@ fn held(holder: Option<&crate::journal::Holder>) -> CliError {
         return CliError::new(HELD, "start: another run holds the subject")
             .hint("Find it with `rollback history`.");
     };
+    let abort = format!("Stop it with `rollback abort {}`", holder.run);
+    // An emergency is not taken over, not even by another.
+    let or = if open::is_emergency(holder) { "" } else { ", or start with `--take-over`" };
     CliError::new(
         HELD,
         format!(
@@ -147,11 +151,39 @@ fn held(holder: Option<&crate::journal::Holder>) -> CliError {
         ),
     )
     .hint(format!("Watch it with `rollback status {} --follow`.", holder.run))
-    .hint(format!("Stop it with `rollback abort {}`, or start with `--take-over`.", holder.run))
+    .hint(format!("{abort}{or}."))
 }
 
 /// The error for files with problems.
 pub fn invalid(diagnostics: &Diagnostics, color: bool) -> CliError {
     let rendered = Some(diagnostics.render(color));
     CliError { rendered, ..CliError::new(INVALID, "") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::Holder;
+    use crate::runbook::Scenario;
+
+    #[test]
+    fn only_a_lesser_run_is_offered_to_be_taken_over() {
+        for (scenario, offered) in [(Scenario::Graceful, true), (Scenario::Emergency, false)] {
+            let holder = Holder {
+                run: "20261121-2015-k7qd".into(),
+                runbook: open::holder_name("ollama", scenario),
+                by: crate::cli::actor::this_process(),
+                since: crate::clock::now(),
+                state_dir: "/state".into(),
+            };
+            let told = held(Some(&holder));
+            assert_eq!(told.code, HELD);
+            assert!(
+                told.hints[1].contains("rollback abort 20261121-2015-k7qd"),
+                "{:?}",
+                told.hints
+            );
+            assert_eq!(told.hints[1].contains("--take-over"), offered, "{:?}", told.hints);
+        }
+    }
 }

@@ -9,7 +9,7 @@ use super::{panic, prompt};
 use crate::action::{Registry, ResolveContext};
 use crate::environment::runbooks::{self, Found, FoundRunbook};
 use crate::environment::{Config, Environment, EnvironmentFile, locate};
-use crate::journal::Store;
+use crate::journal::{Holder, Store};
 use crate::report::style::{DOUBT, FAINT, paint};
 use crate::report::text::sanitize;
 use crate::runbook::{Loaded, Scenario, load};
@@ -177,6 +177,16 @@ pub(super) fn scenario_name(scenario: Scenario) -> &'static str {
         Scenario::Partial => "partial",
         Scenario::KnowledgeBase => "knowledge-base",
     }
+}
+
+/// A runbook as the holder of a lock names it, see [`is_emergency`].
+pub(super) fn holder_name(runbook: &str, scenario: Scenario) -> String {
+    format!("{runbook} ({})", scenario_name(scenario))
+}
+
+/// Whether the holder of a lock says that it is an emergency, which nobody may take over.
+pub(super) fn is_emergency(holder: &Holder) -> bool {
+    holder.runbook.ends_with(&format!("({})", scenario_name(Scenario::Emergency)))
 }
 
 /// The error for a question that nobody can be asked.

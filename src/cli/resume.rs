@@ -22,7 +22,7 @@ use crate::report::text::sanitize;
 pub(super) struct ResumeArgs {
     /// The run: its id, the beginning of it, or `latest`
     run: String,
-    /// Go on with what was approved, although the runbook file has changed since
+    /// Go on with what was approved, although the runbook or environment file has changed since
     #[arg(long)]
     as_approved: bool,
     /// Pass over damage in the middle of the journal, and look at every step anew
@@ -58,11 +58,7 @@ pub(super) async fn run(cx: Context, args: ResumeArgs) -> Result<u8, CliError> {
     let path = Path::new(&header.environment_path);
     let (environment, resolve) = open::enter(&cx, path, registry, &config).await?;
     if crate::digest::sha256(&environment.source.text) != header.environment_sha256 {
-        cx.output.progress(format!(
-            "{} the environment {} has changed since the run started; going on with the new connections",
-            paint(DOUBT, "!"),
-            sanitize(&environment.name)
-        ));
+        environment_changed(&cx, &run, &header, args.as_approved)?;
     }
     let plan = &header.plan;
     let dir = lock_dir(
@@ -133,15 +129,39 @@ fn unchanged(cx: &Context, run: &Run, header: &Header) -> Result<(), CliError> {
     .hint("Or start a new run with the new file; what is done already is recognised."))
 }
 
+/// Refuses to go on against an environment that is not the one that was approved, unless told to. The journal keeps its hash
+/// alone, so there is no difference to show.
+fn environment_changed(
+    cx: &Context,
+    run: &Run,
+    header: &Header,
+    as_approved: bool,
+) -> Result<(), CliError> {
+    let path = &header.environment_path;
+    if as_approved {
+        cx.output.progress(format!(
+            "{} {} has changed since the run started; going on with the new connections",
+            paint(DOUBT, "!"),
+            sanitize(path)
+        ));
+        return Ok(());
+    }
+    let text = format!("resume: {path} has changed since this run was approved");
+    let go_on = format!(
+        "Go on with the approved plan and the new connections: `rollback resume {} --as-approved`.",
+        run.id()
+    );
+    Err(CliError::new(USAGE, text)
+        .hint(go_on)
+        .hint("Or start a new run; what is done already is recognised."))
+}
+
 fn holder(run: &Run, header: Option<&Header>, state_dir: &Path) -> Holder {
     Holder {
         run: run.id().to_owned(),
         runbook: header.map_or_else(
             || "resume".to_owned(),
-            |header| {
-                let scenario = open::scenario_name(header.plan.scenario);
-                format!("{} ({scenario})", header.plan.runbook)
-            },
+            |header| open::holder_name(&header.plan.runbook, header.plan.scenario),
         ),
         by: super::actor::this_process(),
         since: clock::now(),

@@ -104,8 +104,9 @@ pub(super) async fn run(cx: Context, which: Which, args: StartArgs) -> Result<u8
     let (built, left_out, locks) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
-            // Nothing has begun, so nothing is left behind.
-            run.discard_unbegun()?;
+            // Nothing has begun, so nothing is left behind. A folder that cannot be removed is empty and does no harm,
+            // and must not take the place of the reason why nothing began.
+            let _discarded = run.discard_unbegun();
             return Err(error);
         }
     };
@@ -123,20 +124,21 @@ pub(super) fn listen() -> Result<UnboundedReceiver<Signal>, CliError> {
 
 type Prepared = (Built, BTreeMap<String, String>, Vec<Lock>);
 
-/// Everything before the first change: makes the plan, asks the systems, takes the subject, shows the plan, asks.
+/// Everything before the first change: takes the subject, makes the plan, asks the systems, shows the plan, asks. The subject
+/// comes first: what a run that is taken over still changes while it settles is changed before the systems are looked at.
 async fn prepare(
     cx: &Context,
     opened: &Opened,
     args: &StartArgs,
     run: &Run,
 ) -> Result<Prepared, CliError> {
+    let holder = holder(opened, run);
+    let own = run.lock(&holder)?;
+    let subject = take_subject(cx, opened, &holder, args.take_over).await?;
     let built = make_plan(cx, opened, args, run.id()).await?;
     let left_out = left_out(&built.plan, args)?;
     let shown = without(built.plan.clone(), &left_out);
     pre_flight(cx, opened, &shown).await?;
-    let holder = holder(opened, &built.plan, run);
-    let own = run.lock(&holder)?;
-    let subject = take_subject(cx, opened, &built.plan, &holder, args.take_over).await?;
     if cx.output.format == super::output::Format::Human {
         let head_start = args.head_start()?;
         plan::screen(&shown, head_start).into_iter().for_each(|line| cx.output.progress(line));
@@ -314,31 +316,30 @@ fn meant(flag: &str, word: &str, known: &[&str]) -> Option<String> {
     Some(format!("Did you mean `{flag} {meant}`?"))
 }
 
-fn holder(opened: &Opened, plan: &Plan, run: &Run) -> Holder {
+fn holder(opened: &Opened, run: &Run) -> Holder {
+    let runbook = &opened.loaded.runbook;
     Holder {
         run: run.id().to_owned(),
-        runbook: format!("{} ({})", plan.runbook, open::scenario_name(plan.scenario)),
+        runbook: open::holder_name(&runbook.name, runbook.scenario),
         by: super::actor::this_process(),
         since: clock::now(),
         state_dir: opened.store.dir().display().to_string(),
     }
 }
 
-/// Takes the lock of the plan's subject.
+/// Takes the lock of the runbook's subject.
 async fn take_subject(
     cx: &Context,
     opened: &Opened,
-    plan: &Plan,
     holder: &Holder,
     take_over: bool,
 ) -> Result<Lock, CliError> {
     let dir = lock_dir(cx, opened)?;
-    match dir.acquire(&plan.environment, &plan.subject, holder) {
+    let runbook = &opened.loaded.runbook;
+    let acquire = || dir.acquire(&opened.environment.name, &runbook.subject, holder);
+    match acquire() {
         Err(LockError::Held { holder: Some(other), .. }) if take_over => {
-            takeover::take_over(cx, plan, &other, || {
-                dir.acquire(&plan.environment, &plan.subject, holder)
-            })
-            .await
+            takeover::take_over(cx, runbook, &other, acquire).await
         }
         taken => Ok(taken?),
     }

@@ -22,6 +22,11 @@ pub fn head_start_ms(state: &RunState) -> u64 {
     })
 }
 
+/// Whether the step that proves a target is part of this run (`--only`, `--from`).
+fn is_part_of(state: &RunState, target: &PlannedTarget) -> bool {
+    !state.header.left_out.contains_key(&target.reached_by.0)
+}
+
 /// When a target falls due; 0 when its time had passed before the run started.
 pub fn target_due_ms(state: &RunState, target: &PlannedTarget) -> u64 {
     millis(target.within).saturating_sub(head_start_ms(state))
@@ -33,6 +38,7 @@ pub fn left_ms(state: &RunState, now_ms: u64) -> Option<i64> {
         .plan()
         .targets
         .iter()
+        .filter(|target| is_part_of(state, target))
         .filter(|target| {
             state.targets.get(&target.name).is_none_or(|known| known.took_ms.is_none())
         })
@@ -84,7 +90,8 @@ pub fn next_ms(state: &RunState) -> Option<u64> {
 }
 
 fn alarms(state: &RunState) -> impl Iterator<Item = (u64, Event)> + '_ {
-    let targets = state.plan().targets.iter().filter_map(|target| {
+    let targets = state.plan().targets.iter().filter(|target| is_part_of(state, target));
+    let targets = targets.filter_map(|target| {
         let known = state.targets.get(&target.name)?;
         (known.took_ms.is_none() && !known.late).then(|| {
             let event =
@@ -102,10 +109,12 @@ fn alarms(state: &RunState) -> impl Iterator<Item = (u64, Event)> + '_ {
             (started.saturating_add(budget_ms), event)
         })
     });
-    let give_up = state
-        .plan()
-        .give_up
-        .filter(|_| state.stop.is_none())
-        .map(|limit| (millis(limit), Event::StopRequested { reason: StopReason::GaveUp }));
+    let give_up = state.plan().give_up.filter(|_| state.stop.is_none()).map(|limit| {
+        (
+            // Whoever takes a run up again has the whole time again.
+            state.session_ms.saturating_add(millis(limit)),
+            Event::StopRequested { reason: StopReason::GaveUp },
+        )
+    });
     targets.chain(budgets).chain(give_up)
 }

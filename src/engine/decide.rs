@@ -102,6 +102,12 @@ fn start_or_skip(state: &RunState, step: &PlannedStep, now_ms: u64) -> Option<Co
 pub fn outcome(step: &StepState) -> Outcome {
     let any = |stage: Stage| step.items.values().any(|item| item.stage == stage);
     let all = |stage: Stage| step.items.values().all(|item| item.stage == stage);
+    if step.items.is_empty() {
+        // It never found out what to work on.
+        return Outcome::NotStarted;
+    }
+    let unanswered =
+        step.items.values().any(|item| item.stage == Stage::Open && item.answer_required);
     let in_doubt = [Stage::Unknown, Stage::Applying, Stage::Applied, Stage::Undoing];
     if in_doubt.into_iter().any(any) {
         Outcome::Unknown
@@ -109,11 +115,11 @@ pub fn outcome(step: &StepState) -> Outcome {
         Outcome::Failed
     } else if any(Stage::Undone) {
         Outcome::Undone
-    } else if any(Stage::Pending) || any(Stage::Inspected) {
+    } else if any(Stage::Pending) || any(Stage::Inspected) || unanswered {
         Outcome::NotStarted
     } else if any(Stage::Open) {
         Outcome::Open
-    } else if all(Stage::FoundDone) && !step.items.is_empty() {
+    } else if all(Stage::FoundDone) {
         Outcome::AlreadyDone
     } else {
         Outcome::Done

@@ -59,6 +59,8 @@ pub enum Request {
     },
     /// Something worth a line in the journal: a lost terminal, a warning.
     Tell(Event),
+    /// The person at the terminal is gone.
+    Unattended,
 }
 
 /// A run about to start, with everything it needs from the outside.
@@ -139,10 +141,7 @@ impl Dispatcher {
     fn new(engine: Engine, state: RunState, offset_ms: u64) -> Self {
         let (to, messages) = mpsc::unbounded_channel();
         let started = Instant::now();
-        let give_up = state
-            .plan()
-            .give_up
-            .map(|limit| started + limit.saturating_sub(Duration::from_millis(offset_ms)));
+        let give_up = state.plan().give_up.map(|limit| started + limit);
         let kit = Kit {
             resolve: engine.resolve,
             emitter: Emitter::new(to),
@@ -326,7 +325,11 @@ impl Dispatcher {
 
     fn on_message(&mut self, message: Message) {
         match message {
-            Message::Event(event) => self.emit(event),
+            // A system may echo what it was sent, so nothing of it goes on as it came.
+            Message::Event(event) => {
+                self.emit(event.redacted(self.kit.resolve.connections.secrets()))
+            }
+            Message::Withdrawn { at } => self.state.withdraw(&at),
             Message::Intent { event, reply } => {
                 if self.take_in(&event) {
                     // Nobody waits any more when the item was cut off in the same moment.
@@ -455,8 +458,8 @@ impl Dispatcher {
             Signal::Interrupt => self.told_to_end(StopReason::Interrupted),
             Signal::Terminate => self.told_to_end(StopReason::Terminated { by: None }),
             Signal::HangUp => {
-                self.attended = false;
                 self.emit(Event::OutputLost { what: "the terminal hung up".to_owned() });
+                self.lose_person();
             }
         }
     }
@@ -497,6 +500,19 @@ impl Dispatcher {
             }
             Request::Stop { by } => self.stop(StopReason::Terminated { by: Some(by) }),
             Request::Tell(event) => self.emit(event),
+            Request::Unattended => self.lose_person(),
+        }
+    }
+
+    /// Nobody can be asked any more: a failure that waits for a decision means stop, as without a terminal.
+    fn lose_person(&mut self) {
+        self.attended = false;
+        let by = self.state.header.by.clone();
+        let undecided = self.state.steps.iter().filter(|(_, step)| step.decision == Some(None));
+        let undecided: Vec<StepId> = undecided.map(|(id, _)| id.clone()).collect();
+        for step in undecided {
+            self.emit(Event::FailureDecided { step: step.clone(), by: by.clone(), go_on: false });
+            self.stop(StopReason::StepFailed { step });
         }
     }
 }

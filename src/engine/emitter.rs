@@ -12,6 +12,8 @@ pub(super) enum Message {
     Event(Event),
     /// Something is about to happen, once it is on disk.
     Intent { event: Event, reply: oneshot::Sender<Ack> },
+    /// An announced change was not made, since the announcement could not be written.
+    Withdrawn { at: Place },
     /// A required question waits for its answer.
     Waiting { at: Place, answer: oneshot::Sender<bool> },
     /// A step's task is over.

@@ -81,12 +81,15 @@ pub(super) async fn run_step(kit: Arc<Kit>, step: PlannedStep, known: StepState)
             running.push(work_on(&kit, &step, item, state));
         }
     }
+    let mut panicked = None;
     while let Some(worked) = running.next().await {
         if let Err(panic) = worked {
-            return TaskEnd::Panicked(panic);
+            // The others settle: a bug in one item must not make a fleet unknown.
+            kit.stopping.cancel();
+            panicked.get_or_insert(panic);
         }
     }
-    TaskEnd::Through
+    panicked.map_or(TaskEnd::Through, TaskEnd::Panicked)
 }
 
 async fn work_on(
@@ -141,8 +144,10 @@ pub(super) async fn undo_step(kit: Arc<Kit>, step: PlannedStep, known: StepState
             }
             Ok(Work::Probe(_) | Work::Manual(_)) => {}
             Err(error) => {
-                kit.emitter.emit(Event::UndoStarted { at: at.clone() });
-                kit.emitter.emit(Event::UndoFailed { at, error });
+                let begun = kit.emitter.intend(Event::UndoStarted { at: at.clone() }).await;
+                if begun.is_ok() {
+                    kit.emitter.emit(Event::UndoFailed { at, error });
+                }
             }
         }
     }

@@ -149,6 +149,7 @@ impl ItemRun {
         let intent = Event::ApplyStarted { at: self.at.clone(), attempt: self.known.attempts };
         if self.kit.emitter.intend(intent).await.is_err() {
             // Not on disk, so not done. The dispatcher has seen the journal's failure itself.
+            self.kit.emitter.send(Message::Withdrawn { at: self.at.clone() });
             return Attempt::Stopped;
         }
         failpoint::reach("engine.before-effect");

@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::lifecycle::Stage;
-use crate::action::Evidence;
+use crate::action::{ErrorKind, Evidence};
 use crate::event::{
     Event, Header, Outcome, Place, RunVerdict, SavedRecord, SkipReason, StopReason,
 };
@@ -42,6 +42,10 @@ pub struct ItemState {
     pub touched: bool,
     /// When it came into force, for undoing in reverse order; counted over the run.
     pub order: u64,
+    /// Whether the attempt has noted something: verbs of several calls do so before their first change.
+    pub noted: bool,
+    /// Whether the run waits for the answer to its question.
+    pub answer_required: bool,
     /// The last error, or what was seen instead.
     pub error: Option<String>,
 }
@@ -56,6 +60,8 @@ impl Default for ItemState {
             attempts: 0,
             touched: false,
             order: 0,
+            noted: false,
+            answer_required: false,
             error: None,
         }
     }
@@ -121,6 +127,8 @@ pub struct RunState {
     pub killed: bool,
     /// The final word.
     pub ended: Option<(RunVerdict, u8)>,
+    /// When the present process took it up, milliseconds since the run's start.
+    pub session_ms: u64,
     /// What the plan expects to take how long.
     pub schedule: Schedule,
     changes: u64,
@@ -147,6 +155,7 @@ impl RunState {
             stop: None,
             killed: false,
             ended: None,
+            session_ms: 0,
             schedule,
             changes: 0,
         }
@@ -166,7 +175,10 @@ impl RunState {
     pub fn apply(&mut self, elapsed_ms: u64, event: &Event) -> Result<(), IllegalEvent> {
         match event {
             Event::RunStarted { .. } | Event::OutputLost { .. } | Event::Warned { .. } => {}
-            Event::RunResumed { salvaged, .. } => self.resume(salvaged.is_some()),
+            Event::RunResumed { salvaged, .. } => {
+                self.session_ms = elapsed_ms;
+                self.resume(salvaged.is_some());
+            }
             Event::PhaseStarted { phase } => {
                 let _first = self.phases_started.entry(phase.clone()).or_insert(elapsed_ms);
             }
@@ -251,15 +263,24 @@ impl RunState {
             Event::ApplyStarted { attempt, .. } => {
                 item.attempts = *attempt;
                 item.touched = true;
+                item.noted = false;
                 item.order = order;
             }
-            Event::Noted { note, .. } => item.notes.push(note.clone()),
+            Event::Noted { note, .. } => {
+                item.notes.push(note.clone());
+                item.noted = true;
+            }
+            Event::QuestionOpened { required, .. } => item.answer_required = *required,
             Event::Applied { evidence, .. } => {
                 item.applied = Some(evidence.clone());
                 item.order = order;
             }
             Event::ApplyFailed { error, .. } | Event::RetryScheduled { error, .. } => {
-                item.touched = item.applied.is_some() || item.stage == Stage::Unknown;
+                // Whatever may have begun counts as a change that may be in force.
+                item.touched &= item.applied.is_some()
+                    || item.stage == Stage::Unknown
+                    || item.noted
+                    || error.kind == ErrorKind::Failed;
                 item.error = Some(error.message.clone());
             }
             Event::ApplyUnknown { error, .. }
@@ -273,6 +294,16 @@ impl RunState {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Takes back that a change was announced: the announcement could not be written, so nothing was changed.
+    pub(super) fn withdraw(&mut self, at: &Place) {
+        let item = self.steps.get_mut(&at.step).and_then(|step| step.items.get_mut(&at.item));
+        if let Some(item) = item.filter(|item| item.stage == Stage::Applying) {
+            item.stage = Stage::Inspected;
+            item.attempts = item.attempts.saturating_sub(1);
+            item.touched = item.attempts > 0 && item.touched;
+        }
     }
 
     fn resume(&mut self, salvaging: bool) {
@@ -290,10 +321,10 @@ impl RunState {
                 item.stage = if salvaging { item.stage.salvaged() } else { item.stage.resumed() };
             }
             let finished = step.outcome.is_some_and(Outcome::is_success)
-                && step
-                    .items
-                    .values()
-                    .all(|item| item.stage.is_success() || item.stage == Stage::Open);
+                && step.items.values().all(|item| {
+                    let left_open = item.stage == Stage::Open && !item.answer_required;
+                    item.stage.is_success() || left_open
+                });
             if !finished || salvaging {
                 step.outcome = None;
                 step.started_ms = None;

@@ -250,7 +250,11 @@ async fn undo_on_failure_takes_back_this_step_alone_in_reverse_order() {
             _ => None,
         })
         .collect();
-    assert_eq!(undone, ["1", "2"], "the last to come into force goes first");
+    assert_eq!(
+        undone,
+        ["1", "2", "3"],
+        "the last to come into force goes first, the failed one too"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -392,6 +396,72 @@ async fn without_a_person_a_question_about_a_failure_means_stop() {
     step.policy.on_failure = OnFailure::Ask;
     let (state, _) = bench.run(plan(vec![vec![step]])).await;
     assert!(matches!(state.stop, Some(StopReason::StepFailed { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interrupt_at_a_required_question_does_not_answer_it() {
+    let bench = Bench::new();
+    let steps = vec![expect("sure", "ask:sure!")];
+    let (run, handles) = bench.start(plan(vec![steps, vec![switch("a", on("a"))]]));
+    let run = tokio::spawn(run);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    handles.signals.send(Signal::Interrupt).unwrap();
+    let state = run.await.unwrap().state;
+    assert_eq!(outcome(&state, "p0/sure"), Some(Outcome::NotStarted));
+
+    let (run, handles) = bench.resume(handles.log, None);
+    let run = tokio::spawn(run);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(!bench.world().is_on("a"), "nobody has answered");
+    let at = Place { step: StepId("p0/sure".into()), item: String::new() };
+    let answer = Request::Answer { at, by: actor(), confirmed: true, remark: None };
+    handles.requests.send(answer).unwrap();
+    assert_eq!(verdict(&run.await.unwrap().state).1, 0);
+    assert!(bench.world().is_on("a"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_after_an_interrupt_outweighs_it() {
+    let bench = Bench::new();
+    let failing = Switch { takes_ms: 1000, ..bad("b", Trouble::Fails) };
+    let steps = vec![switch("a", on("a")), after(switch("b", failing), "a", Until::Passed)];
+    let (run, handles) = bench.start(plan(vec![steps]));
+    let run = tokio::spawn(run);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    handles.signals.send(Signal::Interrupt).unwrap();
+    assert_eq!(verdict(&run.await.unwrap().state), (RunVerdict::FailedPartial, 7));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_gave_up_can_be_taken_up_again() {
+    let bench = Bench::new();
+    let slow = Switch { takes_ms: 3000, ..on("a") };
+    let mut plan = plan(vec![vec![switch("a", slow), switch("b", on("b"))]]);
+    plan.phases[0].steps[1]
+        .waits
+        .push(crate::plan::Wait { step: StepId("p0/a".into()), until: Until::Passed });
+    plan.give_up = Some(Duration::from_secs(5));
+    let (run, handles) = bench.start(plan);
+    // Killed in the middle, and left alone for longer than the run may take.
+    assert!(killed_after(1000, run).await.is_none());
+    let (run, _handles) = bench.resume(handles.log, None);
+    assert_eq!(verdict(&run.await.state).1, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_decision_that_nobody_can_make_any_more_means_stop() {
+    let mut bench = Bench::new();
+    bench.attended = true;
+    let mut step = switch("a", bad("a", Trouble::Fails));
+    step.policy.on_failure = OnFailure::Ask;
+    let (run, handles) =
+        bench.start(plan(vec![vec![step, after(switch("b", on("b")), "a", Until::Passed)]]));
+    let run = tokio::spawn(run);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    handles.signals.send(Signal::HangUp).unwrap();
+    let state = run.await.unwrap().state;
+    assert!(matches!(state.stop, Some(StopReason::StepFailed { .. })));
+    assert!(!bench.world().is_on("b"));
 }
 
 /// A plan whose end state is known, with every kind of trouble that resume has to cope with.

@@ -1,7 +1,9 @@
 //! The final word about a run, and the exit code it ends with.
 
-use super::state::RunState;
+use super::state::{RunState, StepState};
 use crate::event::{Outcome, RunVerdict, StopReason};
+use crate::plan::PlannedStep;
+use crate::runbook::OnFailure;
 
 /// The exit code of a verdict.
 pub fn exit_code(verdict: RunVerdict) -> u8 {
@@ -25,11 +27,19 @@ pub fn judge(state: &RunState) -> RunVerdict {
             .filter_map(|step| state.steps.get(&step.id).map(|known| (step, known)))
     };
     let unknown = required().any(|(_, known)| known.outcome == Some(Outcome::Unknown));
+    let failed = |(step, known): (&PlannedStep, &StepState)| {
+        step.policy.on_failure != OnFailure::Continue
+            && matches!(known.outcome, Some(Outcome::Failed | Outcome::Undone))
+    };
     let touched =
         state.steps.values().flat_map(|step| step.items.values()).any(|item| item.touched);
     match &state.stop {
         Some(StopReason::Panicked { .. }) => return RunVerdict::InternalError,
         _ if unknown => return RunVerdict::FailedPartial,
+        // A failure while the run was stopping outweighs that somebody had stopped it.
+        Some(StopReason::Interrupted | StopReason::Terminated { .. }) if required().any(failed) => {
+            return if touched { RunVerdict::FailedPartial } else { RunVerdict::FailedClean };
+        }
         Some(StopReason::Interrupted | StopReason::Terminated { .. }) => {
             return RunVerdict::Aborted;
         }

@@ -26,7 +26,7 @@ pub struct Plan {
     pub inputs: IndexMap<String, Value>,
     /// The recovery targets, in the order of their times.
     pub targets: Vec<PlannedTarget>,
-    /// When the run gives up, measured from its start.
+    /// When the run gives up, measured from its start, or from where another process has taken it up again.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "millis::option")]
     pub give_up: Option<Duration>,
     /// The phases in their order.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::state::{StepView, View};
-use super::style::{BAD, FAINT, GOOD, STRONG, brief_ms, clock, paint};
+use super::style::{BAD, DOUBT, FAINT, GOOD, STRONG, brief_ms, clock, paint};
 use super::text::sanitize;
 use crate::plan::StepId;
 
@@ -27,11 +27,12 @@ pub fn line(view: &View, now_ms: u64, projected: Option<Duration>, width: usize)
     if let Some((text, late)) = next_target(view, now_ms) {
         push(text, if late { BAD } else { GOOD });
     }
-    if let Some(projected) = projected {
-        push(
-            format!("done at about {}", clock(u64::try_from(projected.as_millis()).unwrap_or(0))),
-            FAINT,
-        );
+    if view.waits_for_person() {
+        // Nobody can tell how long a person takes.
+        push("waits for you".to_owned(), DOUBT);
+    } else if let Some(projected) = projected {
+        let at_ms = u64::try_from(projected.as_millis()).unwrap_or(u64::MAX);
+        push(format!("done at about {}", clock(at_ms.max(now_ms))), FAINT);
     }
     push(work(&running), STRONG);
     let shown = plain.join(" · ");
@@ -84,4 +85,32 @@ fn cut(text: &str, width: usize) -> String {
         short.push(character);
     }
     short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Event;
+    use crate::report::testing::{begun, opened, place};
+
+    fn shown(view: &View, now_ms: u64, projected_s: u64) -> String {
+        let line = line(view, now_ms, Some(Duration::from_secs(projected_s)), 200);
+        anstream::adapter::strip_str(&line).to_string()
+    }
+
+    #[test]
+    fn the_projected_end_never_lies_in_the_past() {
+        let (view, _) = begun();
+        assert!(shown(&view, 60_000, 90).contains(&format!("done at about {}", clock(90_000))));
+        assert!(shown(&view, 60_000, 30).contains(&format!("done at about {}", clock(60_000))));
+    }
+
+    #[test]
+    fn while_a_person_is_asked_no_end_is_promised() {
+        let (mut view, mut take) = begun();
+        take(&mut view, Event::StepStarted { step: place().step, left_ms: None });
+        take(&mut view, opened("Does it hold?"));
+        let line = shown(&view, 60_000, 90);
+        assert!(line.contains("waits for you") && !line.contains("done at"), "{line}");
+    }
 }

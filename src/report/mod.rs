@@ -13,6 +13,8 @@ pub mod markdown;
 pub mod state;
 pub mod style;
 pub mod summary;
+#[cfg(test)]
+mod testing;
 pub mod text;
 
 pub use state::View;

@@ -20,6 +20,8 @@ pub struct View {
     pub targets: IndexMap<String, TargetView>,
     /// Questions to people.
     pub questions: Vec<QuestionView>,
+    /// The steps whose failure a person is asked about: go on?
+    pub undecided: Vec<StepId>,
     /// What was worth knowing.
     pub warnings: Vec<String>,
     /// Who took the run up again, and when (milliseconds since the start).
@@ -107,6 +109,9 @@ pub struct QuestionView {
     pub at: Place,
     /// The sentence to confirm.
     pub text: String,
+    /// Whether the run waits for the answer.
+    #[serde(skip)]
+    pub required: bool,
     /// The answer, who gave it, and a remark.
     pub answer: Option<(bool, Actor, Option<String>)>,
 }
@@ -141,6 +146,7 @@ impl View {
             targets: targets.collect(),
             header: (**header).clone(),
             questions: Vec::new(),
+            undecided: Vec::new(),
             warnings: Vec::new(),
             resumed: Vec::new(),
             stop: None,
@@ -162,6 +168,8 @@ impl View {
                 self.resumed.push((elapsed_ms, by.clone()));
                 self.stop = None;
                 self.verdict = None;
+                // What was not decided is tried again.
+                self.undecided.clear();
             }
             Event::StepStarted { step, .. } => self.on_step(step, |view| {
                 view.started_ms = Some(elapsed_ms);
@@ -195,7 +203,12 @@ impl View {
                     view.late = true;
                 }
             }
+            Event::DecisionAsked { step } if !self.undecided.contains(step) => {
+                self.undecided.push(step.clone());
+            }
+            Event::FailureDecided { step, .. } => self.undecided.retain(|asked| asked != step),
             Event::StopRequested { reason } => {
+                self.undecided.clear();
                 let _first = self.stop.get_or_insert_with(|| reason.clone());
             }
             Event::Warned { message } => self.warnings.push(message.clone()),
@@ -203,9 +216,10 @@ impl View {
                 self.warnings.push(format!("the output was lost: {what}"));
             }
             Event::RunEnded { verdict, exit_code } => self.verdict = Some((*verdict, *exit_code)),
-            Event::QuestionOpened { at, text, .. } => self.questions.push(QuestionView {
+            Event::QuestionOpened { at, text, required } => self.ask(QuestionView {
                 at: at.clone(),
                 text: text.clone(),
+                required: *required,
                 answer: None,
             }),
             Event::QuestionAnswered { at, by, confirmed, remark } => {
@@ -259,6 +273,14 @@ impl View {
         }
     }
 
+    /// A question that is asked again, after a "no", takes the place of the first one.
+    fn ask(&mut self, question: QuestionView) {
+        match self.questions.iter_mut().find(|asked| asked.at == question.at) {
+            Some(asked) => *asked = question,
+            None => self.questions.push(question),
+        }
+    }
+
     fn on_step(&mut self, id: &StepId, change: impl FnOnce(&mut StepView)) {
         if let Some(view) = self.steps.get_mut(id) {
             change(view);
@@ -268,6 +290,14 @@ impl View {
     /// The questions that nobody has answered.
     pub fn open_questions(&self) -> impl Iterator<Item = &QuestionView> {
         self.questions.iter().filter(|question| question.answer.is_none())
+    }
+
+    /// Whether the run waits for what a person says.
+    pub fn waits_for_person(&self) -> bool {
+        let at_work = |step: &StepView| step.started_ms.is_some() && step.outcome.is_none();
+        let mut required = self.open_questions().filter(|question| question.required);
+        !self.undecided.is_empty()
+            || required.any(|question| self.steps.get(&question.at.step).is_some_and(at_work))
     }
 
     /// The time on the targets' clock when the run started: not zero when the incident began earlier.
@@ -309,5 +339,43 @@ impl StepView {
     /// How long it took.
     pub fn took_ms(&self) -> Option<u64> {
         Some(self.ended_ms?.saturating_sub(self.started_ms?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::testing::{actor, begun, opened, place};
+
+    #[test]
+    fn a_question_that_is_asked_again_takes_the_place_of_the_first() {
+        let (mut view, mut take) = begun();
+        take(&mut view, opened("Does it hold?"));
+        let (at, by) = (place(), actor());
+        take(&mut view, Event::QuestionAnswered { at, by, confirmed: false, remark: None });
+        take(&mut view, opened("Does it hold now?"));
+        assert_eq!(view.open_questions().count(), 1);
+        let (at, by) = (place(), actor());
+        take(&mut view, Event::QuestionAnswered { at, by, confirmed: true, remark: None });
+        assert_eq!(view.open_questions().count(), 0);
+        assert_eq!(view.questions.len(), 1);
+        assert_eq!(view.questions[0].text, "Does it hold now?");
+    }
+
+    #[test]
+    fn a_run_waits_for_a_person_until_the_person_has_spoken() {
+        let (mut view, mut take) = begun();
+        take(&mut view, opened("Does it hold?"));
+        assert!(!view.waits_for_person(), "the step has not started");
+        take(&mut view, Event::StepStarted { step: place().step, left_ms: None });
+        assert!(view.waits_for_person());
+        let (at, by) = (place(), actor());
+        take(&mut view, Event::QuestionAnswered { at, by, confirmed: false, remark: None });
+        assert!(!view.waits_for_person());
+        take(&mut view, Event::DecisionAsked { step: place().step });
+        assert_eq!(view.undecided, [place().step]);
+        let (step, by) = (place().step, actor());
+        take(&mut view, Event::FailureDecided { step, by, go_on: true });
+        assert!(!view.waits_for_person());
     }
 }

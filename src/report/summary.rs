@@ -92,10 +92,11 @@ fn leftovers(view: &View) -> Vec<String> {
     let unknown = named(|step| step.outcome == Some(Outcome::Unknown));
     let not_done = named(|step| match step.outcome {
         None => step.started_ms.is_none(),
-        outcome => outcome == Some(Outcome::NotStarted),
+        outcome => outcome == Some(Outcome::NotStarted) && done_of(step) == 0,
     });
-    [
+    let told: Vec<_> = [
         ("done", done),
+        ("partly done", partly_done(view)),
         ("failed", failed),
         ("in flight", in_flight),
         ("unknown", unknown),
@@ -103,8 +104,26 @@ fn leftovers(view: &View) -> Vec<String> {
     ]
     .into_iter()
     .filter(|(_, names)| !names.is_empty())
-    .map(|(word, names)| format!("  {word:<9} {}", names.join(", ")))
-    .collect()
+    .collect();
+    let width = told.iter().map(|(word, _)| word.len()).fold("in flight".len(), usize::max);
+    told.into_iter().map(|(word, names)| format!("  {word:<width$} {}", names.join(", "))).collect()
+}
+
+/// The steps that were stopped between their items, with how far they came.
+fn partly_done(view: &View) -> Vec<String> {
+    let stopped = |step: &StepView| step.outcome == Some(Outcome::NotStarted) && done_of(step) > 0;
+    let steps = view.steps.iter().filter(|(_, step)| stopped(step));
+    steps
+        .map(|(id, step)| {
+            format!("{} ({} of {})", sanitize(&id.0), done_of(step), step.items.len())
+        })
+        .collect()
+}
+
+/// How many items of a step are as wanted.
+fn done_of(step: &StepView) -> usize {
+    let done = |stage| matches!(stage, ItemStage::Done | ItemStage::AlreadyDone);
+    step.items.values().filter(|item| done(item.stage)).count()
 }
 
 fn failures(view: &View) -> Vec<String> {

@@ -116,11 +116,7 @@ pub(super) fn release(place: &Place, run: &str) -> Result<(), ActionError> {
 
 /// The facts of a held lock.
 fn evidence(holder: &Holder) -> Evidence {
-    let summary = format!(
-        "held by run {} since {}",
-        holder.run,
-        holder.since.strftime("%Y-%m-%d %H:%M:%S UTC")
-    );
+    let summary = format!("held by run {} since {}", holder.run, holder.since_shown());
     Evidence::with(summary, json!({"holder": holder}))
 }
 
@@ -151,7 +147,7 @@ impl Action for TakeLock {
             Lock::Ours(holder) => {
                 return Ok(Readiness::AlreadyDone { evidence: evidence(&holder) });
             }
-            Lock::Held(_) | Lock::Unsigned => return Err(refusal),
+            Lock::Held(_) | Lock::Unsigned { .. } => return Err(refusal),
         };
         let locked = json!({"locked": true});
         let prediction = Prediction { resource: resource(&self.args.path), state: locked };

@@ -1,5 +1,7 @@
 //! What stands in a lock file, and whose it is.
 
+use std::fmt::Display;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +58,11 @@ impl Holder {
         Ok(Content { bytes, mode: 0o644, owner: None })
     }
 
+    /// Since when, to the second.
+    pub(super) fn since_shown(&self) -> impl Display {
+        self.since.strftime("%Y-%m-%d %H:%M:%S UTC")
+    }
+
     fn is_expired(&self) -> bool {
         self.expires.is_some_and(|expires| expires <= clock::now())
     }
@@ -72,8 +79,11 @@ pub(super) enum Lock {
     Expired(Holder),
     /// Another run's.
     Held(Holder),
-    /// Somebody's who did not say: `touch`, an older tool.
-    Unsigned,
+    /// Somebody's who did not say.
+    Unsigned {
+        /// Whether there is nothing in the file, as `touch` makes it; other content is another tool's.
+        empty: bool,
+    },
 }
 
 impl Lock {
@@ -84,7 +94,7 @@ impl Lock {
             Ok(holder) if holder.run == run => Self::Ours(holder),
             Ok(holder) if holder.is_expired() => Self::Expired(holder),
             Ok(holder) => Self::Held(holder),
-            Err(_) => Self::Unsigned,
+            Err(_) => Self::Unsigned { empty: content.bytes.trim_ascii().is_empty() },
         })
     }
 
@@ -99,12 +109,25 @@ impl Lock {
                     holder.owner.as_ref().map_or(String::new(), |owner| format!(" ({owner})"));
                 conflict(format!(
                     "{}@{}{owner} holds it since {} with run {}, process {}",
-                    holder.user, holder.host, holder.since, holder.run, holder.pid
+                    holder.user,
+                    holder.host,
+                    holder.since_shown(),
+                    holder.run,
+                    holder.pid
                 ))
                 .hint(format!("Look at that run with `rollback status {}`.", holder.run))
+                .hint(format!(
+                    "If it was interrupted, let it finish, which removes the lock: `rollback resume {}`.",
+                    holder.run
+                ))
+                .hint(format!("If nobody works there any more, remove the lock: `rm {shown}`."))
             }
-            Self::Unsigned => conflict("it exists and does not say who holds it".into())
-                .hint(format!("If nobody works there, remove it: `rm {shown}`.")),
+            Self::Unsigned { empty } => {
+                let made =
+                    if *empty { "is empty, as `touch` makes it" } else { "is another tool's" };
+                conflict(format!("it does not say who holds it: the file {made}"))
+                    .hint(format!("If nobody works there, remove it: `rm {shown}`."))
+            }
             Self::Free => conflict("it is gone".into()),
         }
     }

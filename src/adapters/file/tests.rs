@@ -153,7 +153,14 @@ async fn another_runs_lock_is_a_conflict_that_names_it() {
     let error = refusal(inspected(&*lock, &second).await);
     assert_eq!(error.kind, ErrorKind::Conflict);
     assert!(error.message.contains("with run run-1"), "{error}");
-    assert!(error.hints[0].contains("rollback status run-1"));
+    let since = error.message.split("since ").nth(1).and_then(|rest| rest.split(" with").next());
+    let since = since.expect("it says since when");
+    assert_eq!(since.len(), "2026-01-01 00:00:00 UTC".len(), "{error}");
+    let advice = ["rollback status run-1", "rollback resume run-1", "rm /lock"];
+    for (hint, command) in error.hints.iter().zip(advice) {
+        assert!(hint.contains(&format!("`{command}`")), "{error:?}");
+    }
+    assert_eq!(error.hints.len(), advice.len());
     // Two that looked at the same free lock: one of them takes it.
     let late = lock.apply(&second.context(AMPLE), &saved).await.expect_err("too late");
     assert_eq!(late.kind, ErrorKind::Conflict);
@@ -164,11 +171,15 @@ async fn another_runs_lock_is_a_conflict_that_names_it() {
 
 #[tokio::test]
 async fn a_lock_that_names_nobody_is_a_conflict() {
-    let disk = Disk::new();
-    disk.put("/lock", "");
-    let lock = disk.action("file.lock", json!({"path": "/lock"})).await;
-    let error = refusal(inspected(&*lock, &World::new("run-1")).await);
-    assert!(error.message.contains("does not say who"), "{error}");
+    for (content, made) in [("", "as `touch` makes it"), ("pid 4711\n", "another tool's")] {
+        let disk = Disk::new();
+        disk.put("/lock", content);
+        let lock = disk.action("file.lock", json!({"path": "/lock"})).await;
+        let error = refusal(inspected(&*lock, &World::new("run-1")).await);
+        assert!(error.message.contains("does not say who"), "{error}");
+        assert!(error.message.contains(made), "{error}");
+        assert!(error.hints[0].contains("`rm /lock`"), "{error:?}");
+    }
 }
 
 #[tokio::test]

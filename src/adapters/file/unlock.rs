@@ -93,7 +93,7 @@ impl Action for RemoveLock {
             Lock::Free => {
                 return Ok(Readiness::AlreadyDone { evidence: Evidence::new("there is no lock") });
             }
-            Lock::Expired(_) | Lock::Held(_) | Lock::Unsigned => return Err(refusal),
+            Lock::Expired(_) | Lock::Held(_) | Lock::Unsigned { .. } => return Err(refusal),
         };
         let free = json!({"locked": false});
         let prediction = Prediction { resource: resource(self.site.path()), state: free };

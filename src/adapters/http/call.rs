@@ -230,14 +230,14 @@ impl CallAction {
             answer.gist(self.client.secrets())
         );
         let error = match answer.status {
+            // The server, or one that a gateway passed it to, may have done it before it failed.
+            500 | 502..=504 if message.fresh => ActionError::new(ErrorKind::Unknown, text),
             401 | 403 | 407 => ActionError::new(ErrorKind::Denied, text),
             404 | 410 => ActionError::new(ErrorKind::NotFound, text),
             409 | 412 => ActionError::new(ErrorKind::Conflict, text),
             // Refused before it was processed (RFC 6585 section 4), so that it may come again in any case.
             429 => ActionError::new(ErrorKind::Failed, text).retryable(true),
-            500..=599 => {
-                ActionError::new(ErrorKind::Failed, text).retryable(self.repeat == Repeat::Safe)
-            }
+            500..=599 => ActionError::new(ErrorKind::Failed, text).retryable(!message.fresh),
             _ => ActionError::new(ErrorKind::Failed, text),
         };
         match answer.retry_after(clock::now()).filter(|_| matches!(answer.status, 429 | 503)) {

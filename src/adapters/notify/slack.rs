@@ -173,6 +173,8 @@ impl PostError {
                 let kind = match status {
                     StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => ErrorKind::Denied,
                     StatusCode::NOT_FOUND | StatusCode::GONE => ErrorKind::NotFound,
+                    // Slack may have posted it before it failed.
+                    status if status.is_server_error() => ErrorKind::Unknown,
                     _ => ErrorKind::Failed,
                 };
                 let body = secrets.redact(body.trim());
@@ -184,7 +186,7 @@ impl PostError {
                     status.as_u16(),
                     wait.unwrap_or_default()
                 );
-                let passing = status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error();
+                let passing = status == StatusCode::TOO_MANY_REQUESTS;
                 let error = ActionError::new(kind, message).retryable(passing && soon);
                 match hint(&body) {
                     Some(hint) => error.hint(hint),

@@ -113,9 +113,15 @@ async fn too_many_messages_are_tried_again_only_when_there_is_time() {
 
     let (url, _) = webhook(429, Some("120"), "rate_limited").await;
     assert!(!post_to(&url, AMPLE).await.expect_err("too many").retryable);
+}
 
-    let (url, _) = webhook(500, None, "rollup_error").await;
-    assert!(post_to(&url, AMPLE).await.expect_err("a server error").retryable);
+#[tokio::test]
+async fn a_server_error_leaves_it_open_whether_the_message_was_posted() {
+    for status in [500, 503] {
+        let (url, _) = webhook(status, None, "rollup_error").await;
+        let error = post_to(&url, AMPLE).await.expect_err("a server error");
+        assert_eq!((error.kind, error.retryable), (ErrorKind::Unknown, false));
+    }
 }
 
 #[tokio::test]

@@ -122,6 +122,14 @@ fn what_is_broken_for_the_tests_is_broken_for_the_real_verbs() {
     }
 }
 
+#[test]
+fn a_verb_that_never_can_be_undone_says_so_in_its_step() {
+    let step = "      - id: a\n        file.remove: {path: /srv/green}\n";
+    let problems = load(&minimal(step)).map(|loaded| loaded.warnings).expect_err("undeclared");
+    let found = problems.iter().find(|found| found.code == "undeclared-irreversible");
+    assert!(found.expect("it is found").message.contains("the files are gone"));
+}
+
 /// The examples of the guide are runbooks, and evaluate offline without a remark.
 #[test]
 fn the_guide_is_true() {

@@ -106,6 +106,20 @@ async fn a_flood_is_not_read_to_its_end() {
 }
 
 #[tokio::test]
+async fn a_server_error_leaves_it_open_whether_it_was_done_unless_it_may_be_done_again() {
+    for status in [500, 502, 503, 504] {
+        let server = Server::start(vec![reply(status, "", "because")]).await;
+        for (method, expected) in
+            [("PUT", (ErrorKind::Failed, true)), ("POST", (ErrorKind::Unknown, false))]
+        {
+            let call = action(&plain(), json!({"method": method, "url": server.url("/")})).await;
+            let error = apply(&*call, 5000).await.unwrap_err();
+            assert_eq!((error.kind, error.retryable), expected, "{method} {status}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn statuses_have_their_classes() {
     let cases = [
         (400, ErrorKind::Failed, false),
@@ -113,9 +127,7 @@ async fn statuses_have_their_classes() {
         (403, ErrorKind::Denied, false),
         (404, ErrorKind::NotFound, false),
         (409, ErrorKind::Conflict, false),
-        (500, ErrorKind::Failed, true),
-        (502, ErrorKind::Failed, true),
-        (504, ErrorKind::Failed, true),
+        (501, ErrorKind::Failed, true),
     ];
     for (status, kind, retryable) in cases {
         let server = Server::start(vec![reply(status, "", "because")]).await;
