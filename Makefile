@@ -23,7 +23,7 @@ crash: ## kill runs at every point and resume them: the long form of the crash t
 check: ## format, clippy and documentation, without a warning
 	$(CARGO) fmt --check
 	$(CARGO) clippy $(FEATURES) --all-targets -- -D warnings
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(FEATURES) --no-deps
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(FEATURES) --no-deps --document-private-items
 
 bench: ## the timing gates, as ratios measured in one run
 	$(CARGO) bench --locked --profile quick --bench floor

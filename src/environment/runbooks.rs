@@ -2,7 +2,7 @@
 //!
 //! `rollback.yaml` names files and folders; without that, `./runbooks` is searched, and `/etc/rollback/runbooks` always
 //! last. Finding reads only as much of a file as tells what it is; whether it is valid is for
-//! [`load`](crate::runbook::load) to say.
+//! [`load`](mod@crate::runbook::load) to say.
 
 use std::path::{Path, PathBuf};
 

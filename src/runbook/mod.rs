@@ -2,7 +2,7 @@
 //!
 //! [`parse`] is the only file that names the YAML crate: it turns text into [`node::Node`]s, a tree that knows where every
 //! value stands. [`validate`] holds the tree against the [`schema`] that is made from the same Rust types that the adapters
-//! deserialize, so that the editor, `rollback check` and the program agree. [`template`] evaluates `{{ }}`, and [`load`]
+//! deserialize, so that the editor, `rollback check` and the program agree. [`template`] evaluates `{{ }}`, and [`mod@load`]
 //! is the door through all of it.
 
 pub mod diagnostic;

@@ -2,7 +2,7 @@
 //!
 //! [`lexer`] reads nginx's configuration language, [`directives`] knows which directives there are and where, [`config`] makes a
 //! [`Config`] of them, [`proxy`] answers requests by it, [`server`] listens and reloads like a master process,
-//! [`command`] is `nginx -t` and `nginx -s reload`. Texts and exit codes are nginx's (1.22). What the double does not implement it refuses as nginx
+//! [`mod@command`] is `nginx -t` and `nginx -s reload`. Texts and exit codes are nginx's (1.22). What the double does not implement it refuses as nginx
 //! refuses an unknown directive.
 
 pub mod command;
