@@ -112,7 +112,7 @@ pub(super) async fn run(cx: Context, which: Which, args: StartArgs) -> Result<u8
     };
     let header = header(&opened, built.plan, &args, since, left_out, &run);
     let Opened { resolve, store, .. } = opened;
-    let session = Session { output: cx.output, resolve, store, run, signals, _locks: locks };
+    let session = Session { output: cx.output, resolve, store, run, signals, locks };
     session.start(header).await
 }
 
