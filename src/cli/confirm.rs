@@ -145,11 +145,7 @@ fn list(cx: &Context, open: &[Asked]) {
     }
 }
 
-fn choose(
-    open: &[Asked],
-    item: Option<&str>,
-    run: &Run,
-) -> Result<Vec<Asked>, CliError> {
+fn choose(open: &[Asked], item: Option<&str>, run: &Run) -> Result<Vec<Asked>, CliError> {
     let Some(item) = item else { return Ok(open.to_vec()) };
     if let Some(question) = item.parse().ok().and_then(|n: usize| open.get(n.checked_sub(1)?)) {
         return Ok(vec![question.clone()]);
@@ -245,5 +241,52 @@ async fn lock(run: &Run, by: &Actor) -> Result<Option<Lock>, CliError> {
             Err(LockError::Held { .. }) => return Ok(None),
             Err(LockError::Failed(error)) => return Err(error.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::Store;
+    use crate::report::testing::{begun, header, opened, place};
+
+    fn item() -> Asked {
+        Asked { at: place(), text: "Does it hold?".into(), what: What::Item }
+    }
+
+    #[tokio::test]
+    async fn the_first_answer_counts_and_the_journal_can_be_followed() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = Store::open(Some(&dir.path().join("state"))).expect("a store");
+        let run = store.create_run().expect("a run");
+        let (journal, _) = store.begin(&run, header(crate::clock::now())).expect("a journal");
+        let _record = journal.append(opened("Does it hold?"), 10).await.expect("it is written");
+        journal.close().await;
+        // Both saw the question before either answered.
+        let (one, other) = tokio::join!(
+            record(&run, vec![(item(), true)], None),
+            record(&run, vec![(item(), false)], None)
+        );
+        let told = [one.expect("it is told"), other.expect("it is told")].concat();
+        assert_eq!(told.iter().filter(|line| line.contains("answered already")).count(), 1);
+        let records = journal::read(&run.journal_path()).expect("it can be read").records;
+        let answers = records.iter().map(|record| &record.event);
+        let answers = answers.filter(|event| matches!(event, Event::QuestionAnswered { .. }));
+        assert_eq!(answers.count(), 1);
+        recover::fold(&records, false).expect("the journal can be followed");
+    }
+
+    #[test]
+    fn a_decision_comes_first_and_only_where_somebody_waits_for_it() {
+        let (mut view, mut take) = begun();
+        take(&mut view, opened("Does it hold?"));
+        take(&mut view, Event::DecisionAsked { step: place().step });
+        let open = open_in(&view, true);
+        let by = crate::cli::actor::this_process();
+        assert_eq!(open.len(), 2);
+        assert_eq!(open[0].text, "p/a failed: go on?");
+        let request = open[0].request(by.clone(), true, None);
+        assert_eq!(request, Request::Decide { at: place(), by, go_on: true });
+        assert_eq!(open_in(&view, false), [item()]);
     }
 }
