@@ -1,20 +1,30 @@
-//! `rollback confirm`
+//! `rollback confirm`: answers what a run asks, whether a process runs it or not.
+
+use std::time::Duration;
 
 use clap::Args;
+use tokio::time::{Instant, sleep};
 
 use super::args::Context;
 use super::error::{CliError, UNEXPECTED, USAGE};
 use super::output::Format;
 use super::{open, prompt};
+use crate::engine::RunState;
+use crate::engine::lifecycle::Stage;
 use crate::engine::recover;
-use crate::event::{Event, Place};
-use crate::journal::{self, Holder, Journal, LockError, Request, Run};
+use crate::event::{Actor, Event, Place};
+use crate::journal::{self, Holder, Journal, Lock, LockError, Request, Run};
 use crate::report::View;
-use crate::report::state::QuestionView;
 use crate::report::style::{BAD, DOUBT, GOOD, paint};
 use crate::report::text::sanitize;
 
-/// Answer the open checklist items of a run
+/// How another `rollback confirm` calls itself in the lock.
+const CONFIRM: &str = "confirm";
+/// How long another `rollback confirm` may take to write its answers, and how often that is looked at.
+const PATIENCE: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Answer the open checklist items of a run, and whether it goes on after a failure
 #[derive(Debug, Args)]
 pub(super) struct ConfirmArgs {
     /// The run: its id, the beginning of it, or `latest`
@@ -37,12 +47,49 @@ enum Answer {
     No,
 }
 
+/// What a run waits to hear from a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Asked {
+    at: Place,
+    text: String,
+    what: What,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    /// Whether to go on after a failure; the run stands still meanwhile.
+    GoOn,
+    /// An item of a checklist.
+    Item,
+}
+
+impl Asked {
+    /// What the answer means, for people.
+    fn told(&self, yes: bool) -> String {
+        let word = match (self.what, yes) {
+            (What::GoOn, true) => paint(GOOD, "go on"),
+            (What::GoOn, false) => paint(BAD, "stop"),
+            (What::Item, true) => paint(GOOD, "confirmed"),
+            (What::Item, false) => paint(BAD, "denied"),
+        };
+        format!("{word}: {}", sanitize(&self.text))
+    }
+
+    fn request(&self, by: Actor, yes: bool, remark: Option<String>) -> Request {
+        let at = self.at.clone();
+        match self.what {
+            What::GoOn => Request::Decide { at, by, go_on: yes },
+            What::Item => Request::Answer { at, by, confirmed: yes, remark },
+        }
+    }
+}
+
 pub(super) async fn run(cx: &Context, args: ConfirmArgs) -> Result<u8, CliError> {
     let run = open::store_to_read(cx)?.find(&args.run)?;
     let history = journal::read(&run.journal_path())?;
     let view = View::of(&history.records)
         .ok_or_else(|| CliError::new(UNEXPECTED, "find the start of the run in its journal"))?;
-    let open: Vec<_> = view.open_questions().cloned().collect();
+    let open = open_in(&view, run.is_running()?);
     if open.is_empty() {
         cx.output.progress(format!("run {} has no open items", run.id()));
         return Ok(0);
@@ -52,18 +99,15 @@ pub(super) async fn run(cx: &Context, args: ConfirmArgs) -> Result<u8, CliError>
         list(cx, &open);
     }
     let mut answers = Vec::new();
-    let mut told = Vec::new();
-    for question in chosen {
-        let confirmed = match args.answer {
+    for asked in chosen {
+        let yes = match args.answer {
             Some(answer) => answer == Answer::Yes,
-            None => ask(cx, &question, &run).await?,
+            None => ask(cx, &asked, &run).await?,
         };
-        let word = if confirmed { paint(GOOD, "confirmed") } else { paint(BAD, "denied") };
-        told.push(format!("{word}: {}", sanitize(&question.text)));
-        answers.push((question.at, confirmed));
+        answers.push((asked, yes));
     }
     let left = open.len() - answers.len();
-    record(&run, answers, args.remark).await?;
+    let told = record(&run, answers, args.remark).await?;
     told.into_iter().for_each(|line| cx.output.progress(line));
     cx.output.progress(match left {
         0 => "no item is open any more".to_owned(),
@@ -73,24 +117,35 @@ pub(super) async fn run(cx: &Context, args: ConfirmArgs) -> Result<u8, CliError>
     Ok(0)
 }
 
-fn list(cx: &Context, open: &[QuestionView]) {
-    for (index, question) in open.iter().enumerate() {
-        let line = format!("{:>3}  {} {}", index + 1, paint(DOUBT, "?"), sanitize(&question.text));
+/// What is open: first what holds up the run. A decision is one only while a process waits for it; who resumes the run
+/// tries the step again.
+fn open_in(view: &View, running: bool) -> Vec<Asked> {
+    let undecided = view.undecided.iter().filter(|_| running).map(|step| Asked {
+        at: Place { step: step.clone(), item: String::new() },
+        text: format!("{step} failed: go on?"),
+        what: What::GoOn,
+    });
+    let items = view.open_questions().map(|question| Asked {
+        at: question.at.clone(),
+        text: question.text.clone(),
+        what: What::Item,
+    });
+    undecided.chain(items).collect()
+}
+
+fn list(cx: &Context, open: &[Asked]) {
+    for (index, asked) in open.iter().enumerate() {
+        let line = format!("{:>3}  {} {}", index + 1, paint(DOUBT, "?"), sanitize(&asked.text));
         if cx.output.format == Format::Human {
             cx.output.data(line);
         } else {
-            let item =
-                serde_json::json!({"number": index + 1, "at": question.at, "text": question.text});
+            let item = serde_json::json!({"number": index + 1, "at": asked.at, "text": asked.text});
             cx.output.data(item.to_string());
         }
     }
 }
 
-fn choose(
-    open: &[QuestionView],
-    item: Option<&str>,
-    run: &Run,
-) -> Result<Vec<QuestionView>, CliError> {
+fn choose(open: &[Asked], item: Option<&str>, run: &Run) -> Result<Vec<Asked>, CliError> {
     let Some(item) = item else { return Ok(open.to_vec()) };
     if let Some(question) = item.parse().ok().and_then(|n: usize| open.get(n.checked_sub(1)?)) {
         return Ok(vec![question.clone()]);
@@ -107,50 +162,131 @@ fn choose(
     }
 }
 
-async fn ask(cx: &Context, question: &QuestionView, run: &Run) -> Result<bool, CliError> {
+async fn ask(cx: &Context, asked: &Asked, run: &Run) -> Result<bool, CliError> {
     if !cx.output.interactive {
         return Err(open::nobody_to_ask("about the open items").hint(format!(
             "Answer one with `rollback confirm {} --item 1 --answer yes`.",
             run.id()
         )));
     }
-    prompt::confirm(&cx.output, &sanitize(&question.text)).await
+    prompt::confirm(&cx.output, &sanitize(&asked.text)).await
 }
 
-/// Hands the answers to the process that runs it, or writes them into the journal when nobody does.
+/// Hands the answers to the process that runs it, or writes them into the journal when nobody does. Returns what became
+/// of each.
 async fn record(
     run: &Run,
-    answers: Vec<(Place, bool)>,
+    answers: Vec<(Asked, bool)>,
     remark: Option<String>,
-) -> Result<(), CliError> {
+) -> Result<Vec<String>, CliError> {
     let by = super::actor::this_process();
+    let Some(_lock) = lock(run, &by).await? else {
+        for (asked, yes) in &answers {
+            run.post(&asked.request(by.clone(), *yes, remark.clone()))?;
+        }
+        return Ok(answers.iter().map(|(asked, yes)| asked.told(*yes)).collect());
+    };
+    let history = journal::read(&run.journal_path())?;
+    let (state, elapsed_ms) = recover::fold(&history.records, false)
+        .map_err(|error| CliError::new(UNEXPECTED, error.to_string()).caused_by(&error))?;
+    let journal = Journal::reopen(&run.journal_path(), &history)?;
+    let mut told = Vec::new();
+    for (asked, yes) in answers {
+        // Somebody else may have answered while this person was thinking.
+        if let Some(why) = too_late(&state, &asked, run.id()) {
+            told.push(format!("{} {}: {why}", paint(DOUBT, "!"), sanitize(&asked.text)));
+            continue;
+        }
+        told.push(asked.told(yes));
+        let (at, by, remark) = (asked.at, by.clone(), remark.clone());
+        let event = Event::QuestionAnswered { at, by, confirmed: yes, remark };
+        let _record = journal.append(event, elapsed_ms).await?;
+    }
+    journal.close().await;
+    Ok(told)
+}
+
+/// Why an answer must not be written, if it must not.
+fn too_late(state: &RunState, asked: &Asked, run: &str) -> Option<String> {
+    match asked.what {
+        What::GoOn => Some(format!(
+            "no process runs the run any more; `rollback resume {run}` tries the step again"
+        )),
+        What::Item => {
+            let open = state.item(&asked.at).is_some_and(|item| item.stage == Stage::Open);
+            (!open).then(|| "it is answered already; nothing was written".to_owned())
+        }
+    }
+}
+
+/// Makes sure that nobody else writes the journal; `None` when a process runs the run.
+async fn lock(run: &Run, by: &Actor) -> Result<Option<Lock>, CliError> {
     let holder = Holder {
         run: run.id().to_owned(),
-        runbook: "confirm".to_owned(),
+        runbook: CONFIRM.to_owned(),
         by: by.clone(),
         since: crate::clock::now(),
         state_dir: String::new(),
     };
-    let _lock = match run.lock(&holder) {
-        Ok(lock) => lock,
-        Err(LockError::Held { .. }) => {
-            for (at, confirmed) in answers {
-                let (by, remark) = (by.clone(), remark.clone());
-                run.post(&Request::Answer { at, by, confirmed, remark })?;
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match run.lock(&holder) {
+            Ok(lock) => return Ok(Some(lock)),
+            // It reads no letters, and is done in a moment.
+            Err(LockError::Held { holder: Some(other), .. })
+                if other.runbook == CONFIRM && Instant::now() < until =>
+            {
+                sleep(LOOK_EVERY).await;
             }
-            return Ok(());
+            Err(LockError::Held { .. }) => return Ok(None),
+            Err(LockError::Failed(error)) => return Err(error.into()),
         }
-        Err(LockError::Failed(error)) => return Err(error.into()),
-    };
-    let history = journal::read(&run.journal_path())?;
-    let (_, elapsed_ms) = recover::fold(&history.records, false)
-        .map_err(|error| CliError::new(UNEXPECTED, error.to_string()).caused_by(&error))?;
-    let journal = Journal::reopen(&run.journal_path(), &history)?;
-    for (at, confirmed) in answers {
-        let (by, remark) = (by.clone(), remark.clone());
-        let event = Event::QuestionAnswered { at, by, confirmed, remark };
-        let _record = journal.append(event, elapsed_ms).await?;
     }
-    journal.close().await;
-    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::Store;
+    use crate::report::testing::{begun, header, opened, place};
+
+    fn item() -> Asked {
+        Asked { at: place(), text: "Does it hold?".into(), what: What::Item }
+    }
+
+    #[tokio::test]
+    async fn the_first_answer_counts_and_the_journal_can_be_followed() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let store = Store::open(Some(&dir.path().join("state"))).expect("a store");
+        let run = store.create_run().expect("a run");
+        let (journal, _) = store.begin(&run, header(crate::clock::now())).expect("a journal");
+        let _record = journal.append(opened("Does it hold?"), 10).await.expect("it is written");
+        journal.close().await;
+        // Both saw the question before either answered.
+        let (one, other) = tokio::join!(
+            record(&run, vec![(item(), true)], None),
+            record(&run, vec![(item(), false)], None)
+        );
+        let told = [one.expect("it is told"), other.expect("it is told")].concat();
+        assert_eq!(told.iter().filter(|line| line.contains("answered already")).count(), 1);
+        let records = journal::read(&run.journal_path()).expect("it can be read").records;
+        let answers = records.iter().map(|record| &record.event);
+        let answers = answers.filter(|event| matches!(event, Event::QuestionAnswered { .. }));
+        assert_eq!(answers.count(), 1);
+        recover::fold(&records, false).expect("the journal can be followed");
+    }
+
+    #[test]
+    fn a_decision_comes_first_and_only_where_somebody_waits_for_it() {
+        let (mut view, mut take) = begun();
+        take(&mut view, opened("Does it hold?"));
+        take(&mut view, Event::DecisionAsked { step: place().step });
+        let open = open_in(&view, true);
+        let by = crate::cli::actor::this_process();
+        assert_eq!(open.len(), 2);
+        assert_eq!(open[0].text, "p/a failed: go on?");
+        let request = open[0].request(by.clone(), true, None);
+        assert_eq!(request, Request::Decide { at: place(), by, go_on: true });
+        assert_eq!(open_in(&view, false), [item()]);
+    }
 }

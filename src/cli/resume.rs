@@ -73,7 +73,7 @@ pub(super) async fn run(cx: Context, args: ResumeArgs) -> Result<u8, CliError> {
     )?);
     let journal = Journal::reopen(&run.journal_path(), &history)?;
     let signals = super::run::listen()?;
-    let session = Session { output: cx.output, resolve, store, run, signals, _locks: locks };
+    let session = Session { output: cx.output, resolve, store, run, signals, locks };
     let by = super::actor::this_process();
     session.resume(journal, &history.records, state, elapsed_ms, by, salvaged).await
 }

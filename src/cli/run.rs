@@ -112,7 +112,7 @@ pub(super) async fn run(cx: Context, which: Which, args: StartArgs) -> Result<u8
     };
     let header = header(&opened, built.plan, &args, since, left_out, &run);
     let Opened { resolve, store, .. } = opened;
-    let session = Session { output: cx.output, resolve, store, run, signals, _locks: locks };
+    let session = Session { output: cx.output, resolve, store, run, signals, locks };
     session.start(header).await
 }
 
@@ -124,7 +124,7 @@ pub(super) fn listen() -> Result<UnboundedReceiver<Signal>, CliError> {
 
 type Prepared = (Built, BTreeMap<String, String>, Vec<Lock>);
 
-/// Everything before the first change: takes the subject, makes the plan, asks the systems, shows the plan, asks. The subject
+/// Everything before the first change: takes the subject, asks the systems, makes the plan, shows it, asks. The subject
 /// comes first: what a run that is taken over still changes while it settles is changed before the systems are looked at.
 async fn prepare(
     cx: &Context,
@@ -135,10 +135,14 @@ async fn prepare(
     let holder = holder(opened, run);
     let own = run.lock(&holder)?;
     let subject = take_subject(cx, opened, &holder, args.take_over).await?;
+    // Which systems are needed is known without them, and one that is silent should cost its five seconds once.
+    let (runbook, registry) = (&opened.loaded.runbook, &opened.resolve.registry);
+    let outline = crate::plan::build::outline(runbook, registry, &|_| None)
+        .map_err(|refused| refusal(run.id(), &refused.reasons))?;
+    let left_out = left_out(&outline, args)?;
+    pre_flight(cx, opened, &without(outline, &left_out)).await?;
     let built = make_plan(cx, opened, args, run.id()).await?;
-    let left_out = left_out(&built.plan, args)?;
     let shown = without(built.plan.clone(), &left_out);
-    pre_flight(cx, opened, &shown).await?;
     if cx.output.format == super::output::Format::Human {
         let head_start = args.head_start()?;
         plan::screen(&shown, head_start).into_iter().for_each(|line| cx.output.progress(line));

@@ -5,13 +5,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::error::CliError;
 use super::output::{Format, Output};
 use super::panic;
-use super::watch::{Screen, watch};
+use super::watch::{Begin, Pulse, Screen, watch};
 use crate::action::{ActionError, ErrorKind, ResolveContext};
+use crate::engine::lifecycle::Stage;
 use crate::engine::{Ended, Engine, Request, RunState, Vault};
 use crate::event::{Actor, Event, Header, Place, PrivateRef, Record};
 use crate::journal::{self, Journal, Lock, Run, Store};
@@ -20,6 +23,8 @@ use crate::signal::Signal;
 
 /// How often the run's letter box is emptied.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How long a stream may take nothing, after the end of the run, until it is left without the last word.
+const LAST_WORD: Duration = Duration::from_secs(2);
 
 /// Everything that a run needs from this process.
 pub(super) struct Session {
@@ -29,16 +34,17 @@ pub(super) struct Session {
     pub(super) run: Run,
     /// Listened to since before the run begins, so that none is missed.
     pub(super) signals: mpsc::UnboundedReceiver<Signal>,
-    /// Held until the end.
-    pub(super) _locks: Vec<Lock>,
+    /// Held until the engine has ended.
+    pub(super) locks: Vec<Lock>,
 }
 
 impl Session {
     /// Starts a run and goes with it to its end.
     pub(super) async fn start(self, header: Header) -> Result<u8, CliError> {
         let (journal, first) = self.store.begin(&self.run, header.clone())?;
-        let screen = Screen::new(self.output.clone(), &[(*first).clone()], true)?;
-        self.go(journal, screen, |engine| engine.run(header)).await
+        let screen = Screen::new(self.output.clone(), std::iter::once(&*first))?;
+        let begin = Begin { first: Some(first), open: Vec::new() };
+        self.go(journal, screen, begin, |engine| engine.run(header)).await
     }
 
     /// Goes on with a run whose records are `records`.
@@ -51,22 +57,30 @@ impl Session {
         by: Actor,
         salvaged: Option<String>,
     ) -> Result<u8, CliError> {
-        let screen = Screen::new(self.output.clone(), records, false)?;
-        self.go(journal, screen, |engine| engine.resume(state, elapsed_ms, by, salvaged)).await
+        let screen = Screen::new(self.output.clone(), records)?;
+        let begin = Begin { first: None, open: still_open(records, &state) };
+        self.go(journal, screen, begin, |engine| engine.resume(state, elapsed_ms, by, salvaged))
+            .await
     }
 
     async fn go<F: Future<Output = Ended>>(
         self,
         journal: Journal,
         screen: Screen,
+        begin: Begin,
         run: impl FnOnce(Engine) -> F,
     ) -> Result<u8, CliError> {
         panic::working_on(self.run.id());
         let (to_engine, requests) = mpsc::unbounded_channel();
-        // In a thread of its own: a terminal that takes nothing (Ctrl-S) must hold up no step.
-        let watched = watch(screen, journal.subscribe(), to_engine.clone());
+        let (end, ended) = oneshot::channel();
+        let pulse = screen.pulse();
+        // In a thread of its own: a stream that takes nothing (Ctrl-S, a full pipe) must hold up no step.
+        let watched = watch(screen, begin, journal.subscribe(), to_engine.clone());
         let runtime = tokio::runtime::Handle::current();
-        let watching = tokio::task::spawn_blocking(move || runtime.block_on(watched));
+        let output = self.output.clone();
+        let watching = tokio::task::spawn_blocking(move || {
+            finish(&output, runtime.block_on(watched), ended);
+        });
         let reading = tokio::spawn(read_letters(self.run.clone(), to_engine));
         let engine = Engine {
             resolve: self.resolve,
@@ -79,20 +93,58 @@ impl Session {
         };
         let ended = run(engine).await;
         reading.abort();
-        // Only a panic ends it early, and the hook has told that; its message may hold what the hook hides.
-        let Ok(mut screen) = watching.await else {
-            return Err(CliError::new(super::error::INTERNAL, "show the run to its end"));
-        };
-        for record in &ended.unrecorded {
-            screen.show(record);
-        }
-        finish(&self.output, &screen);
+        // The next run may begin, whether or not anybody reads the last word of this one.
+        drop(self.locks);
+        // When the screen is gone, it has told why.
+        let _gone = end.send(ended.unrecorded);
+        shown(watching, &pulse).await?;
         Ok(ended.state.ended.map_or(super::error::INTERNAL, |(_, code)| code))
     }
 }
 
+/// The required questions of a run that still wait for an answer, as they were asked last.
+fn still_open(records: &[Record], state: &RunState) -> Vec<Record> {
+    let mut open = Vec::new();
+    for record in records {
+        if let Event::QuestionOpened { at, required: true, .. } = &record.event
+            && state.item(at).is_some_and(|item| item.stage == Stage::Open)
+        {
+            open.retain(|earlier: &Record| {
+                !matches!(&earlier.event, Event::QuestionOpened { at: asked, .. } if asked == at)
+            });
+            open.push(record.clone());
+        }
+    }
+    open
+}
+
+/// Returns when everything is shown, or when the streams have taken nothing for a while.
+async fn shown(mut watching: JoinHandle<()>, pulse: &Pulse) -> Result<(), CliError> {
+    loop {
+        let before = pulse.count();
+        match timeout(LAST_WORD, &mut watching).await {
+            Ok(Ok(())) => return Ok(()),
+            // Only a panic ends it early, and the hook has told that; its message may hold what the hook hides.
+            Ok(Err(_)) => {
+                return Err(CliError::new(super::error::INTERNAL, "show the run to its end"));
+            }
+            Err(_) if pulse.count() == before => return Ok(()),
+            Err(_) => {}
+        }
+    }
+}
+
+/// Shows what could not be recorded, and the last word. Without an end of the run there is none: a bug ended it.
+fn finish(output: &Output, mut screen: Screen, ended: oneshot::Receiver<Vec<Record>>) {
+    let Ok(unrecorded) = ended.blocking_recv() else { return };
+    for record in &unrecorded {
+        screen.show(record);
+    }
+    last_word(output, &screen);
+}
+
 /// The last word. With `--format json` it is the whole report.
-fn finish(output: &Output, screen: &Screen) {
+fn last_word(output: &Output, screen: &Screen) {
     match output.format {
         Format::Json => output.data(json::document(screen.view()).to_string()),
         Format::Human => {
@@ -159,5 +211,28 @@ async fn in_background<T: Send + 'static>(
         Err(error) => {
             Err(ActionError::new(ErrorKind::Failed, "keep the saved state").caused_by(&error))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_screen_that_nobody_reads_is_left_and_one_that_is_read_slowly_is_not() {
+        let stalled = tokio::spawn(std::future::pending());
+        shown(stalled, &Pulse::default()).await.expect("it is left");
+
+        let pulse = Pulse::default();
+        let beats = pulse.clone();
+        let read_slowly = tokio::spawn(async move {
+            for _ in 0..60 {
+                tokio::time::sleep(Duration::from_millis(1500)).await;
+                beats.beat();
+            }
+        });
+        let reading = read_slowly.abort_handle();
+        shown(read_slowly, &pulse).await.expect("it is shown to its end");
+        assert!(reading.is_finished());
     }
 }

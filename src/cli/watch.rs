@@ -1,6 +1,7 @@
 //! Shows a run while it happens, and asks the person in front of it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -21,6 +22,28 @@ use crate::report::{View, json, lines, live};
 /// How often the status line is drawn anew.
 const DRAW_EVERY: Duration = Duration::from_millis(250);
 
+/// What is shown before anything new happens.
+pub(super) struct Begin {
+    /// The start of a run, which happened before anybody could listen.
+    pub(super) first: Option<Arc<Record>>,
+    /// The questions of an interrupted run that still wait for an answer.
+    pub(super) open: Vec<Record>,
+}
+
+/// Counts what the streams have taken: whether anybody reads.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Pulse(Arc<AtomicU64>);
+
+impl Pulse {
+    pub(super) fn beat(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// What the person sees.
 pub(super) struct Screen {
     output: Output,
@@ -32,22 +55,26 @@ pub(super) struct Screen {
     drawn: usize,
     /// The question that stands on the last line.
     posed: Option<String>,
+    pulse: Pulse,
 }
 
 impl Screen {
-    /// A screen for a run with these records; `tell` shows them, too.
-    pub(super) fn new(output: Output, records: &[Record], tell: bool) -> Result<Self, CliError> {
+    /// A screen for a run with these records. Shows nothing yet: nobody may be there to read it.
+    pub(super) fn new<'a>(
+        output: Output,
+        records: impl IntoIterator<Item = &'a Record>,
+    ) -> Result<Self, CliError> {
         let view = View::of(records)
             .ok_or_else(|| CliError::new(UNEXPECTED, "find the start of the run in its journal"))?;
         let schedule = Schedule::of(&view.header.plan);
         let last = (view.elapsed_ms, Instant::now());
-        let mut screen = Self { output, view, schedule, last, drawn: 0, posed: None };
-        if tell {
-            for record in records {
-                screen.tell(record);
-            }
-        }
-        Ok(screen)
+        let pulse = Pulse::default();
+        Ok(Self { output, view, schedule, last, drawn: 0, posed: None, pulse })
+    }
+
+    /// Beats whenever something was shown.
+    pub(super) fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     pub(super) fn view(&self) -> &View {
@@ -74,6 +101,17 @@ impl Screen {
                 }
             }
             Format::Json | Format::Junit | Format::Sarif | Format::Github => {}
+        }
+        self.pulse.beat();
+    }
+
+    /// Shows what came before. A program that reads along has had the open questions from the process that asked them.
+    fn begin(&mut self, begin: &Begin) {
+        if let Some(first) = &begin.first {
+            self.tell(first);
+        }
+        if self.output.format == Format::Human {
+            begin.open.iter().for_each(|record| self.tell(record));
         }
     }
 
@@ -139,10 +177,13 @@ impl Screen {
 /// Shows records until the journal closes. Returns the screen for the last word.
 pub(super) async fn watch(
     mut screen: Screen,
+    begin: Begin,
     mut records: mpsc::UnboundedReceiver<Arc<Record>>,
     to_engine: mpsc::UnboundedSender<Request>,
 ) -> Screen {
     let mut person = Person::new(screen.output.interactive);
+    screen.begin(&begin);
+    begin.open.iter().for_each(|record| person.hear(&record.event));
     let mut ticks = interval(DRAW_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -176,8 +217,14 @@ fn take(
     to_engine: &mpsc::UnboundedSender<Request>,
 ) {
     let Some(line) = line else {
-        let run = &screen.view.header.run;
-        let hint = format!("nobody can be asked here; answer with `rollback confirm {run}`");
+        // First the engine: a terminal that is gone may take no hint. When the run has ended, nobody needs to know.
+        let _over = to_engine.send(Request::Unattended);
+        let hint = if screen.view.undecided.is_empty() {
+            let run = &screen.view.header.run;
+            format!("nobody can be asked here; answer with `rollback confirm {run}`")
+        } else {
+            "nobody can be asked here whether to go on: the run stops".to_owned()
+        };
         screen.clear();
         screen.output.progress(hint);
         return;

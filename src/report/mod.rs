@@ -14,7 +14,7 @@ pub mod state;
 pub mod style;
 pub mod summary;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod text;
 
 pub use state::View;

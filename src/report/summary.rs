@@ -181,3 +181,69 @@ fn next(view: &View) -> Vec<(&'static str, String)> {
     commands.push(("write the report", format!("rollback report {run}")));
     commands
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::event::Header;
+    use crate::plan::StepId;
+    use crate::report::state::ItemView;
+
+    /// A view of a run that was stopped, with these steps: how they ended, and the stages of their items.
+    fn stopped(steps: &[(&str, Outcome, &[ItemStage])]) -> View {
+        let header: Header = serde_json::from_value(json!({
+            "run": "20261121-2015-k7qd", "program": "0.1.0", "runbook_path": "a.yaml",
+            "runbook_text": "", "runbook_sha256": "", "environment_path": "b.yaml",
+            "environment_sha256": "",
+            "plan": {
+                "runbook": "a", "title": "A", "scenario": "emergency", "subject": "a",
+                "environment": "b", "inputs": {}, "targets": [], "phases": [],
+            },
+            "by": {"user": "ada", "host": "ops-1", "pid": 4711},
+            "started": "2026-11-21T20:15:00Z",
+            "boot": {"id": "b007", "elapsed_ms": 1},
+        }))
+        .expect("the header has the form of this version");
+        let item = |(index, stage): (usize, &ItemStage)| {
+            let (does, note, hints) = (String::new(), None, Vec::new());
+            (index.to_string(), ItemView { stage: *stage, does, note, hints })
+        };
+        let step = |(id, outcome, stages): &(&str, Outcome, &[ItemStage])| {
+            let items = stages.iter().enumerate().map(item).collect();
+            let view = StepView { outcome: Some(*outcome), items, ..StepView::default() };
+            (StepId((*id).to_owned()), view)
+        };
+        View {
+            at: header.started,
+            header,
+            steps: steps.iter().map(step).collect(),
+            targets: indexmap::IndexMap::new(),
+            questions: Vec::new(),
+            warnings: Vec::new(),
+            resumed: Vec::new(),
+            stop: None,
+            verdict: Some((RunVerdict::Aborted, 10)),
+            elapsed_ms: 1000,
+        }
+    }
+
+    #[test]
+    fn a_step_that_was_stopped_between_its_items_is_partly_done() {
+        use ItemStage::{AlreadyDone, Done, Waiting};
+        let view = stopped(&[
+            ("stop/first", Outcome::Done, &[Done]),
+            ("stop/agents", Outcome::NotStarted, &[Done, AlreadyDone, Waiting, Waiting]),
+            ("stop/last", Outcome::NotStarted, &[Waiting]),
+        ]);
+        assert_eq!(
+            leftovers(&view),
+            [
+                "  done        stop/first",
+                "  partly done stop/agents (2 of 4)",
+                "  not done    stop/last",
+            ]
+        );
+    }
+}

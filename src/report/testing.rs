@@ -1,5 +1,7 @@
 //! A view of a run that has just begun, and events to go on with, for the tests of the reports.
 
+use jiff::Timestamp;
+
 use super::View;
 use crate::clock::{self, Boot};
 use crate::event::{Actor, Event, Header, Place, Record};
@@ -7,10 +9,34 @@ use crate::plan::StepId;
 use crate::plan::testing::{plan, planned, planned_phase};
 
 /// A run of one step, and how to let an event happen in it, each 10 ms after the one before.
-pub(super) fn begun() -> (View, impl FnMut(&mut View, Event)) {
+pub(crate) fn begun() -> (View, impl FnMut(&mut View, Event)) {
     let started = clock::now();
     let record = move |seq: u64, event| Record { seq, at: started, elapsed_ms: seq * 10, event };
-    let header = Header {
+    let first = record(0, Event::RunStarted { header: Box::new(header(started)) });
+    let mut seq = 0;
+    let take = move |view: &mut View, event| {
+        seq += 1;
+        view.take(&record(seq, event));
+    };
+    (View::start(&first).expect("it is a start"), take)
+}
+
+pub(crate) fn actor() -> Actor {
+    Actor { user: "ada".into(), host: "here".into(), pid: 1 }
+}
+
+/// The one item of the one step.
+pub(crate) fn place() -> Place {
+    Place { step: StepId("p/a".into()), item: String::new() }
+}
+
+pub(crate) fn opened(text: &str) -> Event {
+    Event::QuestionOpened { at: place(), text: text.into(), required: true }
+}
+
+/// A run of one step that began then.
+pub(crate) fn header(started: Timestamp) -> Header {
+    Header {
         run: "test".into(),
         program: "0".into(),
         runbook_path: "memory".into(),
@@ -25,25 +51,5 @@ pub(super) fn begun() -> (View, impl FnMut(&mut View, Event)) {
         started,
         boot: Boot { id: "boot".into(), elapsed_ms: 0 },
         left_out: std::collections::BTreeMap::default(),
-    };
-    let first = record(0, Event::RunStarted { header: Box::new(header) });
-    let mut seq = 0;
-    let take = move |view: &mut View, event| {
-        seq += 1;
-        view.take(&record(seq, event));
-    };
-    (View::start(&first).expect("it is a start"), take)
-}
-
-pub(super) fn actor() -> Actor {
-    Actor { user: "ada".into(), host: "here".into(), pid: 1 }
-}
-
-/// The one item of the one step.
-pub(super) fn place() -> Place {
-    Place { step: StepId("p/a".into()), item: String::new() }
-}
-
-pub(super) fn opened(text: &str) -> Event {
-    Event::QuestionOpened { at: place(), text: text.into(), required: true }
+    }
 }

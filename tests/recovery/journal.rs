@@ -66,6 +66,21 @@ fn a_changed_runbook_is_not_what_was_approved() {
 }
 
 #[test]
+fn a_changed_environment_is_not_what_was_approved() {
+    let (rig, _) = interrupted();
+    let environment = rig.path("home/environments/sandbox.yaml");
+    let text = std::fs::read_to_string(&environment).expect("the environment is there");
+    std::fs::write(&environment, format!("{text}# moved\n")).expect("it can be changed");
+    let before = rig.status();
+    let refused = rig.resume(&[]).expect_code(2);
+    assert!(refused.stderr.contains("sandbox.yaml has changed since"), "{refused}");
+    assert!(refused.stderr.contains("--as-approved"), "{refused}");
+    assert_eq!(rig.status(), before, "a refused run changes nothing");
+    let resumed = rig.resume(&["--as-approved"]).expect_code(0);
+    assert!(resumed.stderr.contains("new connections"), "{resumed}");
+}
+
+#[test]
 fn damage_in_the_middle_of_a_journal_stops_and_can_be_salvaged() {
     let (rig, _) = interrupted();
     let path = rig.journal();

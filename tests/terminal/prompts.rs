@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::process::Stdio;
 
+use rustix::process::Signal;
+
 use crate::support::desk::{Desk, PATIENT, touch};
 use crate::support::terminal::{Terminal, rendered};
 use crate::support::world::finish;
@@ -56,6 +58,49 @@ fn an_answer_from_another_terminal_takes_the_question_away() {
     let (code, seen) = terminal.finish();
     assert_eq!(code, Some(0), "{seen}");
     assert!(desk.has("after.done"));
+}
+
+#[test]
+fn a_decision_is_taken_from_another_terminal() {
+    let desk = Desk::new(&(ASKING.to_owned() + &touch("after")));
+    let terminal = Terminal::start(&desk.world, Desk::RUN_YES);
+    terminal.wait_for("Go on without work/broken? [y/n] ");
+    let said = desk.world.rollback(["confirm", "latest", "--item", "1", "--answer", "yes"]);
+    assert!(said.expect_code(0).stderr.contains("work/broken failed: go on?"));
+    let (code, seen) = terminal.finish();
+    assert!(desk.has("after.done"), "{code:?}:\n{seen}");
+    assert_eq!(desk.events("failure-decided")[0]["go_on"], true);
+}
+
+#[test]
+fn a_person_who_leaves_without_a_decision_has_said_no() {
+    let desk = Desk::new(&(ASKING.to_owned() + &touch("after")));
+    let terminal = Terminal::start(&desk.world, Desk::RUN_YES);
+    terminal.wait_for("Go on without work/broken? [y/n] ");
+    // Ctrl-D.
+    terminal.type_in("\u{4}");
+    let (code, seen) = terminal.finish();
+    assert_eq!(code, Some(7), "{seen}");
+    assert!(!desk.has("after.done"), "{seen}");
+    assert_eq!(desk.events("failure-decided")[0]["go_on"], false);
+}
+
+#[test]
+fn a_run_that_was_killed_at_a_question_asks_it_again() {
+    let desk = Desk::new(&(CHECKLIST.to_owned() + &touch("after")));
+    let terminal = Terminal::start(&desk.world, Desk::RUN_YES);
+    terminal.wait_for("The first holds [y/n] ");
+    terminal.type_in("y\n");
+    terminal.wait_for("The second holds [y/n] ");
+    terminal.signal(Signal::KILL);
+    drop(terminal);
+    let terminal = Terminal::start(&desk.world, ["resume", "latest"]);
+    terminal.wait_for("The second holds [y/n] ");
+    terminal.type_in("y\n");
+    let (code, seen) = terminal.finish();
+    assert_eq!(code, Some(0), "{seen}");
+    assert!(!seen.contains("The first holds [y/n]"), "{seen}");
+    assert!(desk.has("after.done"), "{seen}");
 }
 
 #[test]

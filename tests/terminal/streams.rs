@@ -109,6 +109,20 @@ fn a_reader_that_does_not_read_holds_up_no_step() {
     went_on(&desk, 0..=0);
 }
 
+#[test]
+fn a_reader_that_never_reads_holds_up_neither_the_start_nor_the_end() {
+    let desk = Desk::new(&touch("after"));
+    let text = std::fs::read_to_string(desk.world.path("home/book.yaml")).expect("the runbook");
+    // The first record holds the runbook, and alone is more than a pipe takes.
+    desk.runbook(&(text + &"# a remark\n".repeat(10_000)));
+    let mut command = desk.command();
+    command.args(["--format", "jsonl"]).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().expect("the program starts");
+    wait_until("the end of the program", || child.try_wait().expect("a child").is_some());
+    assert_eq!(child.wait().expect("it has ended").code(), Some(0));
+    went_on(&desk, 0..=0);
+}
+
 /// The last records, as soon as there is a journal.
 fn desk_ended(desk: &Desk) -> Vec<serde_json::Value> {
     let runs = std::fs::read_dir(desk.state().join("runs"));
