@@ -327,7 +327,7 @@ impl Dispatcher {
         match message {
             // A system may echo what it was sent, so nothing of it goes on as it came.
             Message::Event(event) => {
-                self.emit(event.redacted(self.kit.resolve.connections.secrets()))
+                self.emit(event.redacted(self.kit.resolve.connections.secrets()));
             }
             Message::Withdrawn { at } => self.state.withdraw(&at),
             Message::Intent { event, reply } => {

@@ -223,6 +223,7 @@ mod tests {
             questions: Vec::new(),
             warnings: Vec::new(),
             resumed: Vec::new(),
+            undecided: Vec::new(),
             stop: None,
             verdict: Some((RunVerdict::Aborted, 10)),
             elapsed_ms: 1000,
