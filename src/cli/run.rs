@@ -137,8 +137,9 @@ async fn prepare(
     let subject = take_subject(cx, opened, &holder, args.take_over).await?;
     // Which systems are needed is known without them, and one that is silent should cost its five seconds once.
     let (runbook, registry) = (&opened.loaded.runbook, &opened.resolve.registry);
-    let outline = crate::plan::build::outline(runbook, registry, &|_| None)
+    let mut outline = crate::plan::build::outline(runbook, registry, &|_| None)
         .map_err(|refused| refusal(run.id(), &refused.reasons))?;
+    outline.environment.clone_from(&opened.environment.name);
     let left_out = left_out(&outline, args)?;
     pre_flight(cx, opened, &without(outline, &left_out)).await?;
     let built = make_plan(cx, opened, args, run.id()).await?;

@@ -187,6 +187,9 @@ impl Rig {
             }
         }
         let text = runs.iter().fold(status.to_string(), |text, run| text.replace(run, "RUN"));
+        // A kill between the exchange of two folders and the renaming leaves the former one under the name
+        // by which its successor was staged. It is parked all the same, and undo knows both names.
+        let text = text.replace(".new/", ".old/");
         serde_json::from_str(&text).expect("still JSON")
     }
 
