@@ -6,6 +6,9 @@ use super::style::{BAD, DOUBT, FAINT, GOOD, STRONG, brief_ms, paint};
 use super::text::sanitize;
 use crate::event::{Outcome, RunVerdict};
 
+/// The open items that the last word shows; a long checklist must not push the verdict off the screen.
+const MOST_OPEN_ITEMS: usize = 5;
+
 /// The lines of the final verdict.
 pub fn lines(view: &View) -> Vec<String> {
     let mut lines = vec![String::new(), headline(view)];
@@ -152,9 +155,21 @@ fn failures(view: &View) -> Vec<String> {
         let denied = sanitize(&format!("(denied by {}{remark})", by.user));
         Some(format!("  {} {} {denied}", paint(BAD, "✗"), sanitize(&question.text)))
     }));
-    lines.extend(view.open_questions().map(|open| {
-        format!("  {} {} {}", paint(DOUBT, "?"), sanitize(&open.text), paint(FAINT, "(open)"))
-    }));
+    lines.extend(open_items(view));
+    lines
+}
+
+/// The first open items: all of them are what `rollback confirm` is for.
+fn open_items(view: &View) -> Vec<String> {
+    let mark = paint(DOUBT, "?");
+    let open: Vec<_> = view.open_questions().collect();
+    let shown = open.iter().take(MOST_OPEN_ITEMS);
+    let mut lines: Vec<String> = shown
+        .map(|open| format!("  {mark} {} {}", sanitize(&open.text), paint(FAINT, "(open)")))
+        .collect();
+    if open.len() > MOST_OPEN_ITEMS {
+        lines.push(format!("  {mark} and {} more open items", open.len() - MOST_OPEN_ITEMS));
+    }
     lines
 }
 
