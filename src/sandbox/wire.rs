@@ -194,7 +194,10 @@ async fn pause_after(error: &io::Error) {
 async fn serve(stream: Stream, front: Front, stop: CancellationToken, drain: CancellationToken) {
     let cut = Arc::new(AtomicBool::new(false));
     let io = TokioIo::new(Wire { stream, cut: cut.clone() });
+    let asked = CancellationToken::new();
+    let told = asked.clone();
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+        told.cancel();
         let (front, cut) = (front.clone(), cut.clone());
         async move {
             let answer = front.answer(request.map(Body::new)).await;
@@ -203,6 +206,11 @@ async fn serve(stream: Stream, front: Front, stop: CancellationToken, drain: Can
         }
     });
     let mut connection = std::pin::pin!(http1::Builder::new().serve_connection(io, service));
+    // A worker of nginx that drains still answers the first request of a connection that it took.
+    let mut drained = std::pin::pin!(async {
+        drain.cancelled().await;
+        asked.cancelled().await;
+    });
     let mut draining = false;
     loop {
         tokio::select! {
@@ -213,7 +221,7 @@ async fn serve(stream: Stream, front: Front, stop: CancellationToken, drain: Can
                 return;
             }
             () = stop.cancelled() => return,
-            () = drain.cancelled(), if !draining => {
+            () = drained.as_mut(), if !draining => {
                 draining = true;
                 connection.as_mut().graceful_shutdown();
             }
