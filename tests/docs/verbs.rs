@@ -22,7 +22,10 @@ const UNDO: [(&str, &str); 18] = [
     ("loadbalancer.switch", "puts the former file back and reloads nginx"),
     ("loadbalancer.render", "puts the former file back and reloads nginx"),
     ("notify.slack", "nothing: a message cannot be unsent; `irreversible` need not be declared"),
-    ("postgres.run", "puts the replaced rows of `changes` back; without `changes` it cannot be undone"),
+    (
+        "postgres.run",
+        "puts the replaced rows of `changes` back; without `changes` it cannot be undone",
+    ),
     ("postgres.snapshot", "removes the snapshot"),
     ("postgres.restore", "puts the rows back that it replaced"),
     ("script.run", "runs the program under `undo`; without one it cannot be undone"),

@@ -71,13 +71,15 @@ impl Fingerprint {
     ) -> Result<Self, ActionError> {
         let doing = format!("count and hash the rows of {}", rows.shown);
         let number = match method {
-            Method::Record => "pg_catalog.hash_record_extended(t, 0)",
+            Method::Record => "pg_catalog.hash_record_extended(rollback_row, 0)",
             Method::Sent => {
-                "('x' || encode(substr(sha256(record_send(t)), 1, 8), 'hex'))::bit(64)::bigint"
+                "('x' || encode(substr(sha256(record_send(rollback_row)), 1, 8), 'hex'))::bit(64)::bigint"
             }
         };
         let from = rows.from;
-        let sql = format!("SELECT count(*), coalesce(sum({number}), 0)::text FROM {from} AS t");
+        let sql = format!(
+            "SELECT count(*), coalesce(sum({number}), 0)::text FROM {from} AS rollback_row"
+        );
         let row = tx.one(&doing, &sql, rows.parameters).await?;
         Ok(Self { rows: row.get(0), hash: row.get(1), method })
     }

@@ -94,9 +94,10 @@ impl Table {
         format!("{alias}.{} IS NULL", quoted(&self.key[0]))
     }
 
-    /// The rows differ in a byte. `*<>` compares images, and so works for every type (see "Composite Type Comparison").
+    /// The rows differ in a byte. Images can be compared whatever the types are (see "Composite Type Comparison"); the operator `*<>`
+    /// between two `ROW(…)` would compare column by column.
     pub(super) fn differ(&self, a: &str, b: &str) -> String {
-        format!("ROW({}) OPERATOR(pg_catalog.*<>) ROW({})", self.list(a), self.list(b))
+        format!("NOT pg_catalog.record_image_eq(ROW({}), ROW({}))", self.list(a), self.list(b))
     }
 
     /// `"a" = b."a", …` for all columns but the key; empty when there are none.

@@ -38,9 +38,10 @@ fn desk(steps: &str, url: &str) -> Desk {
 #[test]
 fn a_run_that_is_killed_anywhere_changes_the_rows_once() {
     let runtime = runtime();
+    let database = runtime.block_on(Database::of_agents());
     let mut point = 1;
     loop {
-        let database = runtime.block_on(Database::of_agents());
+        runtime.block_on(database.reset());
         let desk = desk(COUNT_UP, &database.url);
         let mut command = desk.command();
         let report = desk.world.path("report");
@@ -125,7 +126,7 @@ fn passwords_and_rows_are_in_no_output() {
     let runtime = runtime();
     let role = format!("CREATE ROLE app LOGIN PASSWORD '{PASSWORD}'; GRANT CREATE ON DATABASE postgres TO app;
         CREATE TABLE agents (id int PRIMARY KEY, tries int NOT NULL DEFAULT 0, note text UNIQUE); ALTER TABLE agents OWNER TO app;
-        INSERT INTO agents VALUES (1, 0, '{ROW}'), (2), (5)");
+        INSERT INTO agents VALUES (1, 0, '{ROW}'), (2, 0, NULL), (5, 0, NULL)");
     runtime.block_on(async {
         connect(&server.url()).await.batch_execute(&role).await.expect("a role")
     });
@@ -178,7 +179,7 @@ fn the_plan_and_the_journal_name_what_is_kept() {
     let kept: Vec<&Value> =
         applied.iter().filter_map(|event| event["evidence"]["facts"].get("kept")).collect();
     let was = kept[0][0]["was"].as_str().expect("a name");
-    assert!(was.contains("_count-up_") && was.starts_with(&desk.run_id()), "{was}");
+    assert!(was.contains("_work/count-up_") && was.starts_with(&desk.run_id()), "{was}");
     wait_until("the former rows", || {
         let sql = format!("SELECT count(*) FROM rollback.\"{was}\"");
         runtime.block_on(database.rows(&sql)) == ["3"]

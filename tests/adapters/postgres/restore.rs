@@ -204,7 +204,9 @@ async fn a_role_that_sees_only_some_rows_is_refused() {
     let policies =
         "SELECT relrowsecurity, polname FROM pg_policy JOIN pg_class c ON c.oid = polrelid";
     assert_eq!(database.rows(policies).await, ["t|theirs"]);
-    database.run(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
+    database
+        .run(&format!("DROP SCHEMA rollback CASCADE; DROP OWNED BY {role}; DROP ROLE {role}"))
+        .await;
 }
 
 #[tokio::test]

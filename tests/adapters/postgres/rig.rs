@@ -17,6 +17,11 @@ use uuid::Uuid;
 
 use crate::support::{HANG, server_variable};
 
+/// Five agents, two of them of version 1.
+const AGENTS: &str = "
+    CREATE TABLE agents (id int PRIMARY KEY, version text NOT NULL, note text, tries int NOT NULL DEFAULT 0);
+    INSERT INTO agents SELECT n, CASE WHEN n < 3 THEN '1' ELSE '2' END, 'note ' || n FROM generate_series(1, 5) AS n";
+
 /// The superuser's address on the server for tests.
 fn address() -> String {
     server_variable(&["ROLLBACK_TEST_POSTGRES"])
@@ -54,11 +59,13 @@ impl Database {
 
     /// Five agents, two of them of version 1.
     pub(super) async fn of_agents() -> Self {
-        Self::with(
-            "CREATE TABLE agents (id int PRIMARY KEY, version text NOT NULL, note text, tries int NOT NULL DEFAULT 0);
-            INSERT INTO agents SELECT n, CASE WHEN n < 3 THEN '1' ELSE '2' END, 'note ' || n FROM generate_series(1, 5) AS n",
-        )
-        .await
+        Self::with(AGENTS).await
+    }
+
+    /// The five agents again, and nothing of the adapter's.
+    pub(super) async fn reset(&self) {
+        let anew = format!("DROP SCHEMA IF EXISTS rollback CASCADE; DROP TABLE agents; {AGENTS}");
+        self.run(&anew).await;
     }
 
     /// A client of the test's own.

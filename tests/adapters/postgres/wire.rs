@@ -73,8 +73,8 @@ async fn proxy(server: String, point: usize, how: Break) -> String {
 }
 
 /// Applies through a wire that breaks at `point`; whether it broke.
-async fn dies_at(point: usize, how: Break) -> bool {
-    let database = Database::of_agents().await;
+async fn dies_at(database: &Database, point: usize, how: Break) -> bool {
+    database.reset().await;
     let before = database.agents().await;
     let args = json!({
         "statements": [{"sql": "UPDATE agents SET tries = tries + 1 WHERE version = $1", "parameters": ["2"]}], "changes": ["agents"],
@@ -120,15 +120,13 @@ async fn dies_at(point: usize, how: Break) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_may_lose_its_connection_at_any_message() {
-    let mut unknown = 0;
+    let database = Database::of_agents().await;
     for how in [Break::Before, Break::After] {
         let mut point = 1;
-        while dies_at(point, how).await {
+        while dies_at(&database, point, how).await {
             point += 1;
             assert!(point < 200, "the change comes to an end");
         }
         assert!(point > 10, "the change takes some messages, not {point}");
-        unknown += point;
     }
-    assert!(unknown > 20);
 }
