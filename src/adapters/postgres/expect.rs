@@ -160,19 +160,19 @@ fn compare(
 mod tests {
     use super::*;
 
-    fn holds(found: Value, wanted: Value) -> bool {
-        compare("a", Some(&found), &wanted, &Secrets::default()).is_ok()
+    fn holds(found: &Value, wanted: &Value) -> bool {
+        compare("a", Some(found), wanted, &Secrets::default()).is_ok()
     }
 
     #[test]
     fn values_are_compared_by_type_and_value() {
-        assert!(holds(json!(1), json!(1)) && holds(json!(1.0), json!(1)));
-        assert!(!holds(json!("1"), json!(1)) && !holds(json!(null), json!(0)));
-        assert!(holds(json!(null), json!(null)) && holds(json!("x"), json!("x")));
+        assert!(holds(&json!(1), &json!(1)) && holds(&json!(1.0), &json!(1)));
+        assert!(!holds(&json!("1"), &json!(1)) && !holds(&json!(null), &json!(0)));
+        assert!(holds(&json!(null), &json!(null)) && holds(&json!("x"), &json!("x")));
         assert!(
-            holds(json!(5), json!({"at_least": 5})) && !holds(json!(4), json!({"at_least": 5}))
+            holds(&json!(5), &json!({"at_least": 5})) && !holds(&json!(4), &json!({"at_least": 5}))
         );
-        assert!(holds(json!({"b": 1}), json!({"b": 1})));
+        assert!(holds(&json!({"b": 1}), &json!({"b": 1})));
         let absent = compare("a", None, &json!(1), &Secrets::default());
         assert_eq!(absent, Err("the answer has no column `a`".into()));
     }
