@@ -102,6 +102,7 @@ fn each_effect_was_promised(
             ("loadbalancer", _) => "shift-traffic",
             ("stop", _) => "drain-green",
             ("start", _) => "restart-with-legacy",
+            ("unlink", _) => "clear-metrics",
             _ => "swap-containers",
         };
         let item = object.split_once('/').map_or("", |(_, service)| service);
