@@ -13,7 +13,7 @@ fn the_enhanced_agents_metrics_go_last_and_nothing_else_does() {
         stage.rollback("plan ollama-emergency --env sandbox --reason try").expect_code(0).stdout;
     assert!(plan.contains("metrics:base-agent-v2:* (at most 100000): 15 keys"), "{plan}");
 
-    let run = stage.rollback(RUN).expect_code(0).stdout;
+    let run = stage.rollback(RUN).expect_code(0).stderr;
     let place = |text: &str| run.find(text).unwrap_or_else(|| panic!("{text} is missing: {run}"));
     assert!(place("system-health") < place("clear-metrics"), "{run}");
     let after = stage.status();
@@ -38,7 +38,7 @@ fn a_dead_redis_stops_nothing() {
         stage.rollback("sandbox reset").expect_code(0);
         stage.rollback(&format!("sandbox fault redis:{fault}")).expect_code(0);
         let run = stage.rollback(RUN).expect_code(0);
-        assert!(run.stdout.contains("TARGET MET: recovered"), "{run}");
+        assert!(run.stderr.contains("TARGET MET: recovered"), "{run}");
         let status = stage.status();
         assert_eq!(status["load_balancer"]["colour"], "blue", "{fault}");
         assert_eq!(status["redis"]["metrics:base-agent-v2"], 15, "{fault}");

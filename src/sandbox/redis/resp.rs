@@ -87,7 +87,13 @@ pub(super) fn encode(command: &[&[u8]], out: &mut Vec<u8>) {
 /// What is wrong with the input; the connection ends with it, as a real server ends it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("ERR Protocol error: {0}")]
-pub(super) struct Malformed(&'static str);
+pub(super) struct Malformed(String);
+
+impl Malformed {
+    fn new(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
 
 /// The first command of `input` and its length, `None` while it is incomplete.
 pub(super) fn parse(input: &[u8]) -> Result<Option<(Command, usize)>, Malformed> {
@@ -98,14 +104,16 @@ pub(super) fn parse(input: &[u8]) -> Result<Option<(Command, usize)>, Malformed>
         return Ok(None);
     };
     if number > MOST_ARGUMENTS {
-        return Err(Malformed("invalid multibulk length"));
+        return Err(Malformed::new("invalid multibulk length"));
     }
     let mut command = Command::new();
     for _ in 0..number {
         match input.get(at) {
             None => return Ok(None),
             Some(b'$') => {}
-            Some(_) => return Err(Malformed("expected '$'")),
+            Some(other) => {
+                return Err(Malformed(format!("expected '$', got '{}'", char::from(*other))));
+            }
         }
         let Some((length, start)) = self::number(input, at + 1, "invalid bulk length")? else {
             return Ok(None);
@@ -124,7 +132,7 @@ pub(super) fn parse(input: &[u8]) -> Result<Option<(Command, usize)>, Malformed>
 fn inline(input: &[u8]) -> Result<Option<(Command, usize)>, Malformed> {
     let Some(end) = input.iter().position(|byte| *byte == b'\n') else {
         return if input.len() > LONGEST {
-            Err(Malformed("too big inline request"))
+            Err(Malformed::new("too big inline request"))
         } else {
             Ok(None)
         };
@@ -142,11 +150,11 @@ fn number(
 ) -> Result<Option<(usize, usize)>, Malformed> {
     let rest = input.get(start..).unwrap_or_default();
     let Some(end) = rest.windows(2).position(|pair| pair == b"\r\n") else {
-        return if rest.len() > 32 { Err(Malformed(wrong)) } else { Ok(None) };
+        return if rest.len() > 32 { Err(Malformed::new(wrong)) } else { Ok(None) };
     };
     let digits = rest.get(..end).and_then(|digits| std::str::from_utf8(digits).ok());
     let number = digits.and_then(|digits| digits.parse().ok()).filter(|number| *number <= LONGEST);
-    number.map(|number| Some((number, start + end + 2))).ok_or(Malformed(wrong))
+    number.map(|number| Some((number, start + end + 2))).ok_or_else(|| Malformed::new(wrong))
 }
 
 #[cfg(test)]
