@@ -59,7 +59,7 @@ struct ServeArgs {
 
 #[derive(Debug, Args)]
 struct FaultArgs {
-    /// `SYSTEM:KIND`: docker, loadbalancer, blue, green or chat; latency=400ms, error=503, reset, lost or silence;
+    /// `SYSTEM:KIND`: docker, loadbalancer, blue, green, chat or redis; latency=400ms, error=503, reset, lost or silence;
     /// then perhaps `,path=/stop,times=2`
     #[arg(required_unless_present = "clear")]
     fault: Vec<Fault>,
@@ -167,6 +167,12 @@ fn show(cx: &Context, status: &Status) {
         out(format!("image          {image}: {count}"));
     }
     out(format!("files          {}", status.files.len()));
+    let groups: Vec<_> = status
+        .redis
+        .iter()
+        .map(|(group, count)| format!("{count} {}:*", sanitize(group)))
+        .collect();
+    out(format!("redis          {}", groups.join(", ")));
     for text in &status.chat {
         out(format!("chat           {}", sanitize(text)));
     }

@@ -152,6 +152,24 @@ pub fn open_tcp_with(
     })
 }
 
+/// Serves on a TCP listener a protocol that is not HTTP: `serve` gets each new connection. It asks the faults itself.
+pub fn open_stream<F: Future<Output = ()> + Send + 'static>(
+    listener: TcpListener,
+    serve: impl Fn(TcpStream) -> F + Send + 'static,
+) -> Door {
+    Door::open(|stopped| async move {
+        while let Some(accepted) = stopped.run_until_cancelled(listener.accept()).await {
+            match accepted {
+                Ok((stream, _)) => {
+                    let (serving, stopped) = (serve(stream), stopped.clone());
+                    tokio::spawn(async move { stopped.run_until_cancelled(serving).await });
+                }
+                Err(error) => pause_after(&error).await,
+            }
+        }
+    })
+}
+
 /// Serves `front` on a Unix socket at `path`, replacing a socket that a former process left.
 pub fn open_unix(path: &Path, front: Front) -> Result<Door, SandboxError> {
     let listener = bind_unix(path)

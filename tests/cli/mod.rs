@@ -4,6 +4,7 @@
 //! snapshot cannot prove (that a hint works when typed, that a plan changes nothing) has a test of its own.
 
 mod check;
+mod clean_up;
 mod confirm;
 mod generated;
 mod hints;

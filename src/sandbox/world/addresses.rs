@@ -21,6 +21,7 @@ pub(super) struct Sockets {
     pub(super) blue: TcpListener,
     pub(super) green: TcpListener,
     pub(super) chat: TcpListener,
+    pub(super) redis: TcpListener,
     pub(super) control: TcpListener,
 }
 
@@ -36,6 +37,7 @@ impl Sockets {
             blue: bind(at(|info| &info.blue)).await?,
             green: bind(at(|info| &info.green)).await?,
             chat: bind(at(|info| &info.chat)).await?,
+            redis: bind(at(|info| &info.redis)).await?,
             control: bind(at(|info| &info.control)).await?,
         })
     }

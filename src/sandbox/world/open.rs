@@ -8,11 +8,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::addresses::{Sockets, address, docker_socket};
 use super::info::WorldInfo;
-use super::{files, seed};
+use super::{files, keys, seed};
 use crate::sandbox::chat::Chat;
 use crate::sandbox::docker::{Engine, Setup, routes};
 use crate::sandbox::faults::{Double, Fault, Faults};
 use crate::sandbox::ledger::Ledger;
+use crate::sandbox::redis::Redis;
 use crate::sandbox::services::{self, Colour};
 use crate::sandbox::wire::{Door, Front, open_tcp, open_unix, plain_refusal, routed};
 use crate::sandbox::{SandboxError, control, nginx, store};
@@ -59,6 +60,7 @@ pub struct Inhabitants {
     engine: Arc<Engine>,
     balancer: nginx::Server,
     chat: Chat,
+    redis: Redis,
     faults: Faults,
     ledger: Ledger,
     end: CancellationToken,
@@ -88,8 +90,17 @@ impl World {
             faults.add(fault);
         }
         let chat = Chat::open(&dir.join("chat.json"), ledger.clone())?;
-        let Sockets { load_balancer, proof, discovery_proof, blue, green, chat: hook, control } =
-            sockets;
+        let redis = cache(&dir, &info, &ledger, &faults)?;
+        let Sockets {
+            load_balancer,
+            proof,
+            discovery_proof,
+            blue,
+            green,
+            chat: hook,
+            redis: port,
+            control,
+        } = sockets;
         let balancer = nginx::Server::start(nginx::Start {
             file: info.nginx_conf.clone(),
             prefix: info.root.join("etc/nginx"),
@@ -119,11 +130,12 @@ impl World {
             open_tcp(blue, colour(Colour::Blue)),
             open_tcp(green, colour(Colour::Green)),
             open_tcp(hook, front(Double::Chat, routed(webhook))),
+            redis.serve(port),
         ];
         store::write_json(&WorldInfo::path(&dir), &info)?;
         let end = CancellationToken::new();
         let inhabitants =
-            Arc::new(Inhabitants { info, engine, balancer, chat, faults, ledger, end });
+            Arc::new(Inhabitants { info, engine, balancer, chat, redis, faults, ledger, end });
         let handler = control::handler(inhabitants.clone());
         doors.push(open_tcp(control, Front { faults: None, handler, refuse: plain_refusal }));
         Ok(Self { inhabitants, doors })
@@ -152,6 +164,11 @@ impl Inhabitants {
     /// The chat.
     pub fn chat(&self) -> &Chat {
         &self.chat
+    }
+
+    /// The cache.
+    pub fn redis(&self) -> &Redis {
+        &self.redis
     }
 
     /// The faults.
@@ -183,8 +200,25 @@ impl Inhabitants {
         store::replace(&pid, format!("{}\n", std::process::id()).as_bytes())?;
         self.balancer.reload().await;
         self.chat.clear()?;
+        self.redis.seed(keys::seeded(self.info.agents))?;
         self.ledger.clear()
     }
+}
+
+/// The world's Redis, with its first keys when it has no file yet.
+fn cache(
+    dir: &Path,
+    info: &WorldInfo,
+    ledger: &Ledger,
+    faults: &Faults,
+) -> Result<Redis, SandboxError> {
+    let path = dir.join("redis.resp");
+    let known = path.exists();
+    let redis = Redis::open(&path, ledger.clone(), Some(faults.clone()))?;
+    if !known {
+        redis.seed(keys::seeded(info.agents))?;
+    }
+    Ok(redis)
 }
 
 fn describe(
@@ -209,6 +243,7 @@ fn describe(
         blue: address(&sockets.blue)?,
         green: address(&sockets.green)?,
         chat: format!("{}/services/T000SANDBOX/B000SANDBOX/{secret}", url(&sockets.chat)?),
+        redis: format!("redis://{}", address(&sockets.redis)?),
         control: url(&sockets.control)?,
         nginx_conf: root.join("etc/nginx/nginx.conf"),
         root,

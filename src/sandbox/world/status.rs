@@ -34,6 +34,8 @@ pub struct Status {
     pub proof: Option<String>,
     /// The beginning of the SHA-256 of each file, by path below the root. What only logs or runs is left out.
     pub files: BTreeMap<String, String>,
+    /// Keys in Redis, by the first two parts of their names.
+    pub redis: BTreeMap<String, usize>,
     /// Texts in the chat, oldest first.
     pub chat: Vec<String>,
     /// Faults that hold.
@@ -84,6 +86,7 @@ impl Inhabitants {
             green: health(&info.green).await,
             proof: proof(info).await,
             files: digests(&info.root)?,
+            redis: self.redis().groups(),
             chat: self.chat().messages().into_iter().map(|message| message.text).collect(),
             faults: self.faults().list(),
             effects_total: effects.values().sum(),
