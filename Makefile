@@ -9,7 +9,7 @@ FEATURES := --locked --features failpoints
 WITH_SERVERS := eval "$$(scripts/servers env)" &&
 
 .DEFAULT_GOAL := help
-.PHONY: help test crash check bench deny servers servers-down fmt docs
+.PHONY: help test crash check bench deny servers servers-down staging staging-down fmt docs
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name what; do printf 'make %-14s %s\n' "$$name" "$$what"; done
@@ -44,3 +44,9 @@ servers: ## start the real servers that the tests need (see scripts/servers)
 
 servers-down: ## stop what `make servers` started
 	@scripts/servers down
+
+staging: ## real servers on loopback for `--env staging`; AGENTS=12 makes the fleets smaller
+	@scripts/staging up
+
+staging-down: ## remove every trace of `make staging`
+	@scripts/staging down
