@@ -17,7 +17,18 @@ fleet_up() {
   note "starting $staging_agents agents on each side"
   fleet_create_and_start blue "$blue_project"
   fleet_create_and_start green "$green_project"
+  fleet_wait_for_blue
   : >"$fleet_ready"
+}
+
+# A drill that starts at once must find legacy agents that can take over.
+fleet_wait_for_blue() {
+  local tries=0
+  until [ "$(fleet_count "$blue_project" --filter health=healthy)" = "$staging_agents" ]; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 600 ] || fail "some legacy agents do not become healthy"
+    sleep 0.5
+  done
 }
 
 # What is called like ours without being ours would be changed by a drill.
@@ -46,10 +57,12 @@ fleet_build() {
     --file "$context/agent.Dockerfile" "$context" </dev/null >"$log" 2>&1 || { cat "$log" >&2; fail "could not build $image"; }
 }
 
-# Each health check costs the engine a process, so a large fleet is asked less often: some ten a second on both sides together.
+# fleet_interval SIDE: each health check costs the engine a process, so a large fleet is asked less often, six checks a second on
+# both sides together; most often those whose start a drill waits for.
 fleet_interval() {
-  local seconds=$((staging_agents / 5))
-  printf '%ss\n' "$((seconds < 2 ? 2 : seconds))"
+  local seconds=$((staging_agents / 4))
+  if [ "$1" = blue ]; then seconds=$((staging_agents / 2)); fi
+  printf '%s\n' "$((seconds < 2 ? 2 : seconds))"
 }
 
 # fleet_file SIDE PROJECT IMAGE PORT...: the first agents publish these ports.
@@ -61,7 +74,7 @@ fleet_file() {
     printf 'version: "2.4"\nx-agent: &agent\n  image: %s\n  restart: unless-stopped\n' "$image"
     printf '  labels: {%s: %s}\n' "${staging_label%%=*}" "${staging_label#*=}"
     printf '  healthcheck:\n    test: [CMD, /bin/wget, -q, -O, /dev/null, "http://127.0.0.1:8080/health"]\n'
-    printf '    interval: %s\n    timeout: 10s\n    retries: 3\n' "$(fleet_interval)"
+    printf '    interval: %ss\n    timeout: 10s\n    retries: 3\n' "$(fleet_interval "$side")"
     printf 'networks:\n  default:\n    name: %s_default\n' "$project"
     printf '    labels: {%s: %s}\nservices:\n' "${staging_label%%=*}" "${staging_label#*=}"
     for ((number = 1; number <= staging_agents; number++)); do
@@ -131,6 +144,7 @@ fleet_reset() {
     fleet_remove "$blue_project"
     fleet_create_and_start blue "$blue_project"
   fi
+  fleet_wait_for_blue
 }
 
 fleet_remove() { fleet_ids "$1" | fleet_docker 4 rm --force --volumes || fail "containers of $1 could not be removed"; }
@@ -154,7 +168,8 @@ fleet_remove_network() {
       engine network disconnect --force "$1" "$left" >/dev/null 2>&1 || true
     done
     tries=$((tries + 1))
-    [ "$tries" -lt 25 ] || fail "the network $1 could not be removed"
+    [ "$tries" -lt 25 ] || fail "the network $1 could not be removed" \
+      "Docker still counts a container that is gone; restart the engine, then run this again"
     sleep 0.2
   done
 }
