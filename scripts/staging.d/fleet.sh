@@ -150,14 +150,19 @@ fleet_reset() {
 fleet_remove() { fleet_ids "$1" | fleet_docker 4 rm --force --volumes || fail "containers of $1 could not be removed"; }
 
 fleet_down() {
-  local image network
+  local image network stuck=no
   place_is_ours && docker_answers "unix://$engine_socket" >/dev/null || return 0
+  rm -f "$fleet_ready"
   fleet_remove "$green_project"
   fleet_remove "$blue_project"
-  for network in $(engine network ls --quiet --filter "label=$staging_label"); do fleet_remove_network "$network"; done
+  for network in $(engine network ls --quiet --filter "label=$staging_label"); do
+    fleet_remove_network "$network" || stuck=yes
+  done
   for image in $(engine image ls --filter "label=$staging_label" --format '{{.Repository}}:{{.Tag}}'); do
     engine image rm "$image" >/dev/null
   done
+  [ "$stuck" = no ] || fail "a network of staging cannot be removed: Docker still counts a container that is gone" \
+    "restart the Docker Engine, then run this again"
 }
 
 # A busy engine may keep a removed container's place in the network: then it has to be told.
@@ -168,8 +173,7 @@ fleet_remove_network() {
       engine network disconnect --force "$1" "$left" >/dev/null 2>&1 || true
     done
     tries=$((tries + 1))
-    [ "$tries" -lt 25 ] || fail "the network $1 could not be removed" \
-      "Docker still counts a container that is gone; restart the engine, then run this again"
+    [ "$tries" -lt 25 ] || return 1
     sleep 0.2
   done
 }
