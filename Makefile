@@ -17,7 +17,7 @@ help: ## this list
 test: servers ## set up the real servers that are missing, then run every test; TESTS=name runs some
 	@$(WITH_SERVERS) $(CARGO) test $(FEATURES) --no-fail-fast $(TESTS)
 
-crash: servers ## kill runs at every point, and drills on real servers at random instants, and resume them: hours
+crash: servers ## the long form of the crash tests: runs killed at every point, and drills on real servers at random instants
 	@ROLLBACK_CRASH_ROUNDS=all $(CARGO) test $(FEATURES) --test suite recovery::crash -- --nocapture
 	@$(WITH_SERVERS) ROLLBACK_STAGING_KILLS=$${ROLLBACK_STAGING_KILLS:-12x100,131x10} \
 	  $(CARGO) test $(FEATURES) --test suite recovery::staging -- --nocapture

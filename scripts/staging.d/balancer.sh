@@ -3,6 +3,8 @@
 
 balancer_conf=$staging_root/etc/nginx/nginx.conf
 balancer_upstream=$staging_root/etc/nginx/conf.d/agents.conf
+balancer_discovery=$staging_root/etc/nginx/conf.d/agent-discovery.conf
+balancer_template=$staging_root/etc/nginx/templates/agent-discovery.conf.tpl
 balancer_log=$staging_root/var/log/nginx
 balancer_pid_file=$staging_root/run/nginx.pid
 
@@ -21,7 +23,7 @@ balancer_up() {
 
 balancer_write() {
   local temp
-  mkdir -p "${balancer_upstream%/*}" "$balancer_log" "$staging_root/run" "$staging_root/var/tmp"
+  mkdir -p "${balancer_upstream%/*}" "${balancer_template%/*}" "$balancer_log" "$staging_root/run" "$staging_root/var/tmp"
   {
     if [ "$(id -u)" = 0 ]; then printf 'user root;\n'; fi
     printf 'worker_processes 1;\npid %s;\nerror_log %s/error.log notice;\n' "$balancer_pid_file" "$balancer_log"
@@ -31,19 +33,27 @@ balancer_write() {
     printf '  log_format traffic %s;\n' "'\$msec \$status \$upstream_addr \"\$request\"'"
     printf '  access_log %s/access.log traffic;\n  include %s/*.conf;\n' "$balancer_log" "${balancer_upstream%/*}"
     printf '  server {\n    listen 127.0.0.1:%s;\n    location / {\n' "$balancer_port"
-    printf '      proxy_pass http://agents;\n      proxy_connect_timeout 2s;\n    }\n  }\n}\n'
+    printf '      proxy_pass http://agents;\n      proxy_connect_timeout 2s;\n    }\n'
+    printf '    location /agents/ {\n      proxy_pass http://agent-services/;\n    }\n  }\n}\n'
   } >"$balancer_conf"
+  printf '%s\n' '# Where the agents find each other.' 'upstream agent-services {' '{% for server in servers %}' '    server {{ server }};' \
+    '{% endfor %}' '}' >"$balancer_template"
   balancer_deploy_green
 }
 
 balancer_deploy_green() {
-  local port
-  {
-    printf '# Deployed: green is live.\nupstream agents {\n'
-    for port in "${green_ports[@]}"; do printf '    server 127.0.0.1:%s;\n' "$port"; done
-    printf '}\n'
-  } >"$balancer_upstream.new"
+  balancer_upstream agents >"$balancer_upstream.new"
+  balancer_upstream agent-services >"$balancer_discovery.new"
   mv "$balancer_upstream.new" "$balancer_upstream"
+  mv "$balancer_discovery.new" "$balancer_discovery"
+}
+
+# balancer_upstream NAME: an upstream that is green.
+balancer_upstream() {
+  local port
+  printf '# Deployed: green is live.\nupstream %s {\n' "$1"
+  for port in "${green_ports[@]}"; do printf '    server 127.0.0.1:%s;\n' "$port"; done
+  printf '}\n'
 }
 
 # The body that nginx answers with. Bash asks by itself, so that no other program is needed.

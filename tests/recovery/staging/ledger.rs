@@ -141,7 +141,7 @@ impl Traffic {
             while !stopped.load(Ordering::Relaxed) {
                 served.requests += 1;
                 // A reload closes connections that were not answered yet; every client asks again then.
-                match version(&address).or_else(|_| version(&address)) {
+                match version(&address, "/health").or_else(|_| version(&address, "/health")) {
                     Ok(version) => {
                         if served.versions.last().is_none_or(|(_, last)| *last != version) {
                             served.versions.push((started.elapsed(), version));
@@ -162,11 +162,11 @@ impl Traffic {
     }
 }
 
-/// The version that answers.
-pub(super) fn version(address: &str) -> std::io::Result<String> {
+/// The version that answers at a path.
+pub(super) fn version(address: &str, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    stream.write_all(b"GET /health HTTP/1.0\r\nhost: staging\r\n\r\n")?;
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nhost: staging\r\n\r\n").as_bytes())?;
     let mut answer = String::new();
     let _length = stream.read_to_string(&mut answer)?;
     let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);

@@ -13,7 +13,7 @@ use crate::support::output::CommandOutput;
 use crate::support::world::World;
 
 /// The ports that `scripts/staging` uses, without their first three digits.
-const PORTS: [&str; 8] = ["80", "81", "91", "92", "93", "95", "96", "97"];
+const PORTS: [&str; 9] = ["80", "81", "82", "91", "92", "93", "95", "96", "97"];
 
 /// One container of a fleet, as the engine tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
