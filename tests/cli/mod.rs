@@ -5,6 +5,7 @@
 
 mod check;
 mod confirm;
+mod database;
 mod generated;
 mod hints;
 mod hostile;
