@@ -6,6 +6,7 @@ pub mod http;
 pub mod loadbalancer;
 mod manual;
 mod notify;
+mod postgres;
 mod script;
 
 use crate::action::{Registry, System};
@@ -23,6 +24,7 @@ fn systems() -> Vec<System> {
         loadbalancer::system(),
         manual::system(),
         notify::system(),
+        postgres::system(),
         script::system(),
     ]
 }
