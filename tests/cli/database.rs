@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tokio_postgres::{Config, NoTls};
 
-use super::stage::serve;
+use super::stage::{Stage, serve};
 use crate::support::wait_until;
 use crate::support::world::World;
 
@@ -22,7 +22,7 @@ fn ask(world: &World, sql: &str) -> String {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(async {
         let mut config = Config::new();
-        config.host_path(sockets(world)).user("sutazai").dbname("sutazai");
+        config.host_path(sockets(world)).user("postgres").dbname("sutazai");
         let (client, connection) = config.connect(NoTls).await.expect("it answers");
         let _carrier = tokio::spawn(connection);
         client.query_one(sql, &[]).await.expect("an answer").get(0)
@@ -67,15 +67,30 @@ fn the_database_ends_with_its_world_and_keeps_its_data() {
     assert!(data.starts_with(&dir) || !data.parent().expect("its home").exists());
 }
 
+const EMERGENCY: &str = "--emergency --env sandbox --reason 'more errors' --yes";
+
 #[test]
-fn a_world_that_wanted_a_database_and_has_none_says_so_at_every_start() {
-    let world = World::new();
-    let nowhere = world.path("nowhere");
-    let _sandbox = serve(&world, nowhere.to_str().expect("a plain path"));
-    let shown = world.rollback(["sandbox", "status"]).expect_code(0).stdout;
-    let said = format!("there are no `postgres` and `initdb` in {}", nowhere.display());
-    assert!(shown.contains(&said), "{shown}");
-    let _made = world.rollback(["init"]).expect_code(0);
-    let run = world.rollback(["run", "first", "--env", "sandbox", "--yes"]).expect_code(0);
-    assert!(run.stderr.contains(&said), "{run}");
+fn the_emergency_brings_the_register_back() {
+    let stage = Stage::shipped_with("auto");
+    let run = stage.rollback(EMERGENCY).expect_code(0);
+    for step in ["restore-registration", "registration-restored"] {
+        assert!(run.stdout.contains(&format!("✓ {step}")), "{run}");
+    }
+    // One agent was paused before the deployment; "active" for all would have woken it.
+    let database = &stage.status()["database"];
+    let former = serde_json::json!({"1.0.0 active": 2, "1.0.0 paused": 1});
+    assert_eq!((&database["registered"], &database["unlike_before"]), (&former, &0.into()));
+    let reverted = stage.rollback("sandbox reset").expect_code(0).stdout;
+    assert!(reverted.contains("3 2.0.0 active; 3 not as before the deployment"), "{reverted}");
+}
+
+#[test]
+fn without_a_database_the_emergency_runs_and_says_what_is_missing() {
+    let stage = Stage::shipped_with("/nowhere");
+    let run = stage.rollback(EMERGENCY).expect_code(0);
+    let said = "there are no `postgres` and `initdb` in /nowhere";
+    assert!(run.stderr.contains(said), "{run}");
+    assert!(run.stdout.contains("RECOVERED"), "{run}");
+    assert!(!run.stdout.contains("✓ restore-registration"), "{run}");
+    assert!(stage.rollback("sandbox status").stdout.contains(said));
 }

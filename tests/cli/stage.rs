@@ -51,7 +51,13 @@ pub(super) struct Stage {
 impl Stage {
     /// A project with the shipped runbooks.
     pub(super) fn shipped() -> Self {
-        let stage = Self::empty();
+        Self::shipped_with("none")
+    }
+
+    /// The same with the PostgreSQL that `--postgres` chooses.
+    pub(super) fn shipped_with(postgres: &str) -> Self {
+        let world = World::new();
+        let stage = Self { _sandbox: serve(&world, postgres), world };
         for file in ["emergency.yaml", "environments/sandbox.yaml"] {
             let text = std::fs::read_to_string(crate_root().join("runbooks/ollama").join(file));
             let _path = stage

@@ -14,8 +14,8 @@ use tokio_postgres::{Client, Config, NoTls};
 use super::front;
 use crate::sandbox::SandboxError;
 
-/// The only user.
-pub(super) const USER: &str = "sutazai";
+/// The only user, which both kinds of server have from the start.
+pub(super) const USER: &str = "postgres";
 /// The only database beside PostgreSQL's own.
 pub(super) const DATABASE: &str = "sutazai";
 /// How long a server may take to answer for the first time.

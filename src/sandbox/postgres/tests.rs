@@ -14,7 +14,7 @@ async fn world(dir: &Path, postgres: Choice) -> World {
 /// As any client: by the address that the world tells.
 async fn connect(info: &WorldInfo) -> Client {
     let mut config = Config::new();
-    config.host_path(info.postgres.as_ref().unwrap()).user("sutazai").dbname("sutazai");
+    config.host_path(info.postgres.as_ref().unwrap()).user("postgres").dbname("sutazai");
     let (client, connection) = config.connect(NoTls).await.unwrap();
     tokio::spawn(connection);
     client
@@ -106,7 +106,7 @@ async fn one_that_cannot_start_tells_its_clients_why() {
     }
     let world = world(&dir.path().join("world"), Choice::Folder(bin)).await;
     let mut config = Config::new();
-    config.host_path(world.info().postgres.as_ref().unwrap()).user("sutazai").dbname("sutazai");
+    config.host_path(world.info().postgres.as_ref().unwrap()).user("postgres").dbname("sutazai");
     let error = config.connect(NoTls).await.err().unwrap();
     let said = error.as_db_error().unwrap();
     assert_eq!(said.code(), &tokio_postgres::error::SqlState::CANNOT_CONNECT_NOW);
