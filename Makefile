@@ -17,7 +17,7 @@ help: ## this list
 test: servers ## set up the real servers that are missing, then run every test; TESTS=name runs some
 	@$(WITH_SERVERS) $(CARGO) test $(FEATURES) --no-fail-fast $(TESTS)
 
-crash: ## kill runs at every point and resume them: the long form of the crash tests, some 20 minutes
+crash: ## kill runs at every point and resume them: the long form of the crash tests
 	@ROLLBACK_CRASH_ROUNDS=all $(CARGO) test $(FEATURES) --test suite recovery::crash -- --nocapture
 
 check: ## format, clippy and documentation, without a warning

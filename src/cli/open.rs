@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::args::Context;
+use super::context::Context;
 use super::error::{self, CliError, NO_TERMINAL, UNEXPECTED, USAGE};
 use super::{panic, prompt};
 use crate::action::{Registry, ResolveContext};

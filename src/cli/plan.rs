@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 
-use super::args::Context;
+use super::context::Context;
 use super::error::{CliError, REFUSED, UNEXPECTED};
 use super::open::{self, Opened, Which};
 use super::output::Format;

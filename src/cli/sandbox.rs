@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::args::Context;
+use super::context::Context;
 use super::error::{CliError, UNEXPECTED, USAGE};
 use super::open;
 use super::output::Format;

@@ -19,6 +19,7 @@ const LONGEST_NAME: usize = "/.s.PGSQL.5432.lock".len();
 pub(super) struct Sockets {
     pub(super) load_balancer: TcpListener,
     pub(super) proof: TcpListener,
+    pub(super) discovery_proof: TcpListener,
     pub(super) blue: TcpListener,
     pub(super) green: TcpListener,
     pub(super) chat: TcpListener,
@@ -33,6 +34,7 @@ impl Sockets {
         Ok(Self {
             load_balancer: bind(at(|info| &info.load_balancer)).await?,
             proof: bind(at(|info| &info.proof)).await?,
+            discovery_proof: bind(at(|info| &info.discovery_proof)).await?,
             blue: bind(at(|info| &info.blue)).await?,
             green: bind(at(|info| &info.green)).await?,
             chat: bind(at(|info| &info.chat)).await?,

@@ -15,6 +15,8 @@ pub struct WorldInfo {
     pub load_balancer: String,
     /// The server that proves which configuration is live, `127.0.0.1:PORT`.
     pub proof: String,
+    /// The same for the service discovery's configuration, `127.0.0.1:PORT`.
+    pub discovery_proof: String,
     /// The blue service, `127.0.0.1:PORT`.
     pub blue: String,
     /// The green service, `127.0.0.1:PORT`.

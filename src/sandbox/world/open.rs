@@ -109,14 +109,15 @@ impl World {
             faults.add(fault);
         }
         let chat = Chat::open(&dir.join("chat.json"), ledger.clone())?;
-        let Sockets { load_balancer, proof, blue, green, chat: hook, control } = sockets;
+        let Sockets { load_balancer, proof, discovery_proof, blue, green, chat: hook, control } =
+            sockets;
         let balancer = nginx::Server::start(nginx::Start {
             file: info.nginx_conf.clone(),
             prefix: info.root.join("etc/nginx"),
             faults: faults.clone(),
             ledger: ledger.clone(),
             speed: options.speed,
-            inherited: vec![load_balancer, proof],
+            inherited: vec![load_balancer, proof, discovery_proof],
         })
         .await?;
         let front = |double, handler| Front {
@@ -242,6 +243,7 @@ fn describe(
         docker: format!("unix://{}", sockets_folder(dir)?.join("docker.sock").display()),
         load_balancer: url(&sockets.load_balancer)?,
         proof: address(&sockets.proof)?,
+        discovery_proof: address(&sockets.discovery_proof)?,
         blue: address(&sockets.blue)?,
         green: address(&sockets.green)?,
         chat: format!("{}/services/T000SANDBOX/B000SANDBOX/{secret}", url(&sockets.chat)?),
