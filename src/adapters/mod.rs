@@ -6,6 +6,7 @@ pub mod http;
 pub mod loadbalancer;
 mod manual;
 mod notify;
+mod postgres;
 mod redis;
 mod script;
 
@@ -24,6 +25,7 @@ fn systems() -> Vec<System> {
         loadbalancer::system(),
         manual::system(),
         notify::system(),
+        postgres::system(),
         redis::system(),
         script::system(),
     ]

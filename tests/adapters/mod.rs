@@ -2,4 +2,5 @@
 
 mod docker;
 mod loadbalancer;
+mod postgres;
 mod redis;

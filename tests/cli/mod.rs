@@ -6,6 +6,7 @@
 mod check;
 mod clean_up;
 mod confirm;
+mod database;
 mod generated;
 mod hints;
 mod hostile;

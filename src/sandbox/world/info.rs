@@ -28,6 +28,12 @@ pub struct WorldInfo {
     pub redis: String,
     /// The control endpoint, `http://127.0.0.1:PORT`.
     pub control: String,
+    /// The folder of PostgreSQL's Unix socket; none when there is no PostgreSQL.
+    #[serde(default)]
+    pub postgres: Option<PathBuf>,
+    /// Sentences about what this world has not, and what can be done.
+    #[serde(default)]
+    pub lacks: Vec<String>,
     /// The root of the world's files.
     pub root: PathBuf,
     /// The load balancer's main configuration file.

@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::addresses::{Sockets, address, docker_socket};
+use super::addresses::{Sockets, address, sockets_folder};
 use super::info::WorldInfo;
 use super::{files, keys, seed};
 use crate::sandbox::chat::Chat;
 use crate::sandbox::docker::{Engine, Setup, routes};
 use crate::sandbox::faults::{Double, Fault, Faults};
 use crate::sandbox::ledger::Ledger;
+use crate::sandbox::postgres::{Choice, Database, DatabaseStatus, Place};
 use crate::sandbox::redis::Redis;
 use crate::sandbox::services::{self, Colour};
 use crate::sandbox::wire::{Door, Front, open_tcp, open_unix, plain_refusal, routed};
@@ -29,11 +30,13 @@ pub struct Options {
     pub faults: Vec<Fault>,
     /// The program whose `sandbox nginx` is the load balancer's command line; this one without it.
     pub program: Option<PathBuf>,
+    /// Which PostgreSQL it gets.
+    pub postgres: Choice,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { agents: 131, speed: 1.0, faults: Vec::new(), program: None }
+        Self { agents: 131, speed: 1.0, faults: Vec::new(), program: None, postgres: Choice::None }
     }
 }
 
@@ -63,6 +66,8 @@ pub struct Inhabitants {
     redis: Redis,
     faults: Faults,
     ledger: Ledger,
+    /// None with the reason.
+    database: Result<Arc<Database>, String>,
     end: CancellationToken,
 }
 
@@ -74,7 +79,23 @@ impl World {
         let known = WorldInfo::path(&dir).exists();
         let former = if known { Some(WorldInfo::read(&dir)?) } else { None };
         let sockets = Sockets::bind(former.as_ref()).await?;
-        let info = describe(&dir, &sockets, former.as_ref(), &options)?;
+        let mut info = describe(&dir, &sockets, former.as_ref(), &options)?;
+        let folder = sockets_folder(&dir)?;
+        let database = Database::find(
+            &options.postgres,
+            &Place { dir: &dir, sockets: &folder, agents: info.agents },
+        );
+        match &database {
+            Ok(_) => info.postgres = Some(folder),
+            // Who wanted none knows it.
+            Err(_) if options.postgres == Choice::None => {}
+            Err(why) => info.lacks.push(why.clone()),
+        }
+        // It takes longest, and nothing here waits for it.
+        let database_door = match &database {
+            Ok(database) => Some(database.open(former.is_none())?),
+            Err(_) => None,
+        };
         let ledger = Ledger::open(&dir.join("effects.log"))?;
         let setup = Setup { dir: dir.join("docker"), speed: options.speed, ledger: ledger.clone() };
         let engine = Engine::open(setup)?;
@@ -132,10 +153,20 @@ impl World {
             open_tcp(hook, front(Double::Chat, routed(webhook))),
             redis.serve(port),
         ];
+        doors.extend(database_door);
         store::write_json(&WorldInfo::path(&dir), &info)?;
         let end = CancellationToken::new();
-        let inhabitants =
-            Arc::new(Inhabitants { info, engine, balancer, chat, redis, faults, ledger, end });
+        let inhabitants = Arc::new(Inhabitants {
+            info,
+            engine,
+            balancer,
+            chat,
+            redis,
+            faults,
+            ledger,
+            database,
+            end,
+        });
         let handler = control::handler(inhabitants.clone());
         doors.push(open_tcp(control, Front { faults: None, handler, refuse: plain_refusal }));
         Ok(Self { inhabitants, doors })
@@ -147,6 +178,11 @@ impl World {
             door.close().await;
         }
         self.inhabitants.balancer.close().await;
+        if let Ok(database) = &self.inhabitants.database
+            && let Err(error) = database.close().await
+        {
+            tracing::error!(%error, "failed to end PostgreSQL");
+        }
     }
 }
 
@@ -181,6 +217,14 @@ impl Inhabitants {
         &self.ledger
     }
 
+    /// The database, as it looks from here.
+    pub(super) async fn database(&self) -> DatabaseStatus {
+        match &self.database {
+            Ok(database) => database.status().await,
+            Err(why) => DatabaseStatus::missing(why),
+        }
+    }
+
     /// Asks whoever runs this world to close it.
     pub fn end(&self) {
         self.end.cancel();
@@ -201,6 +245,9 @@ impl Inhabitants {
         self.balancer.reload().await;
         self.chat.clear()?;
         self.redis.seed(keys::seeded(self.info.agents))?;
+        if let Ok(database) = &self.database {
+            database.reset().await?;
+        }
         self.ledger.clear()
     }
 }
@@ -236,7 +283,7 @@ fn describe(
         None => std::env::current_exe().map_err(SandboxError::file("find", Path::new("self")))?,
     };
     Ok(WorldInfo {
-        docker: format!("unix://{}", docker_socket(dir)?.display()),
+        docker: format!("unix://{}", sockets_folder(dir)?.join("docker.sock").display()),
         load_balancer: url(&sockets.load_balancer)?,
         proof: address(&sockets.proof)?,
         discovery_proof: address(&sockets.discovery_proof)?,
@@ -245,6 +292,8 @@ fn describe(
         chat: format!("{}/services/T000SANDBOX/B000SANDBOX/{secret}", url(&sockets.chat)?),
         redis: format!("redis://{}", address(&sockets.redis)?),
         control: url(&sockets.control)?,
+        postgres: None,
+        lacks: Vec::new(),
         nginx_conf: root.join("etc/nginx/nginx.conf"),
         root,
         program,

@@ -13,6 +13,7 @@ use super::open::Inhabitants;
 use crate::sandbox::SandboxError;
 use crate::sandbox::client::ask;
 use crate::sandbox::ledger::Effects;
+use crate::sandbox::postgres::DatabaseStatus;
 
 /// Containers of a project by state: `running`, `exited`, and of the running ones `healthy`.
 pub type States = BTreeMap<String, usize>;
@@ -36,6 +37,8 @@ pub struct Status {
     pub files: BTreeMap<String, String>,
     /// Keys in Redis, by the first two parts of their names.
     pub redis: BTreeMap<String, usize>,
+    /// The register of agents.
+    pub database: DatabaseStatus,
     /// Texts in the chat, oldest first.
     pub chat: Vec<String>,
     /// Faults that hold.
@@ -87,6 +90,7 @@ impl Inhabitants {
             proof: proof(info).await,
             files: digests(&info.root)?,
             redis: self.redis().groups(),
+            database: self.database().await,
             chat: self.chat().messages().into_iter().map(|message| message.text).collect(),
             faults: self.faults().list(),
             effects_total: effects.values().sum(),
