@@ -42,14 +42,14 @@ balancer_write() {
 }
 
 balancer_deploy_green() {
-  balancer_upstream agents >"$balancer_upstream.new"
-  balancer_upstream agent-services >"$balancer_discovery.new"
+  balancer_green agents >"$balancer_upstream.new"
+  balancer_green agent-services >"$balancer_discovery.new"
   mv "$balancer_upstream.new" "$balancer_upstream"
   mv "$balancer_discovery.new" "$balancer_discovery"
 }
 
-# balancer_upstream NAME: an upstream that is green.
-balancer_upstream() {
+# balancer_green NAME: this upstream, with the servers of green.
+balancer_green() {
   local port
   printf '# Deployed: green is live.\nupstream %s {\n' "$1"
   for port in "${green_ports[@]}"; do printf '    server 127.0.0.1:%s;\n' "$port"; done
