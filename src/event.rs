@@ -74,6 +74,16 @@ pub struct Place {
     pub item: String,
 }
 
+impl std::fmt::Display for Place {
+    /// `step`, or `step/item`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.item.as_str() {
+            "" => f.write_str(&self.step.0),
+            item => write!(f, "{}/{item}", self.step.0),
+        }
+    }
+}
+
 /// A saved state in the journal: its public part, and where the private part lies.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct SavedRecord {

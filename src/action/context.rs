@@ -40,6 +40,7 @@ pub struct StepContext {
     notes: Arc<Vec<Value>>,
     scratch: Arc<Path>,
     run: Arc<str>,
+    place: Arc<str>,
     predicted: Predictions,
 }
 
@@ -53,6 +54,7 @@ impl StepContext {
             notes: Arc::default(),
             scratch: scratch.into(),
             run: run.into(),
+            place: Arc::from(""),
             predicted: Arc::new(|_| None),
         }
     }
@@ -62,6 +64,13 @@ impl StepContext {
     pub fn recording(mut self, recorder: Arc<dyn Recorder>, notes: Vec<Value>) -> Self {
         self.recorder = recorder;
         self.notes = Arc::new(notes);
+        self
+    }
+
+    /// Knows which item of which step it is for.
+    #[must_use]
+    pub fn at(mut self, place: &str) -> Self {
+        self.place = place.into();
         self
     }
 
@@ -113,6 +122,12 @@ impl StepContext {
     /// The run's id.
     pub fn run(&self) -> &str {
         &self.run
+    }
+
+    /// The step, and its item behind a `/` when it has several: with [`run`](Self::run), what an adapter marks its
+    /// work by in a system that keeps it. Empty in a preview.
+    pub fn place(&self) -> &str {
+        &self.place
     }
 
     /// The state that an earlier step of the plan will give to a resource, if it is known.

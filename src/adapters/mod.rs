@@ -6,6 +6,8 @@ pub mod http;
 pub mod loadbalancer;
 mod manual;
 mod notify;
+mod postgres;
+mod redis;
 mod script;
 
 use crate::action::{Registry, System};
@@ -23,6 +25,8 @@ fn systems() -> Vec<System> {
         loadbalancer::system(),
         manual::system(),
         notify::system(),
+        postgres::system(),
+        redis::system(),
         script::system(),
     ]
 }

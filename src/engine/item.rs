@@ -373,6 +373,7 @@ impl ItemRun {
             self.kit.scratch.clone(),
             &self.kit.run,
         )
+        .at(&self.at.to_string())
         .recording(Arc::new(recorder), self.notes())
     }
 

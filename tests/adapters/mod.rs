@@ -2,3 +2,5 @@
 
 mod docker;
 mod loadbalancer;
+mod postgres;
+mod redis;

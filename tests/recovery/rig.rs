@@ -33,7 +33,8 @@ pub(crate) struct Rig {
 impl Rig {
     pub(crate) fn start() -> Self {
         let world = World::new();
-        let serve = ["sandbox", "serve", "--agents", AGENTS, "--speed", SPEED];
+        let serve =
+            ["sandbox", "serve", "--agents", AGENTS, "--speed", SPEED, "--postgres", "none"];
         let serve = Running::start(world.program().args(serve));
         let path = world.path("state/rollback/sandbox/world.json");
         let mut info = Value::Null;

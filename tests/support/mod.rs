@@ -2,13 +2,14 @@
 //!
 //! [`world`] runs the `rollback` binary with a clean environment under a temporary home; [`output`] is what it said,
 //! as one text for a snapshot; [`terminal`] puts it in front of a person, and [`desk`] gives it a runbook and reads its
-//! journal; [`docker`] and [`nginx`] are the real servers that `scripts/servers` found or started.
+//! journal; [`docker`], [`nginx`] and [`postgres`] are the real servers that `scripts/servers` found or started.
 //! Nothing here skips: a server that is missing fails the test and says how to get it.
 
 pub(crate) mod desk;
 pub(crate) mod docker;
 pub(crate) mod nginx;
 pub(crate) mod output;
+pub(crate) mod postgres;
 pub(crate) mod terminal;
 pub(crate) mod world;
 

@@ -1,0 +1,50 @@
+//! PostgreSQL: statements in one transaction (`postgres.run`), tables set aside and brought back (`postgres.snapshot`,
+//! `postgres.restore`), and questions to it (`postgres.expect`).
+//!
+//! - [`connection`] is the block of the environment, [`server`] turns it into an address, [`session`] is one connection
+//!   and its transactions, [`errors`] decides in which class a failure falls. [`statement`], [`parameter`], [`name`] and [`scope`] are what a
+//!   runbook may say in SQL: values are bind parameters, names are quoted in one place.
+//! - [`ledger`] marks what was done in the database itself, in the transaction that did it; [`change`] is the one shape that all
+//!   changes share. [`table`] reads the catalogue, [`kept`] keeps what was replaced and puts it back, [`fingerprint`] counts and hashes.
+//!
+//! Rows never leave the database: the journal holds names, counts and hashes. The reasons stand in `docs/design/adapters-postgres.md`.
+
+mod change;
+mod connection;
+mod errors;
+mod expect;
+mod fingerprint;
+mod kept;
+mod ledger;
+mod name;
+mod parameter;
+mod restore;
+mod run;
+mod scope;
+mod server;
+mod session;
+mod snapshot;
+mod snapshots;
+mod statement;
+mod table;
+mod touched;
+
+use crate::action::{Connection, System, Verb};
+use connection::PostgresConnection;
+
+/// The system `postgres` and its verbs.
+pub(super) fn system() -> System {
+    let database = Connection::of::<PostgresConnection>("The PostgreSQL database")
+        .reached_by(|connections| Box::pin(server::reach(connections)));
+    System {
+        name: "postgres",
+        summary: "Rows and tables of a PostgreSQL database",
+        connections: vec![database],
+        verbs: vec![
+            Verb::of::<run::Run>(),
+            Verb::of::<snapshot::Snapshot>(),
+            Verb::of::<restore::Restore>(),
+            Verb::of::<expect::Expect>(),
+        ],
+    }
+}

@@ -1,0 +1,330 @@
+//! One connection to the database, and its transactions: each call bound to the step's deadline and cancellation.
+//!
+//! The server gets the same limits (`lock_timeout`, `statement_timeout`, `idle_in_transaction_session_timeout`, all by `SET
+//! LOCAL`), so that nothing of ours holds a lock for longer than the step may live, whatever becomes of this process.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{CancelToken, Client, Config, IsolationLevel, NoTls, Row, Transaction};
+use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_util::sync::CancellationToken;
+
+use super::errors::{self, Translate};
+use super::server::Server;
+use crate::action::{ActionError, StepContext};
+
+/// How long the request to end a statement may take; nobody waits for it.
+const CANCELLING: Duration = Duration::from_secs(2);
+/// How much later than we ourselves the server gives an idle transaction up.
+const BEYOND: Duration = Duration::from_secs(5);
+/// The most that PostgreSQL takes as a time-out: its settings are 32-bit counts of milliseconds.
+const LONGEST_MS: u128 = 2_147_483_647;
+
+/// When a call must have ended.
+#[derive(Clone)]
+pub(super) struct Limits {
+    deadline: Instant,
+    cancel: CancellationToken,
+}
+
+impl Limits {
+    /// For looks that no step gives a deadline.
+    pub(super) fn lasting(time: Duration) -> Self {
+        Self { deadline: Instant::now() + time, cancel: CancellationToken::new() }
+    }
+
+    /// The time left, zero when there is none.
+    pub(super) fn remaining(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// Runs a future within the limits. Only a commit can be cut off in a way that leaves doubt.
+    async fn bound<T>(
+        &self,
+        doing: &str,
+        call: impl Future<Output = Result<T, ActionError>>,
+    ) -> Result<T, Cut> {
+        tokio::select! {
+            biased;
+            outcome = call => outcome.map_err(Cut::Answered),
+            () = self.cancel.cancelled() => Err(Cut::Silent(errors::cancelled(doing))),
+            () = tokio::time::sleep_until(self.deadline) => Err(Cut::Silent(errors::late(doing))),
+        }
+    }
+}
+
+impl From<&StepContext> for Limits {
+    fn from(cx: &StepContext) -> Self {
+        Self { deadline: cx.deadline(), cancel: cx.cancelled().clone() }
+    }
+}
+
+/// How a call failed.
+enum Cut {
+    /// The server or the wire said so.
+    Answered(ActionError),
+    /// Nobody waited for the answer.
+    Silent(ActionError),
+}
+
+impl From<Cut> for ActionError {
+    fn from(cut: Cut) -> Self {
+        match cut {
+            Cut::Answered(error) | Cut::Silent(error) => error,
+        }
+    }
+}
+
+/// How long the server may wait for a lock, and work on one statement.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Patience {
+    pub(super) lock: Option<Duration>,
+    pub(super) statement: Option<Duration>,
+}
+
+/// One connection.
+pub(super) struct Session<'a> {
+    server: &'a Server,
+    client: Client,
+    limits: Limits,
+}
+
+impl<'a> Session<'a> {
+    /// Connects as `rollback RUN`.
+    pub(super) async fn open(
+        server: &'a Server,
+        limits: &Limits,
+        run: &str,
+    ) -> Result<Self, ActionError> {
+        let mut config = server.config.clone();
+        config.application_name(format!("rollback {run}"));
+        let doing = format!("connect to postgres at {}", server.at);
+        let connecting = async {
+            connect(&config, server.tls.as_ref()).await.map_err(|error| {
+                Translate { doing: &doing, secrets: &server.secrets }.connecting(&error)
+            })
+        };
+        let client = limits.bound(&doing, connecting).await?;
+        let session = Self { server, client, limits: limits.clone() };
+        session.notice_our_end().await?;
+        Ok(session)
+    }
+
+    /// Lets the server notice within a second that this process is gone, also while a statement is at work (PostgreSQL 14 and
+    /// newer; see `client_connection_check_interval`). Otherwise a killed run would hold its locks until the statement ends.
+    async fn notice_our_end(&self) -> Result<(), ActionError> {
+        let set = self.client.batch_execute("SET client_connection_check_interval = 1000");
+        let outcome = self.limits.bound("prepare the connection", async { Ok(set.await) }).await?;
+        // Older servers and some platforms have no such setting; `statement_timeout` holds there as everywhere.
+        drop(outcome);
+        Ok(())
+    }
+
+    /// The server's version.
+    pub(super) async fn version(&self) -> Result<String, ActionError> {
+        let doing = "ask postgres for its version";
+        let rows = self.call(doing, self.client.query("SHOW server_version", &[])).await?;
+        Ok(rows.first().map_or_else(|| "of unknown version".to_owned(), |row| row.get(0)))
+    }
+
+    /// Begins a transaction that may change something.
+    pub(super) async fn change(
+        &mut self,
+        patience: Patience,
+        isolation: IsolationLevel,
+    ) -> Result<Tx<'_>, ActionError> {
+        self.begin(patience, isolation, false).await
+    }
+
+    /// Begins a transaction that only reads.
+    pub(super) async fn look(&mut self, patience: Patience) -> Result<Tx<'_>, ActionError> {
+        self.begin(patience, IsolationLevel::RepeatableRead, true).await
+    }
+
+    async fn begin(
+        &mut self,
+        patience: Patience,
+        isolation: IsolationLevel,
+        read_only: bool,
+    ) -> Result<Tx<'_>, ActionError> {
+        let doing = "begin a transaction";
+        let stop = self.client.cancel_token();
+        let (server, limits) = (self.server, self.limits.clone());
+        let translate = Translate { doing, secrets: &server.secrets };
+        let starting =
+            self.client.build_transaction().isolation_level(isolation).read_only(read_only).start();
+        let starting = async { starting.await.map_err(|error| translate.working(&error)) };
+        let inner = limits.bound(doing, starting).await?;
+        let tx = Tx { inner, stop, server, limits };
+        tx.batch("set the limits of a transaction", &limits_of(patience, tx.limits.remaining()))
+            .await?;
+        Ok(tx)
+    }
+
+    async fn call<T>(
+        &self,
+        doing: &str,
+        call: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, ActionError> {
+        let translate = Translate { doing, secrets: &self.server.secrets };
+        let call = async { call.await.map_err(|error| translate.working(&error)) };
+        Ok(self.limits.bound(doing, call).await?)
+    }
+}
+
+/// Opens a connection, which works on a task of its own until the client is dropped.
+async fn connect(
+    config: &Config,
+    tls: Option<&MakeRustlsConnect>,
+) -> Result<Client, tokio_postgres::Error> {
+    // The task's own error is that of every call on the client, where it is told.
+    match tls {
+        Some(tls) => {
+            let (client, connection) = config.connect(tls.clone()).await?;
+            let _detached = tokio::spawn(async move { drop(connection.await) });
+            Ok(client)
+        }
+        None => {
+            let (client, connection) = config.connect(NoTls).await?;
+            let _detached = tokio::spawn(async move { drop(connection.await) });
+            Ok(client)
+        }
+    }
+}
+
+fn limits_of(patience: Patience, remaining: Duration) -> String {
+    let ms = |time: Duration| time.as_millis().clamp(1, LONGEST_MS);
+    let within = |time: Option<Duration>| ms(time.map_or(remaining, |time| time.min(remaining)));
+    format!(
+        "SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; SET LOCAL idle_in_transaction_session_timeout = {}",
+        within(patience.lock),
+        within(patience.statement),
+        ms(remaining + BEYOND),
+    )
+}
+
+/// A transaction; dropped without a commit, it changes nothing.
+pub(super) struct Tx<'s> {
+    inner: Transaction<'s>,
+    stop: CancelToken,
+    server: &'s Server,
+    limits: Limits,
+}
+
+impl Tx<'_> {
+    /// The secrets, for values that are about to be sent.
+    pub(super) fn server(&self) -> &Server {
+        self.server
+    }
+
+    /// Runs one statement; how many rows it concerned.
+    pub(super) async fn execute(
+        &self,
+        doing: &str,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<u64, ActionError> {
+        self.call(doing, self.inner.execute(sql, parameters)).await
+    }
+
+    /// Runs one statement and returns its rows.
+    pub(super) async fn query(
+        &self,
+        doing: &str,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, ActionError> {
+        self.call(doing, self.inner.query(sql, parameters)).await
+    }
+
+    /// Runs one statement that returns at most one row.
+    pub(super) async fn find(
+        &self,
+        doing: &str,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Option<Row>, ActionError> {
+        self.call(doing, self.inner.query_opt(sql, parameters)).await
+    }
+
+    /// Runs one statement that returns exactly one row.
+    pub(super) async fn one(
+        &self,
+        doing: &str,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Row, ActionError> {
+        self.call(doing, self.inner.query_one(sql, parameters)).await
+    }
+
+    /// Lets the server read a statement without running it.
+    pub(super) async fn prepare(&self, doing: &str, sql: &str) -> Result<(), ActionError> {
+        self.call(doing, self.inner.prepare(sql)).await.map(drop)
+    }
+
+    /// Runs statements of our own making, without values.
+    pub(super) async fn batch(&self, doing: &str, sql: &str) -> Result<(), ActionError> {
+        self.call(doing, self.inner.batch_execute(sql)).await
+    }
+
+    /// Commits. When no answer comes, the change may have happened.
+    pub(super) async fn commit(self, doing: &str) -> Result<(), ActionError> {
+        let Self { inner, server, limits, .. } = self;
+        let translate = Translate { doing, secrets: &server.secrets };
+        let committing =
+            async { inner.commit().await.map_err(|error| translate.committing(&error)) };
+        limits.bound(doing, committing).await.map_err(|cut| match cut {
+            Cut::Answered(error) => error,
+            Cut::Silent(_) => errors::unknown(doing),
+        })
+    }
+
+    /// Runs a call; when nobody waits for it any longer, the server is told to stop it.
+    async fn call<T>(
+        &self,
+        doing: &str,
+        call: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, ActionError> {
+        let translate = Translate { doing, secrets: &self.server.secrets };
+        let call = async { call.await.map_err(|error| translate.working(&error)) };
+        let outcome = self.limits.bound(doing, call).await;
+        if let Err(Cut::Silent(_)) = &outcome {
+            cancel(self.stop.clone(), self.server.tls.clone());
+        }
+        Ok(outcome?)
+    }
+}
+
+/// Asks the server to end what a connection works on. Without it, the statement would go on until its own time-out.
+fn cancel(stop: CancelToken, tls: Option<MakeRustlsConnect>) {
+    let _detached = tokio::spawn(tokio::time::timeout(CANCELLING, async move {
+        // Best effort: the server's own limits end the statement as well.
+        drop(match tls {
+            Some(tls) => stop.cancel_query(tls).await,
+            None => stop.cancel_query(NoTls).await,
+        });
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_server_never_waits_longer_than_the_step_lives() {
+        let patience = Patience {
+            lock: Some(Duration::from_secs(2)),
+            statement: Some(Duration::from_secs(600)),
+        };
+        let sql = limits_of(patience, Duration::from_secs(30));
+        assert!(sql.contains("lock_timeout = 2000;"), "{sql}");
+        assert!(sql.contains("statement_timeout = 30000;"), "{sql}");
+        assert!(sql.ends_with("idle_in_transaction_session_timeout = 35000"), "{sql}");
+        // Zero would switch a limit off.
+        let sql = limits_of(Patience::default(), Duration::ZERO);
+        assert!(sql.contains("lock_timeout = 1;"), "{sql}");
+    }
+}

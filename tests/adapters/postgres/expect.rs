@@ -1,0 +1,65 @@
+//! `postgres.expect`, and the connection.
+
+use rollback::action::{ErrorKind, Verdict};
+use serde_json::{Value, json};
+
+use super::rig::{Database, Port};
+use crate::support::free_port;
+
+async fn verdict(port: &Port, args: Value) -> Verdict {
+    port.probe(args).await.observe(&port.cx()).await.expect("the database answers")
+}
+
+#[tokio::test]
+async fn answers_are_compared() {
+    let database = Database::of_agents().await;
+    let port = database.port();
+    let counted = |row: Value| {
+        json!({"sql": "SELECT count(*) AS n, min(note) AS note FROM agents WHERE version = $1; ".trim_end_matches("; "),
+            "parameters": ["2"], "rows": 1, "row": row})
+    };
+    for row in [json!({"n": 3}), json!({"n": {"at_least": 3}, "note": "note 3"})] {
+        let held = verdict(&port, counted(row)).await;
+        assert!(matches!(held, Verdict::Holds { .. }), "{held:?}");
+    }
+    let not_yet = |observed: &str| Verdict::NotYet { observed: observed.to_owned() };
+    assert_eq!(verdict(&port, counted(json!({"n": 4}))).await, not_yet("`n` is 3, wanted 4"));
+    let rows = json!({"sql": "SELECT * FROM agents -- all", "rows": {"at_most": 4}});
+    assert_eq!(verdict(&port, rows).await, not_yet("5 rows, wanted at most 4"));
+    let none = json!({"sql": "SELECT id FROM agents WHERE id = 99", "row": {"id": 1}});
+    assert_eq!(verdict(&port, none).await, not_yet("no row"));
+}
+
+#[tokio::test]
+async fn a_question_changes_nothing() {
+    let database = Database::of_agents().await;
+    let before = database.agents().await;
+    let port = database.port();
+    for sql in ["DELETE FROM agents RETURNING id", "SELECT setval('s', 5)"] {
+        database.run("CREATE SEQUENCE IF NOT EXISTS s").await;
+        let probe = port.probe(json!({"sql": sql, "rows": 1})).await;
+        let error = probe.observe(&port.cx()).await.expect_err(sql);
+        // 25006: cannot do this in a read-only transaction.
+        assert!(error.message.contains("25006"), "{error}");
+    }
+    assert_eq!(database.agents().await, before);
+}
+
+#[tokio::test]
+async fn who_answers_is_told_and_who_does_not_too() {
+    let database = Database::of_agents().await;
+    let line = database.port().reach().await.expect("the server answers");
+    assert!(line.starts_with("postgres 1") && line.contains(" at 127.0.0.1:"), "{line}");
+
+    let nobody = Port::with(json!({"host": "127.0.0.1", "port": free_port(), "user": "app"}));
+    let error = nobody.reach().await.expect_err("nobody listens there");
+    assert_eq!((error.kind, error.retryable), (ErrorKind::Unreachable, true), "{error}");
+
+    let missing = database.url.replace("rollback_test_", "not_there_");
+    let error = Port::with(json!({ "url": missing })).reach().await.expect_err("no database");
+    assert_eq!(error.kind, ErrorKind::NotFound, "{error}");
+
+    let unencrypted = Port::with(json!({"url": database.url, "sslmode": "require"}));
+    let error = unencrypted.reach().await.expect_err("the server speaks no TLS");
+    assert_eq!((error.kind, error.retryable), (ErrorKind::Unreachable, false), "{error:?}");
+}

@@ -1,0 +1,265 @@
+//! A database of the test's own on the real server, and the port through which the adapter is driven.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use rollback::action::{
+    Action, ActionError, Connections, Evidence, Probe, Readiness, Recorder, ResolveContext, Saved,
+    StepContext, Verdict, Work,
+};
+use rollback::adapters;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::support::{HANG, server_variable};
+
+/// Five agents, two of them of version 1.
+const AGENTS: &str = "
+    CREATE TABLE agents (id int PRIMARY KEY, version text NOT NULL, note text, tries int NOT NULL DEFAULT 0);
+    INSERT INTO agents SELECT n, CASE WHEN n < 3 THEN '1' ELSE '2' END, 'note ' || n FROM generate_series(1, 5) AS n";
+
+/// The superuser's address on the server for tests.
+fn address() -> String {
+    server_variable(&["ROLLBACK_TEST_POSTGRES"])
+}
+
+/// Connects; the connection ends with the client.
+pub(super) async fn connect(url: &str) -> Client {
+    let config: Config = url.parse().expect("the address is sound");
+    let (client, connection) = config.connect(NoTls).await.expect("the server answers");
+    tokio::spawn(connection);
+    client
+}
+
+/// A database; removed when it is dropped.
+pub(super) struct Database {
+    name: String,
+    pub(super) url: String,
+}
+
+impl Database {
+    /// A new database with these tables.
+    pub(super) async fn with(sql: &str) -> Self {
+        let name = format!("rollback_test_{}", Uuid::new_v4().simple());
+        let server = address();
+        connect(&server)
+            .await
+            .batch_execute(&format!("CREATE DATABASE {name}"))
+            .await
+            .expect("a database is created");
+        let (start, _) = server.rsplit_once('/').expect("an address names a database");
+        let database = Self { url: format!("{start}/{name}"), name };
+        database.run(sql).await;
+        database
+    }
+
+    /// Five agents, two of them of version 1.
+    pub(super) async fn of_agents() -> Self {
+        Self::with(AGENTS).await
+    }
+
+    /// The five agents again, and nothing of the adapter's.
+    pub(super) async fn reset(&self) {
+        let anew = format!("DROP SCHEMA IF EXISTS rollback CASCADE; DROP TABLE agents; {AGENTS}");
+        self.run(&anew).await;
+    }
+
+    /// A client of the test's own.
+    pub(super) async fn client(&self) -> Client {
+        connect(&self.url).await
+    }
+
+    /// Runs statements.
+    #[track_caller]
+    pub(super) fn run<'a>(&'a self, sql: &'a str) -> impl Future<Output = ()> + 'a {
+        async move {
+            let done = self.client().await.batch_execute(sql).await;
+            done.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        }
+    }
+
+    /// The rows of a query as text, columns with `|`.
+    pub(super) async fn rows(&self, sql: &str) -> Vec<String> {
+        rows(&self.client().await, sql).await
+    }
+
+    /// All agents, in order.
+    pub(super) async fn agents(&self) -> Vec<String> {
+        self.rows("SELECT * FROM agents ORDER BY id").await
+    }
+
+    /// The tables that the adapter has left, beside its ledger.
+    pub(super) async fn left(&self) -> Vec<String> {
+        self.rows(
+            "SELECT tablename FROM pg_tables WHERE schemaname = 'rollback'
+             AND tablename NOT IN ('ledger', 'snapshots') ORDER BY 1",
+        )
+        .await
+    }
+
+    /// The port with this database as the environment's.
+    pub(super) fn port(&self) -> Port {
+        Port::with(json!({ "url": self.url }))
+    }
+}
+
+/// The rows of a query as text, columns with `|`.
+pub(super) async fn rows(client: &Client, sql: &str) -> Vec<String> {
+    let answer = client.simple_query(sql).await;
+    let answer = answer.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    let rows = answer.iter().filter_map(|message| match message {
+        SimpleQueryMessage::Row(row) => {
+            let columns = (0..row.len()).map(|column| row.get(column).unwrap_or("NULL"));
+            Some(columns.collect::<Vec<_>>().join("|"))
+        }
+        _ => None,
+    });
+    rows.collect()
+}
+
+impl Drop for Database {
+    /// On a thread of its own, since the test's runtime cannot be waited for from here.
+    fn drop(&mut self) {
+        let sql = format!("DROP DATABASE {} WITH (FORCE)", self.name);
+        let cleaner = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime starts");
+            runtime.block_on(async {
+                connect(&address()).await.batch_execute(&sql).await.expect("it is removed");
+            });
+        });
+        let end = cleaner.join();
+        // A second panic would hide why the test failed.
+        assert!(end.is_ok() || std::thread::panicking(), "failed to remove {}", self.name);
+    }
+}
+
+/// Keeps no notes: this adapter's marks are in the database.
+struct NoNotes;
+
+#[async_trait]
+impl Recorder for NoNotes {
+    async fn note(&self, note: Value) -> Result<(), ActionError> {
+        panic!("the adapter notes nothing, not {note}")
+    }
+}
+
+/// The port of the adapter.
+pub(super) struct Port {
+    resolve: ResolveContext,
+    step: Mutex<String>,
+}
+
+impl Port {
+    /// With these settings under `connections: {postgres: …}`.
+    pub(super) fn with(settings: Value) -> Self {
+        let settings = HashMap::from([("postgres".to_owned(), settings)]);
+        let connections = Connections::new("test", settings, Arc::default());
+        let registry = Arc::new(adapters::registry());
+        let resolve = ResolveContext { connections: Arc::new(connections), registry };
+        Self { resolve, step: Mutex::new("step".to_owned()) }
+    }
+
+    /// Works on another step from now on.
+    pub(super) fn step(&self, name: &str) {
+        name.clone_into(&mut self.step.lock().expect("nobody panicked"));
+    }
+
+    /// Whether the server answers.
+    pub(super) async fn reach(&self) -> Result<String, ActionError> {
+        let mut blocks =
+            self.resolve.registry.connections().filter(|block| block.key == "postgres");
+        let reach = blocks.next().and_then(|block| block.reach).expect("it can be reached");
+        reach(&self.resolve.connections).await
+    }
+
+    async fn work(&self, verb: &str, args: Value) -> Work {
+        let verb = self.resolve.registry.verb(verb).expect("the verb exists");
+        (verb.validate)(args.clone()).expect("the arguments are sound");
+        let items = verb.expand(args, &self.resolve).await.expect("the step is expanded");
+        verb.make(items[0].args.clone(), &self.resolve).expect("the item is sound")
+    }
+
+    /// The action of a step.
+    pub(super) async fn action(&self, verb: &str, args: Value) -> Box<dyn Action> {
+        match self.work(verb, args).await {
+            Work::Action(action) => action,
+            _ => panic!("{verb} is an action"),
+        }
+    }
+
+    /// The probe of a step.
+    pub(super) async fn probe(&self, args: Value) -> Box<dyn Probe> {
+        match self.work("postgres.expect", args).await {
+            Work::Probe(probe) => probe,
+            _ => panic!("postgres.expect is a probe"),
+        }
+    }
+
+    /// A context with time enough.
+    pub(super) fn cx(&self) -> StepContext {
+        self.cx_until(Instant::now() + HANG)
+    }
+
+    /// A context with an end.
+    pub(super) fn cx_until(&self, deadline: Instant) -> StepContext {
+        let step = self.step.lock().expect("nobody panicked").clone();
+        StepContext::new(deadline, CancellationToken::new(), std::env::temp_dir(), "20261121-run")
+            .at(&step)
+            .recording(Arc::new(NoNotes), Vec::new())
+    }
+
+    /// Inspects, which must find that something is to be done.
+    pub(super) async fn needed(&self, action: &dyn Action) -> Saved {
+        match action.inspect(&self.cx()).await.expect("the state can be inspected") {
+            Readiness::Needed { saved, .. } => saved,
+            Readiness::AlreadyDone { evidence } => {
+                panic!("it is needed, not: {}", evidence.summary)
+            }
+        }
+    }
+
+    /// Inspects, which must find that nothing is to be done.
+    pub(super) async fn done(&self, action: &dyn Action) -> Evidence {
+        match action.inspect(&self.cx()).await.expect("the state can be inspected") {
+            Readiness::AlreadyDone { evidence } => evidence,
+            Readiness::Needed { saved, .. } => panic!("it is done, not needed: {saved:?}"),
+        }
+    }
+
+    /// Inspects, applies and verifies.
+    pub(super) async fn apply(&self, action: &dyn Action) -> (Saved, Evidence) {
+        let saved = self.needed(action).await;
+        let evidence = action.apply(&self.cx(), &saved).await.expect("it can be applied");
+        let verdict = action.verify(&self.cx(), &evidence).await.expect("it can be verified");
+        assert!(matches!(verdict, Verdict::Holds { .. }), "{verdict:?}");
+        (saved, evidence)
+    }
+
+    /// Inspects and applies, which must fail.
+    pub(super) async fn refused(&self, action: &dyn Action) -> ActionError {
+        let saved = self.needed(action).await;
+        match action.apply(&self.cx(), &saved).await {
+            Err(error) => error,
+            Ok(evidence) => panic!("it is refused, not: {}", evidence.summary),
+        }
+    }
+
+    /// Takes back, twice; the second time there is nothing to do.
+    pub(super) async fn undo(
+        &self,
+        action: &dyn Action,
+        saved: &Saved,
+        applied: Option<&Evidence>,
+    ) {
+        for attempt in ["undo", "undo again"] {
+            action.undo(&self.cx(), saved, applied).await.expect(attempt);
+        }
+    }
+}
