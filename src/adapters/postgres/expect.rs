@@ -10,6 +10,7 @@ use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::errors::cut;
 use super::parameter::{Parameter, bound};
 use super::server::Server;
 use super::session::{Patience, Session};
@@ -141,7 +142,7 @@ fn compare(
 ) -> Result<String, String> {
     let Some(found) = found else { return Err(format!("the answer has no column `{column}`")) };
     let text = secrets.redact(&found.to_string());
-    let seen = format!("`{column}` is {}", &text[..text.floor_char_boundary(SHOWN)]);
+    let seen = format!("`{column}` is {}", cut(&text, SHOWN));
     let bounds = wanted.as_object().and(serde_json::from_value::<Count>(wanted.clone()).ok());
     let holds = match (bounds, wanted) {
         (Some(bounds), _) => found.as_u64().is_some_and(|number| bounds.admits(number)),
