@@ -9,7 +9,7 @@ FEATURES := --locked --features failpoints
 WITH_SERVERS := eval "$$(scripts/servers env)" &&
 
 .DEFAULT_GOAL := help
-.PHONY: help test crash check bench deny servers servers-down fmt docs
+.PHONY: help test crash check bench deny servers servers-down staging staging-down fmt docs
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name what; do printf 'make %-14s %s\n' "$$name" "$$what"; done
@@ -17,8 +17,10 @@ help: ## this list
 test: servers ## set up the real servers that are missing, then run every test; TESTS=name runs some
 	@$(WITH_SERVERS) $(CARGO) test $(FEATURES) --no-fail-fast $(TESTS)
 
-crash: ## kill runs at every point and resume them: the long form of the crash tests, some 20 minutes
+crash: servers ## the long form of the crash tests: runs killed at every point, and drills on real servers at random instants
 	@ROLLBACK_CRASH_ROUNDS=all $(CARGO) test $(FEATURES) --test suite recovery::crash -- --nocapture
+	@$(WITH_SERVERS) ROLLBACK_STAGING_KILLS=$${ROLLBACK_STAGING_KILLS:-12x100,131x10} \
+	  $(CARGO) test $(FEATURES) --test suite recovery::staging -- --nocapture
 
 check: ## format, clippy and documentation, without a warning
 	$(CARGO) fmt --check
@@ -44,3 +46,9 @@ servers: ## start the real servers that the tests need (see scripts/servers)
 
 servers-down: ## stop what `make servers` started
 	@scripts/servers down
+
+staging: ## real servers on loopback for `--env staging`; AGENTS=12 makes the fleets smaller
+	@scripts/staging up
+
+staging-down: ## remove every trace of `make staging`
+	@scripts/staging down

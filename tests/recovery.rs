@@ -3,12 +3,14 @@
 //! The oracle is never the journal, always the world's own side: the sandbox's state, its ledger of effects, a script's
 //! ledger and a counting server ([`rig`]). [`crash`] kills the program at its numbered points, [`orphan`] while a
 //! child of its own runs; [`journal`] is about what a resumed run accepts, [`subject`] about who may go on, [`steps`]
-//! about single steps of the shipped runbooks.
+//! about single steps of the shipped runbooks. [`staging`] kills runs at random instants on real servers.
 
+mod counter;
 mod crash;
 mod journal;
 mod orphan;
 mod rig;
 mod runbooks;
+mod staging;
 mod steps;
 mod subject;

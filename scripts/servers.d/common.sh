@@ -4,13 +4,16 @@
 root=$(cd "$here/.." && pwd)
 test_dir=${ROLLBACK_TEST_DIR:-${XDG_CACHE_HOME:-${HOME:?HOME is not set}/.cache}/rollback-tests}
 
-note() { printf 'servers: %s\n' "$*" >&2; }
+# Whoever sources this may speak under a name of its own.
+speaker=${speaker:-servers}
+
+note() { printf '%s: %s\n' "$speaker" "$*" >&2; }
 
 # fail MESSAGE HINT...: what is missing, then how to get it, one line each.
 fail() {
-  printf 'servers: error: %s\n' "$1" >&2
+  printf '%s: error: %s\n' "$speaker" "$1" >&2
   shift
-  for hint in "$@"; do printf 'servers:   %s\n' "$hint" >&2; done
+  for hint in "$@"; do printf '%s:   %s\n' "$speaker" "$hint" >&2; done
   exit 1
 }
 

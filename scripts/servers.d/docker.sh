@@ -39,12 +39,17 @@ docker_address() {
 
 docker_up() {
   local address
-  if ! address=$(docker_address); then
-    docker_install
-    address=$(docker_address) || { docker_start && address=unix://$docker_socket; }
-  fi
+  docker_engine_up
+  address=$(docker_address) || fail "no Docker Engine answers"
   docker_build_images "$address"
   note "docker $(docker_answers "$address") at $address"
+}
+
+# The engine alone, without images.
+docker_engine_up() {
+  docker_address >/dev/null && return
+  docker_install
+  docker_address >/dev/null || docker_start
 }
 
 docker_install() {

@@ -159,6 +159,11 @@ impl Saved {
     pub fn public(state: Value) -> Self {
         Self { state, private: None }
     }
+
+    /// How much there is to change, in words for the plan, where the adapter says so under `found`: `655 keys`.
+    pub fn found(&self) -> Option<&str> {
+        self.state.get("found")?.as_str()
+    }
 }
 
 /// What shows that something is so.

@@ -7,6 +7,7 @@ pub mod loadbalancer;
 mod manual;
 mod notify;
 mod postgres;
+mod redis;
 mod script;
 
 use crate::action::{Registry, System};
@@ -25,6 +26,7 @@ fn systems() -> Vec<System> {
         manual::system(),
         notify::system(),
         postgres::system(),
+        redis::system(),
         script::system(),
     ]
 }

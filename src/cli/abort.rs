@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::args::Context;
+use super::context::Context;
 use super::error::{CliError, USAGE};
 use super::open;
 use crate::journal::Request;

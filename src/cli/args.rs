@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use super::context::Context;
 use super::error::{self, CliError, UNEXPECTED, USAGE};
 use super::output::{Color, Format, Output};
 use super::{
@@ -91,16 +92,6 @@ enum Command {
     Man(man::ManArgs),
 }
 
-/// What a command works with.
-pub(super) struct Context {
-    /// Where it writes.
-    pub(super) output: Output,
-    /// What is configured in files and variables.
-    pub(super) config: Config,
-    /// `--state-dir`.
-    pub(super) state_dir: Option<PathBuf>,
-}
-
 /// Parses the command line of this process, does what it says, and returns the exit code.
 pub async fn main() -> u8 {
     panic::install();
@@ -140,7 +131,7 @@ fn tell_error(output: &Output, error: &CliError) -> u8 {
 }
 
 /// The command as clap knows it: for completions and manual pages, too.
-pub(super) fn command() -> clap::Command {
+fn command() -> clap::Command {
     Cli::command()
 }
 
@@ -177,7 +168,7 @@ async fn dispatch(cli: Cli, cx: Context) -> Result<u8, CliError> {
     signal::survive_file_limit()
         .map_err(|error| CliError::new(UNEXPECTED, "listen to signals").caused_by(&error))?;
     failpoint::fall_over("cli.main");
-    let Some(command) = cli.command else {
+    let Some(chosen) = cli.command else {
         let Some((scenario, name)) = cli.scenario.chosen() else {
             return Err(CliError::new(USAGE, "tell what to do: no scenario and no command")
                 .hint("At 3 a.m. type `rollback --emergency --env NAME --reason TEXT`.")
@@ -186,7 +177,7 @@ async fn dispatch(cli: Cli, cx: Context) -> Result<u8, CliError> {
         let which = run::Which::Scenario { scenario, name, runbook: cli.scenario.runbook };
         return run::run(cx, which, cli.start).await;
     };
-    match command {
+    match chosen {
         Command::Run(args) => run::run(cx, run::Which::Runbook(args.runbook), args.start).await,
         Command::Plan(args) => plan::run(cx, args).await,
         Command::Check(args) => check::run(&cx, &args),
@@ -200,8 +191,8 @@ async fn dispatch(cli: Cli, cx: Context) -> Result<u8, CliError> {
         Command::Init(args) => init::run(&cx, &args),
         Command::Doctor(args) => doctor::run(&cx, args).await,
         Command::Schema(args) => schema::run(&cx, &args),
-        Command::Completions(args) => completions::run(&cx, &args),
-        Command::Man(args) => man::run(&cx, &args),
+        Command::Completions(args) => completions::run(&cx, &args, command()),
+        Command::Man(args) => man::run(&cx, &args, command()),
     }
 }
 

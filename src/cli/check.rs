@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::args::Context;
+use super::context::Context;
 use super::error::{CliError, INVALID, USAGE};
 use super::output::Format;
 use crate::action::Registry;

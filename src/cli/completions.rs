@@ -3,7 +3,7 @@
 use clap::Args;
 use clap_complete::Shell;
 
-use super::args::{Context, command};
+use super::context::Context;
 use super::error::CliError;
 
 /// Print a completion script for a shell
@@ -14,9 +14,13 @@ pub(super) struct CompletionsArgs {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "every command has this form")]
-pub(super) fn run(cx: &Context, args: &CompletionsArgs) -> Result<u8, CliError> {
+pub(super) fn run(
+    cx: &Context,
+    args: &CompletionsArgs,
+    mut command: clap::Command,
+) -> Result<u8, CliError> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut command(), "rollback", &mut script);
+    clap_complete::generate(args.shell, &mut command, "rollback", &mut script);
     cx.output.data(String::from_utf8_lossy(&script).trim_end());
     Ok(0)
 }

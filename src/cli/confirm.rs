@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use tokio::time::{Instant, sleep};
 
-use super::args::Context;
+use super::context::Context;
 use super::error::{CliError, UNEXPECTED, USAGE};
 use super::output::Format;
 use super::{open, prompt};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use futures_util::future::join_all;
 
-use super::args::Context;
+use super::context::Context;
 use super::error::{CliError, REFUSED};
 use super::open;
 use crate::environment::locate;

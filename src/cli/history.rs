@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::json;
 
-use super::args::Context;
+use super::context::Context;
 use super::error::CliError;
 use super::open;
 use super::output::Format;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::Args;
 
-use super::args::Context;
+use super::context::Context;
 use super::error::{CliError, USAGE};
 use crate::runbook::schema::runbook_schema;
 

@@ -8,6 +8,7 @@ mod args;
 mod check;
 mod completions;
 mod confirm;
+mod context;
 mod doctor;
 pub mod error;
 mod history;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::args::Context;
+use super::context::Context;
 use super::error::{self, CliError, NO_TERMINAL, UNEXPECTED, USAGE};
 use super::{panic, prompt};
 use crate::action::{Registry, ResolveContext};
@@ -95,12 +95,14 @@ pub(super) async fn enter(
 ) -> Result<(Environment, Arc<ResolveContext>), CliError> {
     let invalid = |problems| error::invalid(&problems, cx.output.color);
     let file = EnvironmentFile::read(path, &registry).map_err(invalid)?;
+    let mut lacks = Vec::new();
     let world = if file.sandbox {
         let info = sandbox::ensure_running(store(cx, config)?.dir()).await.map_err(|error| {
             CliError::new(UNEXPECTED, "start the sandbox")
                 .caused_by(&error)
                 .hint("Start it in the foreground to see why: `rollback sandbox serve`.")
         })?;
+        lacks.clone_from(&info.lacks);
         let value = serde_json::to_value(info)
             .map_err(|error| CliError::new(UNEXPECTED, "describe the sandbox").caused_by(&error))?;
         Some(value)
@@ -108,7 +110,10 @@ pub(super) async fn enter(
         None
     };
     let environment = file.resolve(world.as_ref()).await.map_err(invalid)?;
-    for warning in &environment.warnings {
+    if environment.absent.is_empty() {
+        lacks.clear();
+    }
+    for warning in lacks.iter().chain(&environment.warnings) {
         cx.output.progress(format!("{} {}", paint(DOUBT, "!"), sanitize(warning)));
     }
     let connections = environment.connections.clone();

@@ -64,6 +64,18 @@ impl Person {
 
     /// Learns from an event what is to be asked, and what no longer.
     pub(super) fn hear(&mut self, event: &Event) {
+        let before = self.waiting.front().cloned();
+        self.learn(event);
+        self.turn_to_the_next(before.as_ref());
+    }
+
+    fn turn_to_the_next(&self, before: Option<&Question>) {
+        if self.waiting.front().is_some_and(|question| before != Some(question)) {
+            prompt::forget_typed();
+        }
+    }
+
+    fn learn(&mut self, event: &Event) {
         match event {
             Event::QuestionOpened { at, text, required: true } if self.present => {
                 self.waiting.push_back(Question::Item { at: at.clone(), text: text.clone() });
@@ -110,7 +122,9 @@ impl Person {
 
     /// Takes the present question as answered.
     pub(super) fn answered(&mut self, yes: bool) -> Option<Request> {
-        self.waiting.pop_front().map(|question| question.answer(yes))
+        let question = self.waiting.pop_front()?;
+        self.turn_to_the_next(Some(&question));
+        Some(question.answer(yes))
     }
 }
 

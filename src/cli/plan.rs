@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 
-use super::args::Context;
+use super::context::Context;
 use super::error::{CliError, REFUSED, UNEXPECTED};
 use super::open::{self, Opened, Which};
 use super::output::Format;
@@ -240,7 +240,10 @@ fn pattern(item: &PreviewItem) -> String {
 fn finding(item: &PreviewItem) -> (String, String) {
     let does = sanitize(&item.does);
     match &item.finding {
-        Finding::WouldChange => (paint(STRONG, "→"), does),
+        Finding::WouldChange { found: None } => (paint(STRONG, "→"), does),
+        Finding::WouldChange { found: Some(found) } => {
+            (paint(STRONG, "→"), format!("{does}: {}", sanitize(found)))
+        }
         Finding::AlreadyDone { evidence } => {
             (paint(GOOD, "="), format!("already done: {}", sanitize(evidence)))
         }

@@ -13,6 +13,7 @@ pub(super) async fn ask(output: &Output, question: &str) -> Result<String, CliEr
     if !output.interactive || !in_foreground() {
         return Err(CliError::new(NO_TERMINAL, "ask a question: there is no terminal"));
     }
+    forget_typed();
     output.raw_progress(&paint(STRONG, question));
     // In a thread, since a terminal can be silent for ever and Ctrl-C has to be heard meanwhile.
     if let Ok(Some(answer)) = tokio::task::spawn_blocking(read_line).await {
@@ -46,10 +47,14 @@ pub(super) fn yes_or_no(answer: &str) -> Option<bool> {
     }
 }
 
+/// Discards what was typed so far: before a question is shown, since it is no answer to it. Not after, when somebody quick may have
+/// answered already. That there is nothing to discard is fine.
+pub(super) fn forget_typed() {
+    tcflush(io::stdin(), QueueSelector::IFlush).ok();
+}
+
 /// Reads one line from the terminal; `None` when the terminal is gone. Blocks until somebody types.
 pub(super) fn read_line() -> Option<String> {
-    // What was typed before the question was seen is no answer to it. That there is nothing to discard is fine.
-    tcflush(io::stdin(), QueueSelector::IFlush).ok();
     let mut answer = Vec::new();
     match io::stdin().lock().read_until(b'\n', &mut answer) {
         Ok(0) | Err(_) => None,

@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 
-use super::args::Context;
+use super::context::Context;
 use super::error::{CliError, UNEXPECTED};
 use super::open;
 use super::output::Format;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 use similar::TextDiff;
 
-use super::args::Context;
+use super::context::Context;
 use super::error::{CliError, INVALID, UNEXPECTED, USAGE};
 use super::open;
 use super::session::Session;

@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 use jiff::Timestamp;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::args::Context;
+use super::context::Context;
 use super::error::{ABORTED, CliError, REFUSED, UNEXPECTED, USAGE};
 use super::open::{self, Opened, nobody_to_ask};
 use super::session::Session;

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::args::Context;
+use super::context::Context;
 use super::error::{CliError, UNEXPECTED, USAGE};
 use super::open;
 use super::output::Format;
 use crate::report::style::{FAINT, STRONG, paint};
 use crate::report::text::sanitize;
 use crate::sandbox::faults::Fault;
+use crate::sandbox::postgres::{Choice, DatabaseStatus};
 use crate::sandbox::world::{Options, Status};
 use crate::sandbox::{SandboxError, nginx, process};
 
@@ -52,6 +53,10 @@ struct ServeArgs {
     /// How many times as fast as real systems it works
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
     speed: f64,
+    /// `auto` takes one of this machine, else the one inside the program; or `none`, `embedded`, or the folder of
+    /// `postgres` and `initdb`
+    #[arg(long, value_name = "WHICH", env = process::POSTGRES_VARIABLE, default_value = "auto")]
+    postgres: Choice,
     /// A fault from the start, such as `docker:latency=4s`
     #[arg(long, value_name = "FAULT")]
     fault: Vec<Fault>,
@@ -59,7 +64,7 @@ struct ServeArgs {
 
 #[derive(Debug, Args)]
 struct FaultArgs {
-    /// `SYSTEM:KIND`: docker, loadbalancer, blue, green or chat; latency=400ms, error=503, reset, lost or silence;
+    /// `SYSTEM:KIND`: docker, loadbalancer, blue, green, chat or redis; latency=400ms, error=503, reset, lost or silence;
     /// then perhaps `,path=/stop,times=2`
     #[arg(required_unless_present = "clear")]
     fault: Vec<Fault>,
@@ -88,6 +93,7 @@ pub(super) async fn run(cx: &Context, args: SandboxArgs) -> Result<u8, CliError>
                 agents: args.agents,
                 speed: args.speed,
                 faults: args.fault,
+                postgres: args.postgres,
                 ..Options::default()
             };
             process::serve(&dir, options).await.map_err(failed("serve the sandbox"))?;
@@ -167,6 +173,13 @@ fn show(cx: &Context, status: &Status) {
         out(format!("image          {image}: {count}"));
     }
     out(format!("files          {}", status.files.len()));
+    let groups: Vec<_> = status
+        .redis
+        .iter()
+        .map(|(group, count)| format!("{count} {}:*", sanitize(group)))
+        .collect();
+    out(format!("redis          {}", groups.join(", ")));
+    register(cx, &status.database);
     for text in &status.chat {
         out(format!("chat           {}", sanitize(text)));
     }
@@ -175,4 +188,17 @@ fn show(cx: &Context, status: &Status) {
     }
     out(format!("effects        {} since deployed-green", status.effects_total));
     out(paint(FAINT, "everything: rollback sandbox status --format json"));
+}
+
+/// The register of agents: with which version, and whether that is what they had before.
+fn register(cx: &Context, database: &DatabaseStatus) {
+    cx.output.data(format!("database       {}", sanitize(&database.server)));
+    let Some(unlike) = database.unlike_before else { return };
+    let counts: Vec<_> =
+        database.registered.iter().map(|(what, count)| format!("{count} {what}")).collect();
+    let before = match unlike {
+        0 => "all as before the deployment".to_owned(),
+        some => format!("{some} not as before the deployment"),
+    };
+    cx.output.data(format!("registered     {}; {before}", sanitize(&counts.join(", "))));
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::Args;
 
-use super::args::Context;
+use super::context::Context;
 use super::error::CliError;
 use crate::runbook::schema::runbook_schema;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::args::Context;
+use super::context::Context;
 use super::error::{CliError, UNEXPECTED};
 use super::open;
 use super::output::Format;

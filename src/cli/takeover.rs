@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::args::Context;
+use super::context::Context;
 use super::error::{CliError, HELD};
 use super::open;
 use crate::journal::{Holder, JournalError, Lock, LockError, Request, Store};

@@ -33,6 +33,8 @@ pub struct Environment {
     pub values: Value,
     /// Values for inputs, secrets as markers.
     pub inputs: IndexMap<String, Value>,
+    /// Connections that lead to nothing in this sandbox, and are left out.
+    pub absent: Vec<String>,
     /// Where the lock files of its runs lie, when not in the default folder.
     pub lock_dir: Option<PathBuf>,
     /// Sentences about secrets that are missing or lie open.
@@ -71,6 +73,9 @@ impl EnvironmentFile {
         if !resolver.problems.is_empty() {
             return Err(Diagnostics::new(self.source, resolver.problems));
         }
+        // What an address leads to does not exist here, and neither does the connection.
+        let (absent, connections): (Vec<_>, Vec<_>) =
+            connections.into_iter().partition(|(_, slot)| slot.lacks_a_value());
         // A file named without a folder lies in this one; a child cannot be started in a folder called "".
         let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let folder = parent.unwrap_or(Path::new(".")).to_owned();
@@ -89,6 +94,7 @@ impl EnvironmentFile {
             path: self.path,
             source: self.source,
             sandbox: self.sandbox,
+            absent: absent.into_iter().map(|(key, _)| key.name).collect(),
             lock_dir: lock_dir.map(|dir| absolute(Path::new(&dir), &folder, variables)),
             warnings,
         })
@@ -105,6 +111,12 @@ enum Slot {
 }
 
 impl Slot {
+    /// Whether it is a mapping in which a template gave nothing.
+    fn lacks_a_value(&self) -> bool {
+        let nothing = |slot: &Self| matches!(slot, Self::Value(Value::Null));
+        matches!(self, Self::Map(slots) if slots.iter().any(|(_, slot)| nothing(slot)))
+    }
+
     fn finish(self, markers: &HashMap<String, String>) -> Value {
         match self {
             Self::Value(value) => value,
@@ -325,6 +337,19 @@ mod tests {
         assert_eq!(environment.values["url"], "http://127.0.0.1:9/health");
         let problems = resolve(text, None).await.map(drop).expect_err("no sandbox");
         assert!(problems.has_errors());
+    }
+
+    #[tokio::test]
+    async fn what_the_sandbox_has_not_is_no_connection() {
+        let text = "version: 1\nsandbox: true\n\
+                    connections: {memory: {values: {key: a}, down: \"{{ sandbox.down }}\"}}\n";
+        let has = async |down: Value| {
+            let environment = resolve(text, Some(&json!({"down": down}))).await.expect("valid");
+            assert_ne!(environment.absent == ["memory"], environment.connections.has("memory"));
+            environment.connections.has("memory")
+        };
+        assert!(has(json!(true)).await);
+        assert!(!has(json!(null)).await);
     }
 
     #[test]

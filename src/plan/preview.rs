@@ -70,7 +70,11 @@ pub struct PreviewItem {
 #[serde(tag = "finding", rename_all = "kebab-case")]
 pub enum Finding {
     /// The change is needed.
-    WouldChange,
+    WouldChange {
+        /// How much there is to change, where the look told it: `655 keys`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        found: Option<String>,
+    },
     /// The wanted state is there already (or will be, by earlier steps).
     AlreadyDone {
         /// What shows it.
@@ -196,7 +200,7 @@ impl Walk {
         let mut predictions = HashMap::clone(&self.predictions);
         for (id, Seen { item, predicted }) in seen {
             self.changed |=
-                matches!(item.finding, Finding::WouldChange | Finding::CannotTell { .. });
+                matches!(item.finding, Finding::WouldChange { .. } | Finding::CannotTell { .. });
             for Prediction { resource, state } in predicted {
                 let _former = predictions.insert(resource, state);
             }
@@ -261,7 +265,7 @@ impl Finding {
             Self::AlreadyDone { .. } | Self::Holds { .. } | Self::Skipped { .. } => {
                 PreviewVerdict::NothingToDo
             }
-            Self::WouldChange | Self::AsksPerson { .. } => PreviewVerdict::Ready,
+            Self::WouldChange { .. } | Self::AsksPerson { .. } => PreviewVerdict::Ready,
             Self::WillHold { .. } | Self::MayHold { .. } => PreviewVerdict::Likely,
             Self::CannotTell { .. } => PreviewVerdict::CannotTell,
             Self::DoesNotHold { .. } => PreviewVerdict::WillFail,

@@ -385,6 +385,7 @@ pub(crate) fn environment(cx: &ResolveContext, values: Value) -> crate::environm
         connections: cx.connections.clone(),
         values,
         inputs: IndexMap::new(),
+        absent: Vec::new(),
         lock_dir: None,
         warnings: Vec::new(),
     }

@@ -93,7 +93,7 @@ async fn a_runbook_becomes_a_plan_a_preview_and_a_checklist() {
     let findings: Vec<&Finding> = preview.steps[1].items.iter().map(|item| &item.finding).collect();
     assert!(matches!(
         findings[..],
-        [Finding::WouldChange, Finding::AlreadyDone { .. }, Finding::WouldChange]
+        [Finding::WouldChange { .. }, Finding::AlreadyDone { .. }, Finding::WouldChange { .. }]
     ));
     assert!(matches!(preview.steps[2].items[0].finding, Finding::WillHold { .. }));
 

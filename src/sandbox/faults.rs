@@ -26,12 +26,14 @@ pub enum Double {
     Green,
     /// The chat.
     Chat,
+    /// The cache.
+    Redis,
 }
 
 impl Double {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Docker, Self::LoadBalancer, Self::Blue, Self::Green, Self::Chat];
+    pub const ALL: [Self; 6] =
+        [Self::Docker, Self::LoadBalancer, Self::Blue, Self::Green, Self::Chat, Self::Redis];
 
     /// The name in the grammar.
     pub fn name(self) -> &'static str {
@@ -41,6 +43,7 @@ impl Double {
             Self::Blue => "blue",
             Self::Green => "green",
             Self::Chat => "chat",
+            Self::Redis => "redis",
         }
     }
 }
@@ -67,7 +70,7 @@ pub struct Fault {
     pub double: Double,
     /// What goes wrong there.
     pub effect: Effect,
-    /// Only requests whose path contains this.
+    /// Only requests whose path contains this; of Redis, commands such as `UNLINK metrics:a`.
     pub path: Option<String>,
     /// Only the next so many requests; without it, all.
     pub times: Option<u32>,
@@ -81,7 +84,7 @@ pub enum FaultError {
     Shape(String),
     /// Not one of the doubles.
     #[error(
-        "read the fault: no system `{0}`; there are docker, loadbalancer, blue, green and chat"
+        "read the fault: no system `{0}`; there are docker, loadbalancer, blue, green, chat and redis"
     )]
     System(String),
     /// Not a setting, or one with a wrong value.
@@ -223,6 +226,7 @@ mod tests {
             "chat:silence",
             "loadbalancer:reset,times=1",
             "green:lost,path=/health",
+            "redis:reset,path=UNLINK,times=1",
         ] {
             assert_eq!(text.parse::<Fault>().unwrap().to_string(), text);
         }

@@ -19,14 +19,17 @@ use tokio::time::{Instant, sleep};
 use super::client::ask;
 use super::faults::Fault;
 use super::world::{Options, Status, World, WorldInfo};
-use super::{SandboxError, store};
+use super::{SandboxError, postgres, store};
 
 /// How long a world may take to answer after its start, and to end.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(20);
 /// Environment that the detached process keeps: nothing of the caller's secrets.
-const KEPT: [&str; 6] = ["PATH", "HOME", "XDG_RUNTIME_DIR", "TMPDIR", "LANG", "RUST_LOG"];
+const KEPT: [&str; 7] =
+    ["PATH", "HOME", "XDG_RUNTIME_DIR", "TMPDIR", "LANG", "RUST_LOG", POSTGRES_VARIABLE];
+/// Which PostgreSQL a world gets, when the command line does not say it.
+pub const POSTGRES_VARIABLE: &str = "ROLLBACK_SANDBOX_POSTGRES";
 
 /// The folder of the world that belongs to a state folder.
 pub fn world_dir(state_dir: &Path) -> PathBuf {
@@ -140,7 +143,12 @@ pub async fn down(state_dir: &Path) -> Result<bool, SandboxError> {
 }
 
 async fn down_in(dir: &Path) -> Result<bool, SandboxError> {
-    if !dir.exists() || !is_running(dir).await? {
+    if !dir.exists() {
+        return Ok(false);
+    }
+    if !is_running(dir).await? {
+        // It may have been killed, and have left its database.
+        postgres::settle(dir).await?;
         return Ok(false);
     }
     let info = WorldInfo::read(dir)?;

@@ -49,6 +49,16 @@ pub fn folder(path: &Path) -> Result<(), SandboxError> {
     made.map_err(SandboxError::file("make the folder", path))
 }
 
+/// Removes a file; one that is not there is fine.
+pub fn remove_file(path: &Path) -> Result<(), SandboxError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(SandboxError::file("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Removes a folder with all it holds; one that is not there is fine.
 pub fn remove_folder(path: &Path) -> Result<(), SandboxError> {
     match fs::remove_dir_all(path) {

@@ -152,21 +152,43 @@ pub fn open_tcp_with(
     })
 }
 
+/// Serves on a TCP listener a protocol that is not HTTP: `serve` gets each new connection. It asks the faults itself.
+pub fn open_stream<F: Future<Output = ()> + Send + 'static>(
+    listener: TcpListener,
+    serve: impl Fn(TcpStream) -> F + Send + 'static,
+) -> Door {
+    Door::open(|stopped| async move {
+        while let Some(accepted) = stopped.run_until_cancelled(listener.accept()).await {
+            match accepted {
+                Ok((stream, _)) => {
+                    let (serving, stopped) = (serve(stream), stopped.clone());
+                    tokio::spawn(async move { stopped.run_until_cancelled(serving).await });
+                }
+                Err(error) => pause_after(&error).await,
+            }
+        }
+    })
+}
+
 /// Serves `front` on a Unix socket at `path`, replacing a socket that a former process left.
 pub fn open_unix(path: &Path, front: Front) -> Result<Door, SandboxError> {
+    open_unix_with(path, move |stream, stopped| {
+        serve(Stream::Unix(stream), front.clone(), stopped, CancellationToken::new())
+    })
+}
+
+/// Hands every connection to a Unix socket at `path` to `carry`, with the signal to drop it.
+pub fn open_unix_with<F: Future<Output = ()> + Send + 'static>(
+    path: &Path,
+    carry: impl Fn(UnixStream, CancellationToken) -> F + Send + 'static,
+) -> Result<Door, SandboxError> {
     let listener = bind_unix(path)
         .map_err(|source| SandboxError::Listen { address: path.display().to_string(), source })?;
     Ok(Door::open(|stopped| async move {
         while let Some(accepted) = stopped.run_until_cancelled(listener.accept()).await {
             match accepted {
                 Ok((stream, _)) => {
-                    let never = CancellationToken::new();
-                    tokio::spawn(serve(
-                        Stream::Unix(stream),
-                        front.clone(),
-                        stopped.clone(),
-                        never,
-                    ));
+                    tokio::spawn(carry(stream, stopped.clone()));
                 }
                 Err(error) => pause_after(&error).await,
             }

@@ -3,3 +3,4 @@
 mod docker;
 mod loadbalancer;
 mod postgres;
+mod redis;

@@ -4,7 +4,9 @@
 //! snapshot cannot prove (that a hint works when typed, that a plan changes nothing) has a test of its own.
 
 mod check;
+mod clean_up;
 mod confirm;
+mod database;
 mod generated;
 mod hints;
 mod hostile;

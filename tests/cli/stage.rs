@@ -31,6 +31,17 @@ pub(super) fn crate_root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// Starts the sandbox of a world, with the PostgreSQL that `--postgres` chooses, and waits until it answers.
+pub(super) fn serve(world: &World, postgres: &str) -> Running {
+    let mut serve = world.program();
+    let dir = world.path("state/rollback/sandbox");
+    serve.args(["sandbox", "serve", "--agents", "3", "--speed", "20"]);
+    serve.args(["--postgres", postgres, "--dir"]).arg(dir);
+    let sandbox = Running::start(&mut serve);
+    wait_until("the sandbox", || world.rollback(["sandbox", "status"]).code() == Some(0));
+    sandbox
+}
+
 /// A world with a sandbox that serves.
 pub(super) struct Stage {
     pub(super) world: World,
@@ -40,7 +51,13 @@ pub(super) struct Stage {
 impl Stage {
     /// A project with the shipped runbooks.
     pub(super) fn shipped() -> Self {
-        let stage = Self::empty();
+        Self::shipped_with("none")
+    }
+
+    /// The same with the PostgreSQL that `--postgres` chooses.
+    pub(super) fn shipped_with(postgres: &str) -> Self {
+        let world = World::new();
+        let stage = Self { _sandbox: serve(&world, postgres), world };
         for file in ["emergency.yaml", "environments/sandbox.yaml"] {
             let text = std::fs::read_to_string(crate_root().join("runbooks/ollama").join(file));
             let _path = stage
@@ -68,14 +85,10 @@ impl Stage {
         let _path = self.world.write(format!("home/runbooks/{name}.yaml"), &(head + rest));
     }
 
-    /// No project, but a sandbox.
+    /// No project, but a sandbox without a database.
     pub(super) fn empty() -> Self {
         let world = World::new();
-        let mut serve = world.program();
-        let dir = world.path("state/rollback/sandbox");
-        serve.args(["sandbox", "serve", "--agents", "3", "--speed", "20", "--dir"]).arg(dir);
-        let sandbox = Running::start(&mut serve);
-        wait_until("the sandbox", || world.rollback(["sandbox", "status"]).code() == Some(0));
+        let sandbox = serve(&world, "none");
         Self { world, _sandbox: sandbox }
     }
 

@@ -8,7 +8,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
 /// What undo does, for every verb that changes something. What an undo does cannot be read from a schema.
-const UNDO: [(&str, &str); 18] = [
+const UNDO: [(&str, &str); 19] = [
     ("docker.stop", "starts the containers that it stopped"),
     ("docker.start", "stops the containers that it started"),
     ("docker.scale", "brings the parked containers back and removes the new ones"),
@@ -22,6 +22,7 @@ const UNDO: [(&str, &str); 18] = [
     ("loadbalancer.switch", "puts the former file back and reloads nginx"),
     ("loadbalancer.render", "puts the former file back and reloads nginx"),
     ("notify.slack", "nothing: a message cannot be unsent; `irreversible` need not be declared"),
+    ("redis.delete", "nothing: deleted keys cannot be brought back"),
     (
         "postgres.run",
         "puts the replaced rows of `changes` back; without `changes` it cannot be undone",

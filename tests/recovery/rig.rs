@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
 
+use super::counter::Counter;
 use crate::support::output::CommandOutput;
 use crate::support::wait_until;
 use crate::support::world::{Running, World, finish};
@@ -33,7 +33,8 @@ pub(crate) struct Rig {
 impl Rig {
     pub(crate) fn start() -> Self {
         let world = World::new();
-        let serve = ["sandbox", "serve", "--agents", AGENTS, "--speed", SPEED];
+        let serve =
+            ["sandbox", "serve", "--agents", AGENTS, "--speed", SPEED, "--postgres", "none"];
         let serve = Running::start(world.program().args(serve));
         let path = world.path("state/rollback/sandbox/world.json");
         let mut info = Value::Null;
@@ -46,7 +47,12 @@ impl Rig {
             Path::new(env!("CARGO_MANIFEST_DIR")).join("runbooks/ollama/environments/sandbox.yaml");
         let text = std::fs::read_to_string(environment).expect("the environment is shipped");
         let _path = world.write("home/environments/sandbox.yaml", &text);
-        let rig = Self { world, info, counter: Counter::start(), _serve: serve };
+        let rig = Self {
+            world,
+            info,
+            counter: Counter::start(|request, _| request.to_owned()),
+            _serve: serve,
+        };
         rig.write_scripts();
         rig
     }
@@ -91,7 +97,7 @@ impl Rig {
         let root = root.to_string_lossy();
         let text = text
             .replace("[ROOT]", root.trim_end_matches('/'))
-            .replace("[COUNTER]", &self.counter.url);
+            .replace("[COUNTER]", self.counter.url());
         self.world.write(format!("home/{name}.yaml"), &text)
     }
 
@@ -102,7 +108,7 @@ impl Rig {
             let _was_not_there = std::fs::remove_file(self.path(file));
         }
         std::fs::write(self.path("ledger"), "").expect("the ledger can be written");
-        self.counter.counts.lock().expect("nobody panicked").clear();
+        self.counter.clear();
         let _no_runs_yet = std::fs::remove_dir_all(self.path("state/rollback/runs"));
     }
 
@@ -234,8 +240,7 @@ impl Rig {
         for line in ledger.lines().map(str::to_owned).chain(messages) {
             *effects.entry(line).or_default() += 1;
         }
-        let counts = self.counter.counts.lock().expect("nobody panicked");
-        effects.extend(counts.iter().map(|(request, count)| (request.clone(), *count)));
+        effects.extend(self.counter.counts());
         effects
     }
 
@@ -251,44 +256,6 @@ impl Rig {
             ledger.lines().any(|found| found == line)
         });
     }
-}
-
-/// A server that counts the requests it gets, before it answers them.
-struct Counter {
-    url: String,
-    counts: Arc<Mutex<BTreeMap<String, u64>>>,
-}
-
-impl Counter {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback has a free port");
-        let url = format!("http://{}", listener.local_addr().expect("it is bound"));
-        let counts: Arc<Mutex<BTreeMap<String, u64>>> = Arc::default();
-        let counted = Arc::clone(&counts);
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let counted = Arc::clone(&counted);
-                std::thread::spawn(move || count(stream, &counted));
-            }
-        });
-        Self { url, counts }
-    }
-}
-
-fn count(mut stream: TcpStream, counts: &Mutex<BTreeMap<String, u64>>) {
-    let (mut request, mut buffer) = (Vec::new(), [0; 1024]);
-    while !request.windows(4).any(|part| part == b"\r\n\r\n") {
-        match stream.read(&mut buffer) {
-            Ok(read) if read > 0 => request.extend_from_slice(&buffer[..read]),
-            _ => return,
-        }
-    }
-    let text = String::from_utf8_lossy(&request);
-    let line: Vec<_> = text.split_whitespace().take(2).collect();
-    *counts.lock().expect("nobody panicked").entry(line.join(" ")).or_default() += 1;
-    // The client may have been killed in the meantime.
-    let _gone =
-        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
 }
 
 fn ask(url: &str, method: &str, path: &str) -> std::io::Result<String> {

@@ -14,6 +14,7 @@ pub(crate) mod terminal;
 pub(crate) mod world;
 
 use std::net::{Ipv4Addr, TcpListener};
+use std::process::Command;
 use std::time::Duration;
 
 /// A wait that only a hang reaches. It is no claim about how fast anything is.
@@ -51,4 +52,14 @@ pub(crate) fn wait_until(what: &str, mut ready: impl FnMut() -> bool) {
         std::thread::sleep(pause);
     }
     panic!("{what} did not happen within {HANG:?}");
+}
+
+/// A command with the rights of root: directly, or through `sudo`, which must not ask.
+pub(crate) fn as_root(program: &str) -> Command {
+    if rustix::process::geteuid().is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("sudo");
+    command.args(["-n", program]);
+    command
 }

@@ -46,14 +46,24 @@ fn no_verb_outlives_its_deadline() {
             "script.shell: {{run: 'trap \"\" TERM INT HUP; while true; do sleep 600; done', {undo}}}"
         ),
         "script.expect: {argv: [sleep, \"600\"]}".to_owned(),
+        // The command of its nginx never ends.
+        "loadbalancer.switch: {upstream: agents, to: blue}".to_owned(),
+        "loadbalancer.render: {template: \"{{ environment.dir }}/a.tpl\", to: \"{{ environment.dir }}/a.conf\", values: {}}".to_owned(),
+        "loadbalancer.expect: {upstream: agents, side: blue}".to_owned(),
     ];
     for verb in verbs {
         let desk = Desk::new(&format!(
             "\n      - id: silent\n        timeout: 1s\n        verify: {{within: 1s}}\n        {verb}\n"
         ));
+        let home = desk.world.path("home");
         desk.environment(&format!(
-            "connections:\n  slack: {{webhook: {{file: hook.txt}}}}\n  docker: {{host: \"tcp://{address}\"}}"
+            "connections:\n  slack: {{webhook: {{file: hook.txt}}}}\n  docker: {{host: \"tcp://{address}\"}}\n  \
+             loadbalancer:\n    nginx: {{command: [sh, -c, sleep 600], pid_file: {home}/nginx.pid}}\n    upstreams:\n      agents:\n        \
+             file: {home}/agents.conf\n        sides: {{blue: [\"{address}\"], green: [\"127.0.0.1:9\"]}}\n        proof: {address}",
+            home = home.display()
         ));
+        desk.world.write("home/a.tpl", "# nothing\n");
+        desk.world.write("home/agents.conf", "upstream agents { server 127.0.0.1:9; }\n");
         let hook =
             desk.world.write("home/environments/hook.txt", &format!("http://{address}/hook\n"));
         std::fs::set_permissions(hook, std::os::unix::fs::PermissionsExt::from_mode(0o600))

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::support::as_root;
 use crate::support::desk::{Desk, touch};
 use crate::support::output::CommandOutput;
 use crate::support::world::finish;
@@ -60,38 +61,41 @@ fn a_limit_that_holds_no_journal_is_refused_before_anything_begins() {
     }
 }
 
-/// A small file system of its own in memory; needs the rights of root.
+/// A small file system of its own in memory; needs the rights of root, or `sudo` that does not ask.
 struct Small(PathBuf);
 
 impl Small {
-    fn mount(at: &Path, kib: u32) -> Option<Self> {
+    fn mount(at: &Path, kib: u32) -> Self {
         std::fs::create_dir_all(at).expect("the world is writable");
-        let size = format!("size={kib}k,mode=0700");
+        let owner = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let options = format!("size={kib}k,mode=0700,uid={},gid={}", owner.0, owner.1);
         let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", &size, "none"]).arg(at).status();
-        mounted.is_ok_and(|status| status.success()).then(|| Self(at.to_owned()))
+            as_root("mount").args(["-t", "tmpfs", "-o", &options, "none"]).arg(at).status();
+        let mounted = mounted.expect("there is mount, and sudo for whoever is not root");
+        assert!(
+            mounted.success(),
+            "a small disk is mounted by root, or by `sudo` that does not ask"
+        );
+        Self(at.to_owned())
     }
 
     fn remount(&self, options: &str) {
         let options = format!("remount,{options}");
-        let status = Command::new("mount").args(["-o", &options]).arg(&self.0).status();
+        let status = as_root("mount").args(["-o", &options]).arg(&self.0).status();
         assert!(status.expect("there is mount").success());
     }
 }
 
 impl Drop for Small {
     fn drop(&mut self) {
-        let _gone = Command::new("umount").arg("-l").arg(&self.0).status();
+        let _gone = as_root("umount").arg("-l").arg(&self.0).status();
     }
 }
 
 #[test]
 fn a_disk_that_fills_up_stops_the_run_and_room_lets_it_go_on() {
     let desk = Desk::new(&talkative(40));
-    let Some(disk) = Small::mount(&desk.world.path("state"), 512) else {
-        // Without the rights to mount, the limit on files stands for the full disk.
-        return;
-    };
+    let disk = Small::mount(&desk.world.path("state"), 512);
     let stopped = desk.run().expect_code(7);
     disk.remount("size=64m");
     ends_after_room_was_made(&desk, &stopped);
@@ -101,7 +105,7 @@ fn a_disk_that_fills_up_stops_the_run_and_room_lets_it_go_on() {
 fn a_state_folder_that_takes_nothing_is_refused_with_one_that_works() {
     let desk = Desk::new(&touch("before"));
     let at = desk.world.path("state");
-    let Some(disk) = Small::mount(&at, 64) else { return };
+    let disk = Small::mount(&at, 64);
     let full = desk.run().expect_code(1);
     disk.remount("ro");
     let read_only = desk.run().expect_code(1);

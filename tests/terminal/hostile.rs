@@ -1,10 +1,13 @@
 //! Hostile paths are refused without hanging, and hostile text from anywhere moves no terminal.
 
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
+use crate::support::as_root;
 use crate::support::desk::{Desk, touch};
 use crate::support::world::finish;
 
@@ -21,13 +24,11 @@ fn a_state_folder_that_others_could_have_made_is_refused() {
         }),
         ("belongs to another user", |state, _| {
             std::fs::create_dir(state).unwrap();
-            std::os::unix::fs::chown(state, Some(12345), None).unwrap();
+            let given = as_root("chown").arg("12345").arg(state).status();
+            assert!(given.is_ok_and(|status| status.success()), "root gives a folder away");
         }),
     ];
     for (why, prepare) in prepare {
-        if why.contains("another user") && !rustix::process::geteuid().is_root() {
-            continue;
-        }
         let desk = Desk::new(&touch("before"));
         let elsewhere = desk.world.path("elsewhere");
         std::fs::create_dir(&elsewhere).unwrap();
@@ -252,6 +253,101 @@ phases:
         let coloured = finish(coloured.args(&arguments).args(["--color", "always"]));
         harmless(&without_colours(&coloured.stdout), &format!("{arguments:?}, coloured data"));
         harmless(&without_colours(&coloured.stderr), &format!("{arguments:?}, coloured progress"));
+    }
+}
+
+/// A system that answers every request with this status and text.
+fn answering(status: u16, body: String) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = listener.local_addr().expect("it is bound").to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let body = body.clone();
+            // A client that goes away in the middle is none of the test's business.
+            std::thread::spawn(move || answer(stream, status, &body).ok());
+        }
+    });
+    address
+}
+
+fn answer(mut stream: TcpStream, status: u16, body: &str) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut line = String::new();
+    while reader.read_line(&mut line)? > 0 && !line.trim().is_empty() {
+        line.clear();
+    }
+    write!(
+        stream,
+        "HTTP/1.1 {status} Said\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+#[test]
+fn text_from_remote_systems_moves_no_terminal() {
+    let hostile = sequences().join("|");
+    let text = serde_json::Value::from(hostile.as_str());
+    let labels = serde_json::json!({
+        "com.docker.compose.project": "legacy",
+        "com.docker.compose.service": hostile,
+        "com.docker.compose.oneoff": "False",
+    });
+    let fleet = serde_json::json!([{
+        "Id": "0123456789ab", "Names": [format!("/{hostile}")], "Image": hostile, "ImageID": hostile,
+        "State": "exited", "Status": hostile, "Labels": labels,
+    }]);
+    let failing = answering(500, serde_json::json!({"message": text}).to_string());
+    let named = answering(200, fleet.to_string());
+    let refusing = answering(400, hostile.clone());
+    let telling = answering(200, serde_json::json!({"version": text}).to_string());
+    for engine in [&failing, &named] {
+        let desk = Desk::new(&format!(
+            r#"
+      - id: fleet
+        on_failure: continue
+        docker.expect: {{project: legacy, running: 3}}
+      - id: tell
+        optional: true
+        notify.slack: {{text: Hello}}
+      - id: call
+        on_failure: continue
+        http.call: {{method: PUT, url: "http://{refusing}/", undo: {{method: DELETE, url: "http://{refusing}/"}}}}
+      - id: ask
+        timeout: 2s
+        on_failure: continue
+        http.expect: {{url: "http://{telling}/", json: {{version: "1.0.0"}}}}
+      - id: power
+        docker.start: {{project: legacy}}
+"#
+        ));
+        desk.environment(&format!(
+            "connections:\n  slack: {{webhook: {{file: hook.txt}}}}\n  docker: {{host: \"tcp://{engine}\"}}"
+        ));
+        let hook =
+            desk.world.write("home/environments/hook.txt", &format!("http://{refusing}/hook\n"));
+        std::fs::set_permissions(hook, PermissionsExt::from_mode(0o600)).expect("it is ours");
+        let plan = desk.world.rollback(["plan", "book.yaml", "--env", "local"]);
+        let run = desk.run();
+        let said = [plan.to_string(), run.to_string()].concat();
+        assert!(
+            said.contains("version") || said.contains("Hello"),
+            "the systems were asked: {said}"
+        );
+        let mut all = vec![plan, run];
+        for arguments in [
+            &["status", "latest"][..],
+            &["report", "latest"],
+            &["report", "latest", "--format", "json"],
+            &["history"],
+            &["doctor", "--env", "local"],
+        ] {
+            all.push(desk.world.rollback(arguments));
+        }
+        for output in all {
+            harmless(&output.stdout, "standard output");
+            harmless(&output.stderr, "standard error");
+            assert_ne!(output.code(), Some(20), "{output}");
+        }
     }
 }
 

@@ -103,7 +103,10 @@ impl<'a> Looker<'a> {
         let predicted = used.load(Ordering::Relaxed);
         let known = if predicted { Known::Predicted } else { Known::ReadLive };
         match readiness {
-            Ok(Readiness::Needed { predicted, .. }) => (Finding::WouldChange, known, predicted),
+            Ok(Readiness::Needed { saved, predicted }) => {
+                let found = saved.found().map(str::to_owned);
+                (Finding::WouldChange { found }, known, predicted)
+            }
             Ok(Readiness::AlreadyDone { evidence }) => {
                 (Finding::AlreadyDone { evidence: evidence.summary }, known, Vec::new())
             }

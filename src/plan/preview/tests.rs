@@ -33,7 +33,7 @@ fn findings(preview: &Preview) -> Vec<&'static str> {
     let items = preview.steps.iter().flat_map(|step| &step.items);
     items
         .map(|item| match item.finding {
-            Finding::WouldChange => "would change",
+            Finding::WouldChange { .. } => "would change",
             Finding::AlreadyDone { .. } => "already done",
             Finding::Holds { .. } => "holds",
             Finding::WillHold { .. } => "will hold",

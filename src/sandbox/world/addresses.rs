@@ -12,14 +12,18 @@ use crate::sandbox::docker::engine::digest_of;
 
 /// The longest path of a Unix socket, its final zero included (unix(7): 108 bytes), with room for a suffix.
 const LONGEST_SOCKET: usize = 100;
+/// The longest name of a socket in the folder, with its slash: PostgreSQL's with `.lock` behind it.
+const LONGEST_NAME: usize = "/.s.PGSQL.5432.lock".len();
 
 /// The open listeners of a world.
 pub(super) struct Sockets {
     pub(super) load_balancer: TcpListener,
     pub(super) proof: TcpListener,
+    pub(super) discovery_proof: TcpListener,
     pub(super) blue: TcpListener,
     pub(super) green: TcpListener,
     pub(super) chat: TcpListener,
+    pub(super) redis: TcpListener,
     pub(super) control: TcpListener,
 }
 
@@ -31,9 +35,11 @@ impl Sockets {
         Ok(Self {
             load_balancer: bind(at(|info| &info.load_balancer)).await?,
             proof: bind(at(|info| &info.proof)).await?,
+            discovery_proof: bind(at(|info| &info.discovery_proof)).await?,
             blue: bind(at(|info| &info.blue)).await?,
             green: bind(at(|info| &info.green)).await?,
             chat: bind(at(|info| &info.chat)).await?,
+            redis: bind(at(|info| &info.redis)).await?,
             control: bind(at(|info| &info.control)).await?,
         })
     }
@@ -59,16 +65,16 @@ pub(super) fn address(listener: &TcpListener) -> Result<String, SandboxError> {
     Ok(address.to_string())
 }
 
-/// The path of the engine's socket: in the world's folder, or in a short private one when that is too deep.
-pub(super) fn docker_socket(dir: &Path) -> Result<PathBuf, SandboxError> {
-    let own = dir.join("docker.sock");
-    if own.as_os_str().len() < LONGEST_SOCKET {
-        return Ok(own);
+/// The folder of the Unix sockets: the world's own, or a short private one when that is too deep.
+pub(super) fn sockets_folder(dir: &Path) -> Result<PathBuf, SandboxError> {
+    let fits = |folder: &Path| folder.as_os_str().len() + LONGEST_NAME < LONGEST_SOCKET;
+    if fits(dir) {
+        return Ok(dir.to_owned());
     }
     let name = format!("rollback-{}", &digest_of(&dir.to_string_lossy())[..12]);
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let base = runtime
-        .filter(|base| base.is_dir() && base.as_os_str().len() + name.len() + 14 < LONGEST_SOCKET)
+        .filter(|base| base.is_dir() && fits(&base.join(&name)))
         .unwrap_or_else(|| PathBuf::from("/tmp"));
     let folder = base.join(name);
     match fs::DirBuilder::new().mode(0o700).create(&folder) {
@@ -88,7 +94,7 @@ pub(super) fn docker_socket(dir: &Path) -> Result<PathBuf, SandboxError> {
             folder.display()
         )));
     }
-    Ok(folder.join("docker.sock"))
+    Ok(folder)
 }
 
 #[cfg(test)]
@@ -96,15 +102,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_deep_world_gets_a_short_private_socket() {
+    fn a_deep_world_gets_short_private_sockets() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(docker_socket(dir.path()).unwrap(), dir.path().join("docker.sock"));
+        assert_eq!(sockets_folder(dir.path()).unwrap(), dir.path());
         let deep = dir.path().join("a".repeat(60)).join("b".repeat(60));
-        let socket = docker_socket(&deep).unwrap();
-        assert!(socket.as_os_str().len() < LONGEST_SOCKET, "{}", socket.display());
-        assert_eq!(docker_socket(&deep).unwrap(), socket);
-        let folder = socket.parent().unwrap();
-        assert_eq!(fs::metadata(folder).unwrap().permissions().mode() & 0o777, 0o700);
-        fs::remove_dir(folder).unwrap();
+        let folder = sockets_folder(&deep).unwrap();
+        assert!(folder.as_os_str().len() + LONGEST_NAME < LONGEST_SOCKET, "{}", folder.display());
+        assert_eq!(sockets_folder(&deep).unwrap(), folder);
+        assert_eq!(fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700);
+        fs::remove_dir(&folder).unwrap();
     }
 }

@@ -14,6 +14,16 @@ const CONFIGURED: usize = 24;
 /// The file that the upgrade added.
 const ADDED: &str = "base-agent-v2.yaml";
 
+/// The template of the service discovery's configuration.
+const DISCOVERY: &str = "\
+# Where the agents find each other's services.
+upstream agent-services {
+{% for server in servers %}
+    server {{ server }};
+{% endfor %}
+}
+";
+
 /// Writes everything anew.
 pub(super) fn seed(info: &WorldInfo) -> Result<(), SandboxError> {
     let app = info.root.join("opt/sutazaiapp");
@@ -50,9 +60,14 @@ pub(super) fn upstream_file(info: &WorldInfo) -> PathBuf {
     info.root.join("etc/nginx/conf.d/agents.conf")
 }
 
+/// The load balancer's configuration file of where agents find each other's services.
+pub(super) fn discovery_file(info: &WorldInfo) -> PathBuf {
+    info.root.join("etc/nginx/conf.d/agent-discovery.conf")
+}
+
 fn load_balancer(info: &WorldInfo) -> Result<(), SandboxError> {
     let root = info.root.display();
-    for folder in ["etc/nginx/conf.d", "run", "var/log/nginx"] {
+    for folder in ["etc/nginx/conf.d", "etc/nginx/templates", "run", "var/log/nginx"] {
         store::folder(&info.root.join(folder))?;
     }
     let main = format!(
@@ -68,12 +83,25 @@ fn load_balancer(info: &WorldInfo) -> Result<(), SandboxError> {
                  listen {};\n\n        \
                  location / {{\n            \
                      proxy_pass http://agents;\n        \
+                 }}\n        \
+                 location /agents/ {{\n            \
+                     proxy_pass http://agent-services;\n        \
                  }}\n    \
              }}\n\
          }}\n",
         WorldInfo::host_of(&info.load_balancer),
     );
     write(&info.nginx_conf, &main)?;
+    write(&info.root.join("etc/nginx/templates/agent-discovery.conf.tpl"), DISCOVERY)?;
+    write(
+        &discovery_file(info),
+        &format!(
+            "upstream agent-services {{ server {}; }}\n\
+             server {{ listen {}; location / {{ return 200 \"deployed-green\"; }} }}\n",
+            info.green,
+            WorldInfo::host_of(&info.discovery_proof),
+        ),
+    )?;
     write(
         &upstream_file(info),
         &format!(
@@ -93,8 +121,9 @@ pub(super) fn readdress(former: &WorldInfo, info: &WorldInfo) -> Result<(), Sand
         (&former.green, &info.green),
         (&former.load_balancer, &info.load_balancer),
         (&former.proof, &info.proof),
+        (&former.discovery_proof, &info.discovery_proof),
     ];
-    for file in [info.nginx_conf.clone(), upstream_file(info)] {
+    for file in [info.nginx_conf.clone(), upstream_file(info), discovery_file(info)] {
         let mut text = fs::read_to_string(&file).map_err(SandboxError::file("read", &file))?;
         // In two passes, so that a port that changed its owner is not replaced twice.
         for (index, (from, _)) in pairs.iter().enumerate() {

@@ -15,14 +15,25 @@ pub struct WorldInfo {
     pub load_balancer: String,
     /// The server that proves which configuration is live, `127.0.0.1:PORT`.
     pub proof: String,
+    /// The same for the service discovery's configuration, `127.0.0.1:PORT`.
+    pub discovery_proof: String,
     /// The blue service, `127.0.0.1:PORT`.
     pub blue: String,
     /// The green service, `127.0.0.1:PORT`.
     pub green: String,
     /// The chat's webhook.
     pub chat: String,
+    /// The cache, `redis://127.0.0.1:PORT`; empty in the file of a world from before there was one.
+    #[serde(default)]
+    pub redis: String,
     /// The control endpoint, `http://127.0.0.1:PORT`.
     pub control: String,
+    /// The folder of PostgreSQL's Unix socket; none when there is no PostgreSQL.
+    #[serde(default)]
+    pub postgres: Option<PathBuf>,
+    /// Sentences about what this world has not, and what can be done.
+    #[serde(default)]
+    pub lacks: Vec<String>,
     /// The root of the world's files.
     pub root: PathBuf,
     /// The load balancer's main configuration file.
@@ -48,7 +59,7 @@ impl WorldInfo {
 
     /// The host and port of one of its URLs.
     pub fn host_of(url: &str) -> &str {
-        let rest = url.strip_prefix("http://").unwrap_or(url);
+        let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
         rest.split('/').next().unwrap_or(rest)
     }
 }

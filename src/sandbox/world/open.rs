@@ -6,13 +6,15 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::addresses::{Sockets, address, docker_socket};
+use super::addresses::{Sockets, address, sockets_folder};
 use super::info::WorldInfo;
-use super::{files, seed};
+use super::{files, keys, seed};
 use crate::sandbox::chat::Chat;
 use crate::sandbox::docker::{Engine, Setup, routes};
 use crate::sandbox::faults::{Double, Fault, Faults};
 use crate::sandbox::ledger::Ledger;
+use crate::sandbox::postgres::{Choice, Database, DatabaseStatus, Place};
+use crate::sandbox::redis::Redis;
 use crate::sandbox::services::{self, Colour};
 use crate::sandbox::wire::{Door, Front, open_tcp, open_unix, plain_refusal, routed};
 use crate::sandbox::{SandboxError, control, nginx, store};
@@ -28,11 +30,13 @@ pub struct Options {
     pub faults: Vec<Fault>,
     /// The program whose `sandbox nginx` is the load balancer's command line; this one without it.
     pub program: Option<PathBuf>,
+    /// Which PostgreSQL it gets.
+    pub postgres: Choice,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { agents: 131, speed: 1.0, faults: Vec::new(), program: None }
+        Self { agents: 131, speed: 1.0, faults: Vec::new(), program: None, postgres: Choice::None }
     }
 }
 
@@ -59,8 +63,11 @@ pub struct Inhabitants {
     engine: Arc<Engine>,
     balancer: nginx::Server,
     chat: Chat,
+    redis: Redis,
     faults: Faults,
     ledger: Ledger,
+    /// None with the reason.
+    database: Result<Arc<Database>, String>,
     end: CancellationToken,
 }
 
@@ -72,7 +79,23 @@ impl World {
         let known = WorldInfo::path(&dir).exists();
         let former = if known { Some(WorldInfo::read(&dir)?) } else { None };
         let sockets = Sockets::bind(former.as_ref()).await?;
-        let info = describe(&dir, &sockets, former.as_ref(), &options)?;
+        let mut info = describe(&dir, &sockets, former.as_ref(), &options)?;
+        let folder = sockets_folder(&dir)?;
+        let database = Database::find(
+            &options.postgres,
+            &Place { dir: &dir, sockets: &folder, agents: info.agents },
+        );
+        match &database {
+            Ok(_) => info.postgres = Some(folder),
+            // Who wanted none knows it.
+            Err(_) if options.postgres == Choice::None => {}
+            Err(why) => info.lacks.push(why.clone()),
+        }
+        // It takes longest, and nothing here waits for it.
+        let database_door = match &database {
+            Ok(database) => Some(database.open(former.is_none())?),
+            Err(_) => None,
+        };
         let ledger = Ledger::open(&dir.join("effects.log"))?;
         let setup = Setup { dir: dir.join("docker"), speed: options.speed, ledger: ledger.clone() };
         let engine = Engine::open(setup)?;
@@ -88,14 +111,24 @@ impl World {
             faults.add(fault);
         }
         let chat = Chat::open(&dir.join("chat.json"), ledger.clone())?;
-        let Sockets { load_balancer, proof, blue, green, chat: hook, control } = sockets;
+        let redis = cache(&dir, &info, &ledger, &faults)?;
+        let Sockets {
+            load_balancer,
+            proof,
+            discovery_proof,
+            blue,
+            green,
+            chat: hook,
+            redis: port,
+            control,
+        } = sockets;
         let balancer = nginx::Server::start(nginx::Start {
             file: info.nginx_conf.clone(),
             prefix: info.root.join("etc/nginx"),
             faults: faults.clone(),
             ledger: ledger.clone(),
             speed: options.speed,
-            inherited: vec![load_balancer, proof],
+            inherited: vec![load_balancer, proof, discovery_proof],
         })
         .await?;
         let front = |double, handler| Front {
@@ -118,11 +151,22 @@ impl World {
             open_tcp(blue, colour(Colour::Blue)),
             open_tcp(green, colour(Colour::Green)),
             open_tcp(hook, front(Double::Chat, routed(webhook))),
+            redis.serve(port),
         ];
+        doors.extend(database_door);
         store::write_json(&WorldInfo::path(&dir), &info)?;
         let end = CancellationToken::new();
-        let inhabitants =
-            Arc::new(Inhabitants { info, engine, balancer, chat, faults, ledger, end });
+        let inhabitants = Arc::new(Inhabitants {
+            info,
+            engine,
+            balancer,
+            chat,
+            redis,
+            faults,
+            ledger,
+            database,
+            end,
+        });
         let handler = control::handler(inhabitants.clone());
         doors.push(open_tcp(control, Front { faults: None, handler, refuse: plain_refusal }));
         Ok(Self { inhabitants, doors })
@@ -134,6 +178,11 @@ impl World {
             door.close().await;
         }
         self.inhabitants.balancer.close().await;
+        if let Ok(database) = &self.inhabitants.database
+            && let Err(error) = database.close().await
+        {
+            tracing::error!(%error, "failed to end PostgreSQL");
+        }
     }
 }
 
@@ -153,6 +202,11 @@ impl Inhabitants {
         &self.chat
     }
 
+    /// The cache.
+    pub fn redis(&self) -> &Redis {
+        &self.redis
+    }
+
     /// The faults.
     pub fn faults(&self) -> &Faults {
         &self.faults
@@ -161,6 +215,14 @@ impl Inhabitants {
     /// The ledger of effects.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    /// The database, as it looks from here.
+    pub(super) async fn database(&self) -> DatabaseStatus {
+        match &self.database {
+            Ok(database) => database.status().await,
+            Err(why) => DatabaseStatus::missing(why),
+        }
     }
 
     /// Asks whoever runs this world to close it.
@@ -182,8 +244,28 @@ impl Inhabitants {
         store::replace(&pid, format!("{}\n", std::process::id()).as_bytes())?;
         self.balancer.reload().await;
         self.chat.clear()?;
+        self.redis.seed(keys::seeded(self.info.agents))?;
+        if let Ok(database) = &self.database {
+            database.reset().await?;
+        }
         self.ledger.clear()
     }
+}
+
+/// The world's Redis, with its first keys when it has no file yet.
+fn cache(
+    dir: &Path,
+    info: &WorldInfo,
+    ledger: &Ledger,
+    faults: &Faults,
+) -> Result<Redis, SandboxError> {
+    let path = dir.join("redis.resp");
+    let known = path.exists();
+    let redis = Redis::open(&path, ledger.clone(), Some(faults.clone()))?;
+    if !known {
+        redis.seed(keys::seeded(info.agents))?;
+    }
+    Ok(redis)
 }
 
 fn describe(
@@ -201,13 +283,17 @@ fn describe(
         None => std::env::current_exe().map_err(SandboxError::file("find", Path::new("self")))?,
     };
     Ok(WorldInfo {
-        docker: format!("unix://{}", docker_socket(dir)?.display()),
+        docker: format!("unix://{}", sockets_folder(dir)?.join("docker.sock").display()),
         load_balancer: url(&sockets.load_balancer)?,
         proof: address(&sockets.proof)?,
+        discovery_proof: address(&sockets.discovery_proof)?,
         blue: address(&sockets.blue)?,
         green: address(&sockets.green)?,
         chat: format!("{}/services/T000SANDBOX/B000SANDBOX/{secret}", url(&sockets.chat)?),
+        redis: format!("redis://{}", address(&sockets.redis)?),
         control: url(&sockets.control)?,
+        postgres: None,
+        lacks: Vec::new(),
         nginx_conf: root.join("etc/nginx/nginx.conf"),
         root,
         program,

@@ -13,6 +13,7 @@ use super::open::Inhabitants;
 use crate::sandbox::SandboxError;
 use crate::sandbox::client::ask;
 use crate::sandbox::ledger::Effects;
+use crate::sandbox::postgres::DatabaseStatus;
 
 /// Containers of a project by state: `running`, `exited`, and of the running ones `healthy`.
 pub type States = BTreeMap<String, usize>;
@@ -34,6 +35,10 @@ pub struct Status {
     pub proof: Option<String>,
     /// The beginning of the SHA-256 of each file, by path below the root. What only logs or runs is left out.
     pub files: BTreeMap<String, String>,
+    /// Keys in Redis, by the first two parts of their names.
+    pub redis: BTreeMap<String, usize>,
+    /// The register of agents.
+    pub database: DatabaseStatus,
     /// Texts in the chat, oldest first.
     pub chat: Vec<String>,
     /// Faults that hold.
@@ -84,6 +89,8 @@ impl Inhabitants {
             green: health(&info.green).await,
             proof: proof(info).await,
             files: digests(&info.root)?,
+            redis: self.redis().groups(),
+            database: self.database().await,
             chat: self.chat().messages().into_iter().map(|message| message.text).collect(),
             faults: self.faults().list(),
             effects_total: effects.values().sum(),

@@ -36,6 +36,8 @@ async fn a_new_world_is_deployed_green() {
     assert_eq!(status.blue.version.as_deref(), Some("1.0.0"));
     assert_eq!(status.proof.as_deref(), Some("deployed-green"));
     assert_eq!((status.effects_total, status.chat.len()), (0, 0));
+    assert_eq!(status.redis["metrics:base-agent-v2"], 5 * 131);
+    assert_eq!(status.redis["metrics:base-agent-v2-baseline"], 131);
     let file = |name: &str| status.files.get(&format!("opt/sutazaiapp/{name}"));
     assert!(file("backup/agent-configs/.environment").is_some());
     assert!(file("agents/configs/base-agent-v2.yaml").is_some());

@@ -1,0 +1,37 @@
+# Sourced by scripts/staging: the Docker Engine, found or started by scripts/servers.
+#
+# Its socket gets a second name inside the folder, and the environment file names that one: a drill can reach this engine only,
+# whatever DOCKER_HOST says.
+# shellcheck shell=bash
+
+engine_socket=$staging_root/run/docker.sock
+engine_started=$staging_own/engine-started-here
+
+engine() { docker_at "unix://$engine_socket" "$@"; }
+
+engine_up() {
+  local address
+  if ! docker_address >/dev/null; then
+    : >"$engine_started"
+    (exec 8>&- && lock && docker_engine_up)
+  fi
+  address=$(docker_address) || fail "no Docker Engine answers"
+  [[ $address == unix://* ]] || fail "the Docker Engine at $address has no unix socket on this machine" \
+    "staging publishes its agents on loopback, so it needs an engine here"
+  mkdir -p "$staging_root/run"
+  ln -sfn "${address#unix://}" "$engine_socket"
+}
+
+engine_status() {
+  local version
+  version=$(docker_answers "unix://$engine_socket") || { printf 'engine   does not answer at %s\n' "$engine_socket"; return 1; }
+  printf 'engine   Docker %s at %s\n' "$version" "$(readlink "$engine_socket")"
+}
+
+engine_reset() { :; }
+
+# An engine that staging started ends with it, unless somebody else has put containers on it meanwhile.
+engine_down() {
+  [ -e "$engine_started" ] || return 0
+  if [ -z "$(engine ps --all --quiet)" ]; then docker_down; else note "the Docker Engine has other containers: it stays"; fi
+}

@@ -1,0 +1,242 @@
+//! Walking all keys of a pattern, to count them or to remove them.
+//!
+//! `SCAN` returns every key that is there from its beginning to its end, some perhaps twice, and may miss what is created
+//! meanwhile (<https://redis.io/docs/latest/commands/scan/>). So keys are removed in passes, until one pass finds none. Each
+//! key is an `UNLINK` of its own in a pipeline to the server that returned it: a cluster refuses a command over several slots.
+//! Memory holds one answer of `SCAN` for each server, whatever the number of keys.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use redis::{RedisError, RedisResult};
+
+use super::client::{Node, Redis, Servers, end};
+use super::errors;
+use crate::action::{ActionError, ErrorKind, StepContext};
+
+/// How many keys one `SCAN` looks at.
+const COUNT: u64 = 1000;
+/// In how many passes keys may be found and removed before somebody else must be writing them.
+const MOST_PASSES: u32 = 10;
+/// The wait after a pass in which keys were found and none could be removed: their slots are being moved.
+const SETTLING: Duration = Duration::from_millis(200);
+
+type Key = Vec<u8>;
+
+/// How many keys of a pattern there are.
+pub(super) async fn count(servers: &Servers, pattern: &str) -> Result<u64, ActionError> {
+    let doing = format!("count the keys matching `{pattern}`");
+    let counting = servers.nodes.iter().map(|node| async {
+        let (mut walk, mut found) = (Walk::new(node, pattern), 0);
+        while let Some(keys) =
+            walk.next().await.map_err(|error| node.failed(&doing, false, &error))?
+        {
+            found += keys.len() as u64;
+        }
+        Ok::<u64, ActionError>(found)
+    });
+    Ok(try_join_all(counting).await?.into_iter().sum())
+}
+
+/// A removal of all keys of a pattern, and how far it has come.
+#[derive(Default)]
+pub(super) struct Sweep {
+    sent: AtomicBool,
+    found: AtomicU64,
+    unlinked: AtomicU64,
+}
+
+/// What a removal came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Swept {
+    /// How many keys `SCAN` returned in all passes.
+    pub(super) found: u64,
+    /// How many of them were there to be removed.
+    pub(super) unlinked: u64,
+    /// How many passes it took, the last one without a find included.
+    pub(super) passes: u32,
+}
+
+impl Sweep {
+    /// Removes until the end of the attempt; what was sent by then and not answered is unknown.
+    pub(super) async fn run(
+        &self,
+        cx: &StepContext,
+        redis: &Redis,
+        pattern: &str,
+        at_most: Option<u64>,
+    ) -> Result<Swept, ActionError> {
+        let (kind, reason) = tokio::select! {
+            biased;
+            outcome = self.passes(redis, pattern, at_most) => return outcome,
+            end = end(cx) => end,
+        };
+        let doing = self.doing(pattern);
+        if self.has_begun() {
+            return Err(errors::unknown(&doing));
+        }
+        Err(ActionError::new(kind, format!("{doing}: {reason}")))
+    }
+
+    /// Whether anything was sent that removes keys.
+    fn has_begun(&self) -> bool {
+        self.sent.load(Ordering::SeqCst)
+    }
+
+    /// What is being done, with what is known to be done.
+    fn doing(&self, pattern: &str) -> String {
+        match self.unlinked.load(Ordering::SeqCst) {
+            0 => format!("unlink the keys matching `{pattern}`"),
+            known => format!("unlink all keys matching `{pattern}` ({known} are)"),
+        }
+    }
+
+    /// Removes in passes until one finds nothing. Stops before more than `at_most` keys are gone.
+    async fn passes(
+        &self,
+        redis: &Redis,
+        pattern: &str,
+        at_most: Option<u64>,
+    ) -> Result<Swept, ActionError> {
+        let mut fruitful = 0;
+        let mut passes = 0;
+        loop {
+            // Anew for each pass: the masters of a cluster may change in between.
+            let servers = redis.open().await?;
+            servers.take_changes()?;
+            let (found, unlinked) =
+                (self.found.load(Ordering::SeqCst), self.unlinked.load(Ordering::SeqCst));
+            try_join_all(servers.nodes.iter().map(|node| self.pass(node, pattern, at_most)))
+                .await?;
+            passes += 1;
+            if self.found.load(Ordering::SeqCst) == found {
+                return Ok(Swept { found, unlinked, passes });
+            }
+            if self.unlinked.load(Ordering::SeqCst) == unlinked {
+                tokio::time::sleep(SETTLING).await;
+                continue;
+            }
+            fruitful += 1;
+            if fruitful == MOST_PASSES {
+                return Err(self.endless(pattern));
+            }
+        }
+    }
+
+    fn endless(&self, pattern: &str) -> ActionError {
+        let text = format!("{}: new ones appeared in {MOST_PASSES} passes", self.doing(pattern));
+        ActionError::new(ErrorKind::Failed, text)
+            .hint("Something still writes these keys: stop it, then resume the run.")
+    }
+
+    async fn pass(
+        &self,
+        node: &Node,
+        pattern: &str,
+        at_most: Option<u64>,
+    ) -> Result<(), ActionError> {
+        let mut walk = Walk::new(node, pattern);
+        let failed =
+            |error: RedisError| node.failed(&self.doing(pattern), self.has_begun(), &error);
+        while let Some(keys) = walk.next().await.map_err(failed)? {
+            if keys.is_empty() {
+                continue;
+            }
+            let number = keys.len() as u64;
+            self.found.fetch_add(number, Ordering::SeqCst);
+            if at_most.is_some_and(|most| self.unlinked.load(Ordering::SeqCst) + number > most) {
+                return Err(too_many(pattern, at_most, "and more"));
+            }
+            self.sent.store(true, Ordering::SeqCst);
+            let refused = self.unlink(node, &keys, Asking::No).await.map_err(failed)?;
+            // Keys that a resharding has brought here already, while the slot is still another's.
+            self.unlink(node, &refused, Asking::Yes).await.map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// Removes keys, one command each; returns those that belong to another server.
+    async fn unlink(
+        &self,
+        node: &Node,
+        keys: &[Key],
+        asking: Asking,
+    ) -> Result<Vec<Key>, RedisError> {
+        let mut refused = Vec::new();
+        if keys.is_empty() {
+            return Ok(refused);
+        }
+        let mut pipeline = redis::pipe();
+        pipeline.ignore_errors();
+        for key in keys {
+            if asking == Asking::Yes {
+                // Lets the next command, and no other, at a slot that is on its way to this server.
+                pipeline.cmd("ASKING").ignore();
+            }
+            pipeline.cmd("UNLINK").arg(key.as_slice());
+        }
+        let mut connection = node.connection.clone();
+        let answers: Vec<RedisResult<u64>> = pipeline.query_async(&mut connection).await?;
+        for (key, answer) in keys.iter().zip(answers) {
+            match answer {
+                Ok(removed) => {
+                    self.unlinked.fetch_add(removed, Ordering::SeqCst);
+                }
+                Err(error) if is_elsewhere(&error) => refused.push(key.clone()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(refused)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asking {
+    Yes,
+    No,
+}
+
+/// The refusal of a pattern that is wider than the runbook expects.
+pub(super) fn too_many(pattern: &str, at_most: Option<u64>, found: &str) -> ActionError {
+    let most = at_most.unwrap_or_default();
+    ActionError::new(
+        ErrorKind::Conflict,
+        format!("unlink the keys matching `{pattern}`: at most {most} are expected, {found} match"),
+    )
+    .hint("Is the pattern too wide? If these keys shall go, raise `at_most` in the runbook.")
+}
+
+/// Whether a key belongs to another server of the cluster, now or soon.
+pub(super) fn is_elsewhere(error: &RedisError) -> bool {
+    matches!(error.code(), Some("MOVED" | "ASK"))
+}
+
+/// One `SCAN` from beginning to end, an answer at a time.
+struct Walk<'a> {
+    node: &'a Node,
+    pattern: &'a str,
+    /// Where to go on; `None` at the end. Opaque: Redis uses all 64 bits.
+    cursor: Option<String>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(node: &'a Node, pattern: &'a str) -> Self {
+        Self { node, pattern, cursor: Some("0".to_owned()) }
+    }
+
+    async fn next(&mut self) -> Result<Option<Vec<Key>>, RedisError> {
+        let Some(cursor) = self.cursor.take() else { return Ok(None) };
+        let mut connection = self.node.connection.clone();
+        let (next, keys): (String, Vec<Key>) = redis::cmd("SCAN")
+            .arg(cursor)
+            .arg("MATCH")
+            .arg(self.pattern)
+            .arg("COUNT")
+            .arg(COUNT)
+            .query_async(&mut connection)
+            .await?;
+        self.cursor = (next != "0").then_some(next);
+        Ok(Some(keys))
+    }
+}

@@ -1,0 +1,23 @@
+//! A real PostgreSQL in the world: the register of agents, and what it said before the deployment.
+//!
+//! [`choice`] finds one on the machine, or takes the one that the feature `embedded-postgres` carries; [`cluster`] runs an
+//! installed one in its [`home`], as a process group that never outlives the world. [`front`] is the address that clients
+//! know: it is open from the first moment, and holds them back until the server behind it answers. [`seed`] is the state
+//! "deployed-green". [`database`] puts these together for the [`world`](super::world).
+
+mod choice;
+mod cluster;
+mod database;
+#[cfg_attr(not(feature = "embedded-postgres"), path = "absent.rs")]
+mod embedded;
+mod front;
+mod home;
+mod seed;
+
+#[cfg(test)]
+mod tests;
+
+pub use choice::Choice;
+pub(crate) use database::Place;
+pub use database::{Database, DatabaseStatus};
+pub use home::settle;
