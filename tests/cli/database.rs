@@ -82,6 +82,7 @@ fn the_emergency_brings_the_register_back() {
     assert_eq!((&database["registered"], &database["unlike_before"]), (&former, &0.into()));
     let reverted = stage.rollback("sandbox reset").expect_code(0).stdout;
     assert!(reverted.contains("3 2.0.0 active; 3 not as before the deployment"), "{reverted}");
+    let _leaves_nothing_behind = stage.rollback("sandbox down").expect_code(0);
 }
 
 #[test]
