@@ -18,7 +18,7 @@ balancer_up() {
   if ! process_is "$(balancer_pid)" nginx; then
     balancer || fail "nginx did not start; its log is $balancer_log/error.log"
   fi
-  balancer_waits_for .
+  balancer_waits_for version
 }
 
 balancer_write() {
@@ -42,34 +42,37 @@ balancer_write() {
 }
 
 balancer_deploy_green() {
-  balancer_upstream agents >"$balancer_upstream.new"
-  balancer_upstream agent-services >"$balancer_discovery.new"
+  balancer_green agents >"$balancer_upstream.new"
+  balancer_green agent-services >"$balancer_discovery.new"
   mv "$balancer_upstream.new" "$balancer_upstream"
   mv "$balancer_discovery.new" "$balancer_discovery"
 }
 
-# balancer_upstream NAME: an upstream that is green.
-balancer_upstream() {
+# balancer_green NAME: this upstream, with the servers of green.
+balancer_green() {
   local port
   printf '# Deployed: green is live.\nupstream %s {\n' "$1"
   for port in "${green_ports[@]}"; do printf '    server 127.0.0.1:%s;\n' "$port"; done
   printf '}\n'
 }
 
-# The body that nginx answers with. Bash asks by itself, so that no other program is needed.
+# balancer_answer [PORT]: the body that nginx, or what listens on this port, answers with. Bash asks by itself, so that no other
+# program is needed.
 balancer_answer() {
   # shellcheck disable=SC2016 # the inner shell's variable
   timeout 3 bash -c 'exec 3<>"/dev/tcp/127.0.0.1/$1" && printf "GET /health HTTP/1.0\r\n\r\n" >&3 && sed "1,/^\r$/d" <&3' \
-    ask "$balancer_port" 2>/dev/null 8>&-
+    ask "${1:-$balancer_port}" 2>/dev/null 8>&-
 }
 
-# balancer_waits_for TEXT: agents need a moment after their start.
+# balancer_waits_for TEXT: agents need a moment after their start, each of those that nginx asks.
 balancer_waits_for() {
-  local tries=0
-  until balancer_answer | grep -q "$1"; do
-    tries=$((tries + 1))
-    [ "$tries" -lt 300 ] || fail "nginx on 127.0.0.1:$balancer_port does not answer as it should" "its log is $balancer_log/error.log"
-    sleep 0.1
+  local tries=0 port
+  for port in "${green_ports[@]}" "$balancer_port"; do
+    until balancer_answer "$port" | grep -q "$1"; do
+      tries=$((tries + 1))
+      [ "$tries" -lt 600 ] || fail "127.0.0.1:$port does not answer as it should" "nginx's log is $balancer_log/error.log"
+      sleep 0.1
+    done
   done
 }
 

@@ -74,7 +74,7 @@ fn the_emergency_brings_the_register_back() {
     let stage = Stage::shipped_with("auto");
     let run = stage.rollback(EMERGENCY).expect_code(0);
     for step in ["restore-registration", "registration-restored"] {
-        assert!(run.stdout.contains(&format!("✓ {step}")), "{run}");
+        assert!(run.stderr.contains(&format!("✓ {step}")), "{run}");
     }
     // One agent was paused before the deployment; "active" for all would have woken it.
     let database = &stage.status()["database"];
@@ -91,6 +91,6 @@ fn without_a_database_the_emergency_runs_and_says_what_is_missing() {
     let said = "there are no `postgres` and `initdb` in /nowhere";
     assert!(run.stderr.contains(said), "{run}");
     assert!(run.stdout.contains("RECOVERED"), "{run}");
-    assert!(!run.stdout.contains("✓ restore-registration"), "{run}");
+    assert!(!run.stderr.contains("✓ restore-registration"), "{run}");
     assert!(stage.rollback("sandbox status").stdout.contains(said));
 }

@@ -291,8 +291,10 @@ async fn a_failure_at_any_step_leaves_a_run_that_says_the_truth() {
     let mut bench = Bench::new().await;
     for path in shipped() {
         bench.reset().await;
-        let ids: Vec<StepId> =
-            bench.plan(&path).await.steps().map(|step| step.id.clone()).collect();
+        // What stands aside in a world without a database cannot fail there.
+        let plan = bench.plan(&path).await;
+        let concerned = plan.steps().filter(|step| step.skip.is_none());
+        let ids: Vec<StepId> = concerned.map(|step| step.id.clone()).collect();
         for id in ids {
             bench.reset().await;
             let before = bench.rig.status();

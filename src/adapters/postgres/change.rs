@@ -1,5 +1,7 @@
 //! The shape that all changes share: one transaction that marks itself, happens once, and can be taken back.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -9,9 +11,10 @@ use super::errors::conflict;
 use super::kept::{Counts, Kept};
 use super::ledger::{self, Mark};
 use super::server::Server;
-use super::session::{Limits, Patience, Session, Tx};
+use super::session::{Patience, Session, Tx};
 use crate::action::{
-    ActionError, Connections, ErrorKind, Evidence, Readiness, Saved, StepContext, Verdict,
+    Action, ActionError, Connections, Description, ErrorKind, Evidence, Readiness, Repeat,
+    ResolveContext, Reversal, Saved, StepContext, Verdict, Work,
 };
 
 /// What a change amounted to: the facts of its evidence, the same in the ledger and in the journal.
@@ -45,6 +48,14 @@ pub(super) trait Change: Send + Sync {
     /// The verb.
     fn verb(&self) -> &'static str;
 
+    /// What it does and how it is taken back, for the plan.
+    fn describe(&self) -> Description;
+
+    /// Whether it can be taken back.
+    fn reversal(&self) -> Reversal {
+        Reversal::Automatic
+    }
+
     /// How long the server may wait.
     fn patience(&self) -> Patience;
 
@@ -65,92 +76,109 @@ pub(super) trait Change: Send + Sync {
     }
 }
 
-/// `Action::inspect`: the mark decides, then the change's own look.
-pub(super) async fn inspect(
-    connections: &Connections,
-    cx: &StepContext,
-    change: &dyn Change,
-) -> Result<Readiness, ActionError> {
-    let server = Server::of(connections)?;
-    let mut session = Session::open(&server, &cx.into(), cx.run()).await?;
-    let tx = session.look(change.patience()).await?;
-    let mark = Mark::of(cx);
-    if let Some(facts) = mark.facts(&tx).await? {
-        return Ok(Readiness::AlreadyDone { evidence: Outcome::read(&facts)?.evidence() });
-    }
-    Ok(match change.look(&tx).await? {
-        Some(evidence) => Readiness::AlreadyDone { evidence },
-        None => Readiness::needed(Saved::public(json!({ "mark": mark }))),
-    })
+/// A change as the engine drives it.
+pub(super) struct Once<C> {
+    pub(super) connections: Arc<Connections>,
+    pub(super) change: C,
 }
 
-/// `Action::apply`: once, whatever happened to earlier attempts.
-pub(super) async fn apply(
-    connections: &Connections,
-    cx: &StepContext,
-    change: &dyn Change,
-) -> Result<Evidence, ActionError> {
-    let server = Server::of(connections)?;
-    let mut session = Session::open(&server, &cx.into(), cx.run()).await?;
-    ledger::prepare(&mut session, change.patience()).await?;
-    let mark = Mark::of(cx);
-    let tx = session.change(change.patience(), change.isolation()).await?;
-    if !mark.set(&tx, change.verb()).await? {
-        drop(tx);
-        let tx = session.look(change.patience()).await?;
-        // Between the two looks it can only have been undone, by another process.
-        let facts =
-            mark.facts(&tx).await?.ok_or_else(|| conflict("find the change that was marked"))?;
-        return Ok(Outcome::read(&facts)?.evidence());
+impl<C> Once<C> {
+    /// The work of a step that makes this change.
+    pub(super) fn work(change: C, cx: &ResolveContext) -> Work
+    where
+        C: Change + 'static,
+    {
+        Work::Action(Box::new(Self { connections: cx.connections.clone(), change }))
     }
-    let outcome = change.make(&tx, &mark).await?;
-    mark.fill(&tx, &json!(outcome)).await?;
-    tx.commit(&format!("commit `{}`", change.verb())).await?;
-    Ok(outcome.evidence())
 }
 
-/// `Action::verify`: whether the change is committed.
-pub(super) async fn verify(
-    connections: &Connections,
-    cx: &StepContext,
-    change: &dyn Change,
-    applied: &Evidence,
-) -> Result<Verdict, ActionError> {
-    let server = Server::of(connections)?;
-    let mut session = Session::open(&server, &cx.into(), cx.run()).await?;
-    let tx = session.look(change.patience()).await?;
-    Ok(match Mark::of(cx).facts(&tx).await? {
-        Some(_) => Verdict::Holds { evidence: applied.clone() },
-        None => Verdict::not_yet(format!("the ledger does not know `{}`", change.verb())),
-    })
-}
+#[async_trait]
+impl<C: Change> Action for Once<C> {
+    fn describe(&self) -> Description {
+        self.change.describe()
+    }
 
-/// `Action::undo`: puts the former rows back in one transaction; nothing to do when the mark is not there.
-pub(super) async fn undo(
-    connections: &Connections,
-    cx: &StepContext,
-    change: &dyn Change,
-    (saved, applied): (&Saved, Option<&Evidence>),
-) -> Result<(), ActionError> {
-    let server = Server::of(connections)?;
-    let limits = Limits::from(cx);
-    let mark = Mark::saved(saved)?;
-    let mut session = Session::open(&server, &limits, cx.run()).await?;
-    let tx = session.change(change.patience(), IsolationLevel::ReadCommitted).await?;
-    let Some(facts) = mark.claim(&tx).await? else { return Ok(()) };
-    let outcome = Outcome::read(&facts)?;
-    if applied.is_some_and(|applied| applied.facts != facts) {
-        return Err(conflict(
-            "take the change back: the ledger and the journal tell different stories",
-        ));
+    fn repeat(&self) -> Repeat {
+        Repeat::AfterInspect
     }
-    for kept in outcome.kept.iter().rev() {
-        let _counts: Counts = kept.put_back(&tx).await?;
+
+    fn reversal(&self) -> Reversal {
+        self.change.reversal()
     }
-    change.unmake(&tx, &outcome).await?;
-    for kept in &outcome.kept {
-        kept.discard(&tx).await?;
+
+    /// The mark decides, then the change's own look.
+    async fn inspect(&self, cx: &StepContext) -> Result<Readiness, ActionError> {
+        let server = Server::of(&self.connections)?;
+        let mut session = Session::open(&server, &cx.into(), cx.run()).await?;
+        let tx = session.look(self.change.patience()).await?;
+        let mark = Mark::of(cx);
+        if let Some(facts) = mark.facts(&tx).await? {
+            return Ok(Readiness::AlreadyDone { evidence: Outcome::read(&facts)?.evidence() });
+        }
+        Ok(match self.change.look(&tx).await? {
+            Some(evidence) => Readiness::AlreadyDone { evidence },
+            None => Readiness::needed(Saved::public(json!({ "mark": mark }))),
+        })
     }
-    mark.clear(&tx).await?;
-    tx.commit(&format!("commit the undo of `{}`", change.verb())).await
+
+    /// Once, whatever happened to earlier attempts.
+    async fn apply(&self, cx: &StepContext, _: &Saved) -> Result<Evidence, ActionError> {
+        let change = &self.change;
+        let server = Server::of(&self.connections)?;
+        let mut session = Session::open(&server, &cx.into(), cx.run()).await?;
+        ledger::prepare(&mut session, change.patience()).await?;
+        let mark = Mark::of(cx);
+        let tx = session.change(change.patience(), change.isolation()).await?;
+        if !mark.set(&tx, change.verb()).await? {
+            drop(tx);
+            let tx = session.look(change.patience()).await?;
+            // Between the two looks it can only have been undone, by another process.
+            let facts = mark.facts(&tx).await?;
+            let facts = facts.ok_or_else(|| conflict("find the change that was marked"))?;
+            return Ok(Outcome::read(&facts)?.evidence());
+        }
+        let outcome = change.make(&tx, &mark).await?;
+        mark.fill(&tx, &json!(outcome)).await?;
+        tx.commit(&format!("commit `{}`", change.verb())).await?;
+        Ok(outcome.evidence())
+    }
+
+    /// Whether the change is committed.
+    async fn verify(&self, cx: &StepContext, applied: &Evidence) -> Result<Verdict, ActionError> {
+        let server = Server::of(&self.connections)?;
+        let mut session = Session::open(&server, &cx.into(), cx.run()).await?;
+        let tx = session.look(self.change.patience()).await?;
+        Ok(match Mark::of(cx).facts(&tx).await? {
+            Some(_) => Verdict::Holds { evidence: applied.clone() },
+            None => Verdict::not_yet(format!("the ledger does not know `{}`", self.change.verb())),
+        })
+    }
+
+    /// Puts the former rows back in one transaction; nothing is to be done when the mark is not there.
+    async fn undo(
+        &self,
+        cx: &StepContext,
+        saved: &Saved,
+        applied: Option<&Evidence>,
+    ) -> Result<(), ActionError> {
+        let server = Server::of(&self.connections)?;
+        let mark = Mark::saved(saved)?;
+        let mut session = Session::open(&server, &cx.into(), cx.run()).await?;
+        let tx = session.change(self.change.patience(), IsolationLevel::ReadCommitted).await?;
+        let Some(facts) = mark.claim(&tx).await? else { return Ok(()) };
+        if applied.is_some_and(|applied| applied.facts != facts) {
+            let text = "take the change back: the ledger and the journal tell different stories";
+            return Err(conflict(text));
+        }
+        let outcome = Outcome::read(&facts)?;
+        for kept in outcome.kept.iter().rev() {
+            let _counts: Counts = kept.put_back(&tx).await?;
+        }
+        self.change.unmake(&tx, &outcome).await?;
+        for kept in &outcome.kept {
+            kept.discard(&tx).await?;
+        }
+        mark.clear(&tx).await?;
+        tx.commit(&format!("commit the undo of `{}`", self.change.verb())).await
+    }
 }

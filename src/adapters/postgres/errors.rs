@@ -71,7 +71,8 @@ impl Translate<'_> {
     fn causes(self, failure: ActionError, error: &Error) -> ActionError {
         let mut failure = failure.caused_by(error);
         for cause in &mut failure.causes {
-            *cause = bounded(&self.secrets.redact(cause)).to_owned();
+            let clean = self.secrets.redact(cause);
+            bounded(&clean).clone_into(cause);
         }
         failure
     }
@@ -81,7 +82,8 @@ impl Translate<'_> {
 fn lost(error: &Error) -> bool {
     use std::error::Error as _;
 
-    error.is_closed() || error.source().is_some_and(|source| source.is::<std::io::Error>())
+    error.is_closed()
+        || error.source().and_then(|source| source.downcast_ref::<std::io::Error>()).is_some()
 }
 
 /// The server answered with an error.
@@ -150,8 +152,16 @@ pub(super) fn conflict(text: impl Into<String>) -> ActionError {
 }
 
 fn bounded(message: &str) -> &str {
-    let message = message.trim();
-    &message[..message.floor_char_boundary(LONGEST_MESSAGE)]
+    cut(message.trim(), LONGEST_MESSAGE)
+}
+
+/// The beginning of a text, at most so many bytes, in whole letters.
+pub(super) fn cut(text: &str, most: usize) -> &str {
+    let mut end = text.len().min(most);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::errors::cut;
 use super::parameter::{Parameter, bound};
 use super::server::Server;
 use super::session::{Patience, Session};
@@ -141,7 +142,7 @@ fn compare(
 ) -> Result<String, String> {
     let Some(found) = found else { return Err(format!("the answer has no column `{column}`")) };
     let text = secrets.redact(&found.to_string());
-    let seen = format!("`{column}` is {}", &text[..text.floor_char_boundary(SHOWN)]);
+    let seen = format!("`{column}` is {}", cut(&text, SHOWN));
     let bounds = wanted.as_object().and(serde_json::from_value::<Count>(wanted.clone()).ok());
     let holds = match (bounds, wanted) {
         (Some(bounds), _) => found.as_u64().is_some_and(|number| bounds.admits(number)),
@@ -159,19 +160,19 @@ fn compare(
 mod tests {
     use super::*;
 
-    fn holds(found: Value, wanted: Value) -> bool {
-        compare("a", Some(&found), &wanted, &Secrets::default()).is_ok()
+    fn holds(found: &Value, wanted: &Value) -> bool {
+        compare("a", Some(found), wanted, &Secrets::default()).is_ok()
     }
 
     #[test]
     fn values_are_compared_by_type_and_value() {
-        assert!(holds(json!(1), json!(1)) && holds(json!(1.0), json!(1)));
-        assert!(!holds(json!("1"), json!(1)) && !holds(json!(null), json!(0)));
-        assert!(holds(json!(null), json!(null)) && holds(json!("x"), json!("x")));
+        assert!(holds(&json!(1), &json!(1)) && holds(&json!(1.0), &json!(1)));
+        assert!(!holds(&json!("1"), &json!(1)) && !holds(&json!(null), &json!(0)));
+        assert!(holds(&json!(null), &json!(null)) && holds(&json!("x"), &json!("x")));
         assert!(
-            holds(json!(5), json!({"at_least": 5})) && !holds(json!(4), json!({"at_least": 5}))
+            holds(&json!(5), &json!({"at_least": 5})) && !holds(&json!(4), &json!({"at_least": 5}))
         );
-        assert!(holds(json!({"b": 1}), json!({"b": 1})));
+        assert!(holds(&json!({"b": 1}), &json!({"b": 1})));
         let absent = compare("a", None, &json!(1), &Secrets::default());
         assert_eq!(absent, Err("the answer has no column `a`".into()));
     }

@@ -9,6 +9,7 @@
 //!
 //! Rows never leave the database: the journal holds names, counts and hashes. The reasons stand in `docs/design/adapters-postgres.md`.
 
+mod belongings;
 mod change;
 mod connection;
 mod errors;
@@ -26,6 +27,7 @@ mod session;
 mod snapshot;
 mod snapshots;
 mod statement;
+mod swap;
 mod table;
 mod touched;
 

@@ -64,8 +64,7 @@ pub(super) fn of_run(run: &str, place: &str, suffix: &str) -> String {
     }
     let hash = &crate::digest::sha256(&full)[..12];
     let room = LONGEST_NAME - hash.len() - suffix.len() - 2;
-    let start = full.floor_char_boundary(room);
-    format!("{}_{hash}_{suffix}", &full[..start])
+    format!("{}_{hash}_{suffix}", super::errors::cut(&full, room))
 }
 
 /// A table in our schema, quoted.

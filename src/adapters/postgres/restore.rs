@@ -3,7 +3,6 @@
 //! Everything happens in one transaction under `SHARE ROW EXCLUSIVE`: other writers wait, readers see the rows from before until
 //! the commit, and never a table in between. `TRUNCATE` would show them an empty one.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::change::{self, Change, Outcome};
+use super::change::{Change, Once, Outcome};
 use super::errors::conflict;
 use super::fingerprint::Rows;
 use super::kept::{CHANGED, Counts, Kept, Triggers, exchange};
@@ -21,11 +20,11 @@ use super::parameter::bound;
 use super::run::two_seconds;
 use super::session::{Patience, Tx};
 use super::snapshots::{Taken, check_name, see_every_row};
+use super::swap::{Swapped, swap};
 use super::table::Table;
 use super::touched::Touched;
 use crate::action::{
-    Action, ActionError, Connections, Description, ErrorKind, Evidence, Readiness, Repeat,
-    ResolveContext, Saved, StepContext, VerbArgs, VerbKind, Verdict, Work,
+    ActionError, Description, ErrorKind, Evidence, ResolveContext, VerbArgs, VerbKind, Work,
 };
 use crate::value::{Count, Lasting};
 
@@ -36,6 +35,9 @@ use crate::value::{Count, Lasting};
 pub(super) struct Restore {
     /// The snapshot's name. The table and the rows are those that the snapshot was taken of.
     snapshot: String,
+    /// How: `differential`, or `swap` for a snapshot of a whole table, to exchange the table itself.
+    #[serde(default)]
+    strategy: Strategy,
     /// How many rows may change, be added and be removed in all; otherwise nothing is changed.
     #[serde(default)]
     expect_rows: Option<Count>,
@@ -50,6 +52,18 @@ pub(super) struct Restore {
     statement_timeout: Option<Lasting>,
 }
 
+/// How rows come back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "PostgresStrategy")]
+enum Strategy {
+    /// Only the rows that differ are written.
+    #[default]
+    Differential,
+    /// A twin with the snapshot's rows takes the table's place. The role must own the table.
+    Swap,
+}
+
 #[async_trait]
 impl VerbArgs for Restore {
     const NAME: &'static str = "postgres.restore";
@@ -59,6 +73,10 @@ impl VerbArgs for Restore {
     type Item = Self;
 
     fn validate(&self) -> Result<(), String> {
+        let differing = self.expect_rows.is_some() || self.triggers != Triggers::Fire;
+        if self.strategy == Strategy::Swap && differing {
+            return Err("`expect_rows` and `triggers` are about rows that differ, and `strategy: swap` looks for none".into());
+        }
         check_name(&self.snapshot)
     }
 
@@ -67,13 +85,11 @@ impl VerbArgs for Restore {
     }
 
     fn make(item: Self, cx: &ResolveContext) -> Result<Work, ActionError> {
-        let connections = cx.connections.clone();
-        Ok(Work::Action(Box::new(RestoreSnapshot { connections, item })))
+        Ok(Once::work(RestoreSnapshot { item }, cx))
     }
 }
 
 struct RestoreSnapshot {
-    connections: Arc<Connections>,
     item: Restore,
 }
 
@@ -100,6 +116,28 @@ impl RestoreSnapshot {
             .hint("Somebody has changed it. Take the rows from a backup that is whole."))
     }
 
+    /// `strategy: differential`.
+    async fn exchange_rows(
+        &self,
+        tx: &Tx<'_>,
+        mark: &Mark,
+        table: &Table,
+        taken: &Taken,
+    ) -> Result<Outcome, ActionError> {
+        compare(tx, table, taken).await?;
+        let found = Kept::keep(tx, table, (mark, 1), (&table.sql, &taken.table())).await?;
+        let kept = Kept { triggers: self.item.triggers, ..found };
+        let counts = kept.counts(tx, table).await?;
+        self.check_bounds(counts)?;
+        let before = Touched::read(tx).await?;
+        let (was, now) = (ours(&kept.was), ours(&kept.now));
+        exchange(tx, table, (&was, &now), kept.triggers).await?;
+        refuse_cascades(table, &Touched::read(tx).await?.since(&before))?;
+        let summary = format!("{} is as in `{}`: {counts}", table.shown, taken.name);
+        let more = json!({ "counts": counts });
+        Ok(Outcome { summary, kept: vec![kept], more })
+    }
+
     /// Holds the number of rows to its bounds.
     fn check_bounds(&self, counts: Counts) -> Result<(), ActionError> {
         match self.item.expect_rows {
@@ -111,6 +149,28 @@ impl RestoreSnapshot {
             _ => Ok(()),
         }
     }
+}
+
+/// `strategy: swap`.
+async fn exchange_table(
+    tx: &Tx<'_>,
+    mark: &Mark,
+    table: &Table,
+    taken: &Taken,
+) -> Result<Outcome, ActionError> {
+    if !taken.scope.is_whole() {
+        let text = format!("swap {}: `{}` holds only a part of it", table.shown, taken.name);
+        return Err(conflict(text).hint("Use `strategy: differential`."));
+    }
+    let swapped = swap(tx, table, taken, mark).await?;
+    let summary = format!(
+        "{} has the {} rows of `{}`; the former table is {}",
+        table.shown,
+        swapped.content.rows,
+        taken.name,
+        ours(&swapped.parked)
+    );
+    Ok(Outcome { summary, more: json!({ "swapped": swapped }), ..Outcome::default() })
 }
 
 /// Finds the rows that differ between a table and a snapshot, by the snapshot's scope.
@@ -140,6 +200,21 @@ impl Change for RestoreSnapshot {
         Restore::NAME
     }
 
+    fn describe(&self) -> Description {
+        let name = &self.item.snapshot;
+        Description::new(
+            match self.item.strategy {
+                Strategy::Differential => {
+                    format!("bring the rows of the snapshot {name} back: only what differs")
+                }
+                Strategy::Swap => {
+                    format!("put a table with the rows of the snapshot {name} in place")
+                }
+            },
+            format!("put the rows back that the snapshot {name} has replaced"),
+        )
+    }
+
     fn patience(&self) -> Patience {
         let statement = self.item.statement_timeout.map(|time| time.0);
         Patience { lock: Some(self.item.lock_timeout.0), statement }
@@ -159,18 +234,17 @@ impl Change for RestoreSnapshot {
         table.lock(tx).await?;
         table.check_columns(tx, &taken.table()).await?;
         self.check_content(tx, &taken).await?;
-        compare(tx, &table, &taken).await?;
-        let found = Kept::keep(tx, &table, (mark, 1), (&table.sql, &taken.table())).await?;
-        let kept = Kept { triggers: self.item.triggers, ..found };
-        let counts = kept.counts(tx, &table).await?;
-        self.check_bounds(counts)?;
-        let before = Touched::read(tx).await?;
-        let (was, now) = (ours(&kept.was), ours(&kept.now));
-        exchange(tx, &table, (&was, &now), kept.triggers).await?;
-        refuse_cascades(&table, &Touched::read(tx).await?.since(&before))?;
-        let summary = format!("{} is as in `{}`: {counts}", table.shown, taken.name);
-        let more = json!({ "counts": counts });
-        Ok(Outcome { summary, kept: vec![kept], more })
+        match self.item.strategy {
+            Strategy::Differential => self.exchange_rows(tx, mark, &table, &taken).await,
+            Strategy::Swap => exchange_table(tx, mark, &table, &taken).await,
+        }
+    }
+
+    async fn unmake(&self, tx: &Tx<'_>, outcome: &Outcome) -> Result<(), ActionError> {
+        let Some(swapped) = outcome.more.get("swapped") else { return Ok(()) };
+        let swapped: Swapped = serde_json::from_value(swapped.clone())
+            .map_err(|error| conflict("read what was swapped").caused_by(&error))?;
+        swapped.put_back(tx).await
     }
 }
 
@@ -187,40 +261,4 @@ fn refuse_cascades(table: &Table, touched: &Touched) -> Result<(), ActionError> 
     );
     Err(conflict(text)
         .hint("Restore those tables first, so that nothing refers to the rows that go; or say `triggers: skip`."))
-}
-
-#[async_trait]
-impl Action for RestoreSnapshot {
-    fn describe(&self) -> Description {
-        let name = &self.item.snapshot;
-        Description::new(
-            format!("bring the rows of the snapshot {name} back: only what differs"),
-            format!("put the rows back that the snapshot {name} has replaced"),
-        )
-    }
-
-    fn repeat(&self) -> Repeat {
-        Repeat::AfterInspect
-    }
-
-    async fn inspect(&self, cx: &StepContext) -> Result<Readiness, ActionError> {
-        change::inspect(&self.connections, cx, self).await
-    }
-
-    async fn apply(&self, cx: &StepContext, _: &Saved) -> Result<Evidence, ActionError> {
-        change::apply(&self.connections, cx, self).await
-    }
-
-    async fn verify(&self, cx: &StepContext, applied: &Evidence) -> Result<Verdict, ActionError> {
-        change::verify(&self.connections, cx, self, applied).await
-    }
-
-    async fn undo(
-        &self,
-        cx: &StepContext,
-        saved: &Saved,
-        applied: Option<&Evidence>,
-    ) -> Result<(), ActionError> {
-        change::undo(&self.connections, cx, self, (saved, applied)).await
-    }
 }

@@ -3,7 +3,6 @@
 //! What a statement replaces is found by comparison, so that it works for every text: the tables in `changes` are copied before,
 //! in the same `REPEATABLE READ` transaction, and compared after. The server's counters then tell whether anything else was changed.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio_postgres::IsolationLevel;
 
-use super::change::{self, Change, Outcome};
+use super::change::{Change, Once, Outcome};
 use super::errors::conflict;
 use super::kept::{CHANGED, Counts, Kept};
 use super::ledger::Mark;
@@ -23,8 +22,8 @@ use super::statement::{self, Statement};
 use super::table::Table;
 use super::touched::{Touched, Writes};
 use crate::action::{
-    Action, ActionError, Connections, Description, ErrorKind, Evidence, Readiness, Repeat,
-    ResolveContext, Reversal, Saved, StepContext, VerbArgs, VerbKind, Verdict, Work,
+    ActionError, Description, ErrorKind, Evidence, ResolveContext, Reversal, VerbArgs, VerbKind,
+    Work,
 };
 use crate::value::Lasting;
 
@@ -115,13 +114,11 @@ impl VerbArgs for Run {
     }
 
     fn make(item: Self, cx: &ResolveContext) -> Result<Work, ActionError> {
-        let connections = cx.connections.clone();
-        Ok(Work::Action(Box::new(RunStatements { connections, item })))
+        Ok(Once::work(RunStatements { item }, cx))
     }
 }
 
 struct RunStatements {
-    connections: Arc<Connections>,
     item: Run,
 }
 
@@ -136,6 +133,37 @@ struct Watched {
 impl Change for RunStatements {
     fn verb(&self) -> &'static str {
         Run::NAME
+    }
+
+    fn describe(&self) -> Description {
+        let statements = &self.item.statements;
+        let first = statement::brief(&statements[0].sql);
+        let apply = match statements.len() {
+            1 => format!("run `{first}`"),
+            more => format!("run {more} statements in one transaction, first `{first}`"),
+        };
+        let tables: Vec<String> = self
+            .item
+            .changes
+            .iter()
+            .map(|changed| {
+                let part = changed.part();
+                part.scope.of(&part.table)
+            })
+            .collect();
+        let undo = match tables.as_slice() {
+            [] => String::new(),
+            tables => format!("put the replaced rows of {} back", tables.join(" and ")),
+        };
+        Description::new(apply, undo)
+    }
+
+    fn reversal(&self) -> Reversal {
+        if self.item.changes.is_empty() {
+            let reason = "the step does not name the tables that it changes (`changes`)".to_owned();
+            return Reversal::Irreversible { reason };
+        }
+        Reversal::Automatic
     }
 
     fn patience(&self) -> Patience {
@@ -272,64 +300,5 @@ impl Watched {
             "keep what was replaced: rows of {table} beyond `where` would change, too; nothing was changed"
         ))
         .hint(format!("Widen `where` under `changes`, or name {table} without one.")))
-    }
-}
-
-#[async_trait]
-impl Action for RunStatements {
-    fn describe(&self) -> Description {
-        let statements = &self.item.statements;
-        let first = statement::brief(&statements[0].sql);
-        let apply = match statements.len() {
-            1 => format!("run `{first}`"),
-            more => format!("run {more} statements in one transaction, first `{first}`"),
-        };
-        let tables: Vec<String> = self
-            .item
-            .changes
-            .iter()
-            .map(|changed| {
-                let part = changed.part();
-                part.scope.of(&part.table)
-            })
-            .collect();
-        let undo = match tables.as_slice() {
-            [] => String::new(),
-            tables => format!("put the replaced rows of {} back", tables.join(" and ")),
-        };
-        Description::new(apply, undo)
-    }
-
-    fn repeat(&self) -> Repeat {
-        Repeat::AfterInspect
-    }
-
-    fn reversal(&self) -> Reversal {
-        if self.item.changes.is_empty() {
-            let reason = "the step does not name the tables that it changes (`changes`)".to_owned();
-            return Reversal::Irreversible { reason };
-        }
-        Reversal::Automatic
-    }
-
-    async fn inspect(&self, cx: &StepContext) -> Result<Readiness, ActionError> {
-        change::inspect(&self.connections, cx, self).await
-    }
-
-    async fn apply(&self, cx: &StepContext, _: &Saved) -> Result<Evidence, ActionError> {
-        change::apply(&self.connections, cx, self).await
-    }
-
-    async fn verify(&self, cx: &StepContext, applied: &Evidence) -> Result<Verdict, ActionError> {
-        change::verify(&self.connections, cx, self, applied).await
-    }
-
-    async fn undo(
-        &self,
-        cx: &StepContext,
-        saved: &Saved,
-        applied: Option<&Evidence>,
-    ) -> Result<(), ActionError> {
-        change::undo(&self.connections, cx, self, (saved, applied)).await
     }
 }

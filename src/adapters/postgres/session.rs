@@ -181,18 +181,14 @@ async fn connect(
     tls: Option<&MakeRustlsConnect>,
 ) -> Result<Client, tokio_postgres::Error> {
     // The task's own error is that of every call on the client, where it is told.
-    match tls {
-        Some(tls) => {
-            let (client, connection) = config.connect(tls.clone()).await?;
-            let _detached = tokio::spawn(async move { drop(connection.await) });
-            Ok(client)
-        }
-        None => {
-            let (client, connection) = config.connect(NoTls).await?;
-            let _detached = tokio::spawn(async move { drop(connection.await) });
-            Ok(client)
-        }
+    if let Some(tls) = tls {
+        let (client, connection) = config.connect(tls.clone()).await?;
+        let _detached = tokio::spawn(async move { drop(connection.await) });
+        return Ok(client);
     }
+    let (client, connection) = config.connect(NoTls).await?;
+    let _detached = tokio::spawn(async move { drop(connection.await) });
+    Ok(client)
 }
 
 fn limits_of(patience: Patience, remaining: Duration) -> String {

@@ -1,6 +1,5 @@
 //! `postgres.snapshot`: the rows of a table, or a part of it, set aside in the same database.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -8,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::change::{self, Change, Outcome};
+use super::change::{Change, Once, Outcome};
 use super::errors::conflict;
 use super::fingerprint::{Fingerprint, Rows};
 use super::ledger::Mark;
@@ -20,8 +19,7 @@ use super::session::{Patience, Tx};
 use super::snapshots::{Taken, check_name, see_every_row};
 use super::table::Table;
 use crate::action::{
-    Action, ActionError, Connections, Description, ErrorKind, Evidence, Readiness, Repeat,
-    ResolveContext, Saved, StepContext, VerbArgs, VerbKind, Verdict, Work,
+    ActionError, Description, ErrorKind, Evidence, ResolveContext, VerbArgs, VerbKind, Work,
 };
 use crate::value::{Bounds, Count, Lasting};
 
@@ -71,13 +69,11 @@ impl VerbArgs for Snapshot {
     fn make(item: Self, cx: &ResolveContext) -> Result<Work, ActionError> {
         let source = TableName::parse(&item.table)
             .map_err(|problem| ActionError::new(ErrorKind::Invalid, problem))?;
-        let connections = cx.connections.clone();
-        Ok(Work::Action(Box::new(TakeSnapshot { connections, item, source })))
+        Ok(Once::work(TakeSnapshot { item, source }, cx))
     }
 }
 
 struct TakeSnapshot {
-    connections: Arc<Connections>,
     item: Snapshot,
     source: TableName,
 }
@@ -104,6 +100,12 @@ impl TakeSnapshot {
 impl Change for TakeSnapshot {
     fn verb(&self) -> &'static str {
         Snapshot::NAME
+    }
+
+    fn describe(&self) -> Description {
+        let what = self.item.scope.of(&self.item.table);
+        let name = self.item.name.as_deref().unwrap_or("a snapshot of this run");
+        Description::new(format!("copy {what} to {name}"), format!("remove {name}"))
     }
 
     fn patience(&self) -> Patience {
@@ -167,39 +169,5 @@ impl Change for TakeSnapshot {
             Some(name) => Taken::remove(tx, name).await,
             None => Err(conflict("find the name of the snapshot in the ledger")),
         }
-    }
-}
-
-#[async_trait]
-impl Action for TakeSnapshot {
-    fn describe(&self) -> Description {
-        let what = self.item.scope.of(&self.item.table);
-        let name = self.item.name.as_deref().unwrap_or("a snapshot of this run");
-        Description::new(format!("copy {what} to {name}"), format!("remove {name}"))
-    }
-
-    fn repeat(&self) -> Repeat {
-        Repeat::AfterInspect
-    }
-
-    async fn inspect(&self, cx: &StepContext) -> Result<Readiness, ActionError> {
-        change::inspect(&self.connections, cx, self).await
-    }
-
-    async fn apply(&self, cx: &StepContext, _: &Saved) -> Result<Evidence, ActionError> {
-        change::apply(&self.connections, cx, self).await
-    }
-
-    async fn verify(&self, cx: &StepContext, applied: &Evidence) -> Result<Verdict, ActionError> {
-        change::verify(&self.connections, cx, self, applied).await
-    }
-
-    async fn undo(
-        &self,
-        cx: &StepContext,
-        saved: &Saved,
-        applied: Option<&Evidence>,
-    ) -> Result<(), ActionError> {
-        change::undo(&self.connections, cx, self, (saved, applied)).await
     }
 }

@@ -20,6 +20,8 @@ pub(super) struct Table {
     pub(super) oid: u32,
     /// `schema.table`, as people write it.
     pub(super) shown: String,
+    pub(super) schema: String,
+    pub(super) name: String,
     /// `"schema"."table"`.
     pub(super) sql: String,
     /// The columns that can be written, in order; generated ones follow from them.
@@ -52,8 +54,8 @@ impl Table {
             return Err(ActionError::new(ErrorKind::NotFound, format!("find the table {shown}"))
                 .hint("Names are taken exactly as written, and without a schema from the role's search_path."));
         };
-        let (schema, table): (String, String) = (found.get(1), found.get(2));
-        let shown = format!("{schema}.{table}");
+        let (schema, name): (String, String) = (found.get(1), found.get(2));
+        let shown = format!("{schema}.{name}");
         if !matches!(found.get::<_, &str>(3), "r" | "p") {
             return Err(invalid(format!("use {shown}: it is not a table")));
         }
@@ -67,8 +69,8 @@ impl Table {
             return Err(invalid(format!("use {shown}: it has no primary key"))
                 .hint("Rows are told apart by it. Add one, or run the statements without `changes` and with `irreversible: true`."));
         }
-        let sql = format!("{}.{}", quoted(&schema), quoted(&table));
-        Ok(Self { oid, shown, sql, columns, key })
+        let sql = format!("{}.{}", quoted(&schema), quoted(&name));
+        Ok(Self { oid, shown, schema, name, sql, columns, key })
     }
 
     /// `t."a", t."b"`: the columns of what a statement calls `alias`.

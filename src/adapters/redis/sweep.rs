@@ -45,6 +45,8 @@ pub(super) struct Sweep {
     sent: AtomicBool,
     found: AtomicU64,
     unlinked: AtomicU64,
+    /// Removed or about to be, so that masters that are swept at the same time cannot exceed `at_most` together.
+    claimed: AtomicU64,
 }
 
 /// What a removal came to.
@@ -145,27 +147,30 @@ impl Sweep {
             }
             let number = keys.len() as u64;
             self.found.fetch_add(number, Ordering::SeqCst);
-            if at_most.is_some_and(|most| self.unlinked.load(Ordering::SeqCst) + number > most) {
+            let claimed = self.claimed.fetch_add(number, Ordering::SeqCst) + number;
+            if at_most.is_some_and(|most| claimed > most) {
                 return Err(too_many(pattern, at_most, "and more"));
             }
             self.sent.store(true, Ordering::SeqCst);
-            let refused = self.unlink(node, &keys, Asking::No).await.map_err(failed)?;
+            let (removed, refused) = self.unlink(node, &keys, Asking::No).await.map_err(failed)?;
             // Keys that a resharding has brought here already, while the slot is still another's.
-            self.unlink(node, &refused, Asking::Yes).await.map_err(failed)?;
+            let (later, _) = self.unlink(node, &refused, Asking::Yes).await.map_err(failed)?;
+            // A key that `SCAN` returned twice was there once.
+            self.claimed.fetch_sub(number.saturating_sub(removed + later), Ordering::SeqCst);
         }
         Ok(())
     }
 
-    /// Removes keys, one command each; returns those that belong to another server.
+    /// Removes keys, one command each; returns how many were there, and those that belong to another server.
     async fn unlink(
         &self,
         node: &Node,
         keys: &[Key],
         asking: Asking,
-    ) -> Result<Vec<Key>, RedisError> {
-        let mut refused = Vec::new();
+    ) -> Result<(u64, Vec<Key>), RedisError> {
+        let (mut removed, mut refused) = (0, Vec::new());
         if keys.is_empty() {
-            return Ok(refused);
+            return Ok((removed, refused));
         }
         let mut pipeline = redis::pipe();
         pipeline.ignore_errors();
@@ -180,14 +185,15 @@ impl Sweep {
         let answers: Vec<RedisResult<u64>> = pipeline.query_async(&mut connection).await?;
         for (key, answer) in keys.iter().zip(answers) {
             match answer {
-                Ok(removed) => {
-                    self.unlinked.fetch_add(removed, Ordering::SeqCst);
+                Ok(number) => {
+                    removed += number;
+                    self.unlinked.fetch_add(number, Ordering::SeqCst);
                 }
                 Err(error) if is_elsewhere(&error) => refused.push(key.clone()),
                 Err(error) => return Err(error),
             }
         }
-        Ok(refused)
+        Ok((removed, refused))
     }
 }
 

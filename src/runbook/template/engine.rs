@@ -51,6 +51,7 @@ fn engine() -> Environment<'static> {
     engine.add_filter("unique", filters::unique);
     engine.add_filter("upper", filters::upper);
     engine.add_test("defined", minijinja::tests::is_defined);
+    engine.add_test("none", minijinja::tests::is_none);
     engine
 }
 

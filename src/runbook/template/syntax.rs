@@ -8,7 +8,7 @@ use crate::runbook::suggest;
 
 /// Words before a parenthesis that are no function.
 const OPERATORS: [&str; 7] = ["and", "else", "if", "in", "is", "not", "or"];
-const TESTS: [&str; 1] = ["defined"];
+const TESTS: [&str; 2] = ["defined", "none"];
 
 /// A piece of an expression outside of quotes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -72,6 +72,7 @@ fn every_filter_works() {
         ("{{ [1, 1, 2] | unique }}", json!([1, 2])),
         ("{{ inputs.reason | upper }}", json!("IT BROKE")),
         ("{{ inputs.reason is defined }}", json!(true)),
+        ("{{ inputs.reason is not none }}", json!(true)),
         ("{{ 'a' if inputs.count > 2 else 'b' }}", json!("a")),
     ] {
         assert_eq!(value(template), expected, "{template}");

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 
 use super::home::Home;
 use super::{front, seed};
@@ -21,12 +21,13 @@ use crate::sandbox::{SandboxError, store};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs its arguments as a child until that ends, or until the standard input does. SIGINT is PostgreSQL's fast shutdown
-/// (<https://www.postgresql.org/docs/current/server-shutdown.html>).
+/// (<https://www.postgresql.org/docs/current/server-shutdown.html>); one that comes before the server listens to signals is lost, so
+/// it is repeated.
 const WATCH: &str = r#"
 exec 3<&0 </dev/null
 "$@" 3<&- &
 server=$!
-{ read -r line <&3; kill -INT "$server"; } &
+{ read -r line <&3; while kill -INT "$server"; do sleep 0.1; done 2>/dev/null; } &
 watch=$!
 wait "$server"
 code=$?
@@ -61,6 +62,8 @@ pub(super) struct Cluster {
 #[derive(Debug)]
 pub(super) struct Running {
     watch: Child,
+    /// The watch ends the server when this closes.
+    leash: Option<ChildStdin>,
     home: Home,
 }
 
@@ -80,13 +83,15 @@ impl Cluster {
         command.arg("-p").arg(front::INNER_PORT.to_string());
         command.stdin(Stdio::piped());
         let mut child = command.spawn().map_err(SandboxError::file("run", Path::new("sh")))?;
+        // Out of the child, whose `wait` would close it.
+        let leash = child.stdin.take();
         let answers = seed::answers(&self.sockets);
         tokio::select! {
             ended = child.wait() => {
                 let how = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
                 Err(self.failed("postgres", &how))
             }
-            answered = answers => answered.map(|()| Running { watch: child, home: self.home.clone() }),
+            answered = answers => answered.map(|()| Running { watch: child, leash, home: self.home.clone() }),
         }
     }
 
@@ -154,7 +159,7 @@ impl Cluster {
 impl Running {
     /// Ends the server, and with it its process group.
     pub(super) async fn stop(mut self) -> Result<(), SandboxError> {
-        drop(self.watch.stdin.take());
+        drop(self.leash.take());
         match tokio::time::timeout(PATIENCE, self.watch.wait()).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(SandboxError::Process(format!("end PostgreSQL: {error}"))),

@@ -5,10 +5,12 @@
 //! know: it is open from the first moment, and holds them back until the server behind it answers. [`seed`] is the state
 //! "deployed-green". [`database`] puts these together for the [`world`](super::world).
 
+#[cfg(not(feature = "embedded-postgres"))]
+mod absent;
 mod choice;
 mod cluster;
 mod database;
-#[cfg_attr(not(feature = "embedded-postgres"), path = "absent.rs")]
+#[cfg(feature = "embedded-postgres")]
 mod embedded;
 mod front;
 mod home;
@@ -17,6 +19,8 @@ mod seed;
 #[cfg(test)]
 mod tests;
 
+#[cfg(not(feature = "embedded-postgres"))]
+use absent as embedded;
 pub use choice::Choice;
 pub(crate) use database::Place;
 pub use database::{Database, DatabaseStatus};

@@ -9,4 +9,5 @@ mod restore;
 mod rig;
 mod run;
 mod snapshot;
+mod swap;
 mod wire;

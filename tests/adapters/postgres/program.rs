@@ -128,7 +128,7 @@ fn passwords_and_rows_are_in_no_output() {
         CREATE TABLE agents (id int PRIMARY KEY, tries int NOT NULL DEFAULT 0, note text UNIQUE); ALTER TABLE agents OWNER TO app;
         INSERT INTO agents VALUES (1, 0, '{ROW}'), (2, 0, NULL), (5, 0, NULL)");
     runtime.block_on(async {
-        connect(&server.url()).await.batch_execute(&role).await.expect("a role")
+        connect(&server.url()).await.batch_execute(&role).await.expect("a role");
     });
     let parts = format!(
         "connections:\n  postgres: {{host: 127.0.0.1, port: {}, database: postgres, user: app, password: {{variable: APP_PASSWORD}}}}\n",

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 use super::rig::{Database, Port};
 
-const RESTORE: &str = "postgres.restore";
+pub(super) const RESTORE: &str = "postgres.restore";
 
 /// Takes the snapshot `good` of the agents.
-async fn snapshot(port: &Port, more: Value) {
+pub(super) async fn snapshot(port: &Port, more: Value) {
     let mut args = json!({"table": "agents", "name": "good"});
     args.as_object_mut().expect("a mapping").extend(more.as_object().expect("a mapping").clone());
     port.step("snapshot");
@@ -20,7 +20,8 @@ async fn snapshot(port: &Port, more: Value) {
 }
 
 /// One row differs, one is missing, one is too many.
-const DAMAGE: &str = "UPDATE agents SET note = 'bad' WHERE id = 3; DELETE FROM agents WHERE id = 4;
+pub(super) const DAMAGE: &str =
+    "UPDATE agents SET note = 'bad' WHERE id = 3; DELETE FROM agents WHERE id = 4;
     INSERT INTO agents VALUES (6, '2', 'extra')";
 
 /// Restores `good`, which must fail and change nothing.
@@ -91,6 +92,12 @@ async fn more_rows_than_expected_are_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn readers_see_the_table_whole_all_the_time() {
+    for strategy in ["differential", "swap"] {
+        readers_see_the_table_whole(strategy).await;
+    }
+}
+
+async fn readers_see_the_table_whole(strategy: &str) {
     let database = Database::with(
         "CREATE TABLE agents (id int PRIMARY KEY, version text, body text);
         INSERT INTO agents SELECT n, '1', repeat(md5(n::text), 8) FROM generate_series(1, 20000) AS n",
@@ -127,7 +134,15 @@ async fn readers_see_the_table_whole_all_the_time() {
     while looks.load(Ordering::SeqCst) < 6 {
         tokio::task::yield_now().await;
     }
-    port.apply(port.action(RESTORE, json!({"snapshot": "good"})).await.as_ref()).await;
+    port.apply(
+        port.action(
+            RESTORE,
+            json!({"snapshot": "good", "strategy": strategy, "lock_timeout": "60s"}),
+        )
+        .await
+        .as_ref(),
+    )
+    .await;
     let then = looks.load(Ordering::SeqCst);
     while looks.load(Ordering::SeqCst) < then + 6 {
         tokio::task::yield_now().await;

@@ -74,12 +74,9 @@ impl Database {
     }
 
     /// Runs statements.
-    #[track_caller]
-    pub(super) fn run<'a>(&'a self, sql: &'a str) -> impl Future<Output = ()> + 'a {
-        async move {
-            let done = self.client().await.batch_execute(sql).await;
-            done.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
-        }
+    pub(super) async fn run(&self, sql: &str) {
+        let done = self.client().await.batch_execute(sql).await;
+        done.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
     }
 
     /// The rows of a query as text, columns with `|`.

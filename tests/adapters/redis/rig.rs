@@ -5,10 +5,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use redis::FromRedisValue;
 use redis::aio::MultiplexedConnection;
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
+use redis::{AsyncConnectionConfig, FromRedisValue};
 use rollback::action::{
     Action, ActionError, Connections, Evidence, Probe, Readiness, ResolveContext, Saved,
     StepContext, Verdict, Work,
@@ -56,7 +56,8 @@ impl Rig {
             .split(',')
             .map(str::to_owned)
             .collect();
-        let client = ClusterClient::new(urls.clone()).expect("the cluster's URLs are sound");
+        let client = ClusterClient::builder(urls.clone()).response_timeout(HANG).build();
+        let client = client.expect("the cluster's URLs are sound");
         let oracle = client.get_async_connection().await.expect("the cluster answers");
         Self { urls, prefix: prefix(), oracle: Oracle::Cluster(oracle), _world: Box::new(()) }
     }
@@ -82,7 +83,11 @@ impl Rig {
     /// A server at this address.
     pub(super) async fn at(url: String, world: Box<dyn std::any::Any + Send + Sync>) -> Self {
         let client = redis::Client::open(url.as_str()).expect("the server's URL is sound");
-        let oracle = client.get_multiplexed_async_connection().await.expect("the server answers");
+        let patient = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(HANG))
+            .set_response_timeout(Some(HANG));
+        let oracle = client.get_multiplexed_async_connection_with_config(&patient).await;
+        let oracle = oracle.expect("the server answers");
         Self { urls: vec![url], prefix: prefix(), oracle: Oracle::Single(oracle), _world: world }
     }
 
@@ -114,9 +119,18 @@ impl Rig {
 
     /// Sets keys `PREFIXgroup:0` and so on.
     pub(super) async fn fill(&self, group: &str, number: usize) {
+        let mut together = redis::pipe();
         for index in 0..number {
             let key = self.key(&format!("{group}:{index}"));
-            let _ok: String = self.ask(&["SET", &key, "x"]).await;
+            // A cluster takes no pipeline over several slots.
+            if let Oracle::Single(_) = self.oracle {
+                together.cmd("SET").arg(key).arg("x").ignore();
+            } else {
+                let _ok: String = self.ask(&["SET", &key, "x"]).await;
+            }
+        }
+        if let Oracle::Single(mut connection) = self.oracle.clone() {
+            together.exec_async(&mut connection).await.expect("the keys are set");
         }
     }
 

@@ -133,6 +133,7 @@ impl Served {
 }
 
 impl Traffic {
+    #[expect(clippy::disallowed_methods, reason = "a figure is real time")]
     pub(super) fn start(stage: &Stage) -> Self {
         let (stop, address) = (Arc::new(AtomicBool::new(false)), stage.balancer());
         let stopped = Arc::clone(&stop);

@@ -1,0 +1,116 @@
+//! What hangs on a table, read before it is swapped: what can be made again at the new one, and what stands in the way.
+//!
+//! A rename leaves views, functions with a parsed body and foreign keys of others at the old table, since they hold its object id
+//! and not its name; `CREATE TABLE … LIKE` leaves out triggers, policies, grants and the table's own foreign keys.
+
+use super::errors::conflict;
+use super::session::Tx;
+use super::table::Table;
+use crate::action::ActionError;
+
+/// Statements that make at the new table again what the old one has; [`at`] puts the new one's name in.
+#[derive(Debug, Default)]
+pub(super) struct Belongings {
+    /// What belongs to it whatever it is called: foreign keys, owner, row security, grants.
+    pub(super) at_twin: Vec<String>,
+    /// Its numbering goes on where the old one stands.
+    pub(super) counters: Vec<String>,
+    /// Its triggers, once it has the name.
+    pub(super) triggers: Vec<String>,
+    /// The views and functions that are bound to the old one, once it has the name.
+    pub(super) referrers: Vec<String>,
+}
+
+/// Reasons not to swap, one row each: `$1` is the table.
+const IN_THE_WAY: &str = "
+    SELECT 'it is partitioned or inherits' FROM pg_class WHERE oid = $1 AND (relkind = 'p' OR relispartition)
+    UNION ALL SELECT DISTINCT 'it is part of an inheritance' FROM pg_inherits WHERE $1 IN (inhrelid, inhparent)
+    UNION ALL SELECT 'foreign key ' || conname || ' of ' || conrelid::regclass FROM pg_constraint WHERE contype = 'f' AND confrelid = $1
+    UNION ALL SELECT DISTINCT 'materialized view ' || v.oid::regclass FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid AND d.classid = 'pg_rewrite'::regclass
+        JOIN pg_class v ON v.oid = r.ev_class WHERE d.refobjid = $1 AND d.refclassid = 'pg_class'::regclass AND v.relkind = 'm'
+    UNION ALL SELECT 'rule ' || rulename FROM pg_rewrite WHERE ev_class = $1
+    UNION ALL SELECT 'publication ' || pubname FROM pg_publication_rel JOIN pg_publication p ON p.oid = prpubid WHERE prrelid = $1
+    UNION ALL SELECT DISTINCT 'row type used by ' || pg_describe_object(d.classid, d.objid, d.objsubid) FROM pg_depend d JOIN pg_type t ON t.oid = d.refobjid
+        WHERE d.refclassid = 'pg_type'::regclass AND t.typrelid = $1 AND d.deptype = 'n'
+    UNION ALL SELECT 'grant on column ' || attname FROM pg_attribute WHERE attrelid = $1 AND attacl IS NOT NULL
+    UNION ALL SELECT 'replica identity' FROM pg_class WHERE oid = $1 AND relreplident <> 'd'
+    UNION ALL SELECT 'disabled trigger ' || tgname FROM pg_trigger WHERE tgrelid = $1 AND NOT tgisinternal AND tgenabled <> 'O'
+    ORDER BY 1";
+
+/// What belongs to the new table itself.
+const AT_TWIN: &str = "
+    SELECT 1, format('ALTER TABLE {twin} ADD CONSTRAINT %I %s', conname, pg_get_constraintdef(oid)) FROM pg_constraint WHERE conrelid = $1 AND contype = 'f'
+    UNION ALL SELECT 2, format('ALTER TABLE {twin} SET (%s)', array_to_string(reloptions, ', ')) FROM pg_class WHERE oid = $1 AND reloptions IS NOT NULL
+    UNION ALL SELECT 3, format('ALTER TABLE {twin} OWNER TO %I', pg_get_userbyid(relowner)) FROM pg_class WHERE oid = $1
+    UNION ALL SELECT 4, format('ALTER TABLE {twin} ENABLE ROW LEVEL SECURITY') FROM pg_class WHERE oid = $1 AND relrowsecurity
+    UNION ALL SELECT 4, format('ALTER TABLE {twin} FORCE ROW LEVEL SECURITY') FROM pg_class WHERE oid = $1 AND relforcerowsecurity
+    UNION ALL SELECT 5, format('CREATE POLICY %I ON {twin} AS %s FOR %s TO %s%s%s', polname,
+            CASE WHEN polpermissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END,
+            CASE polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE' WHEN 'd' THEN 'DELETE' ELSE 'ALL' END,
+            (SELECT string_agg(CASE role WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(role)) END, ', ') FROM unnest(polroles) AS role),
+            ' USING (' || pg_get_expr(polqual, polrelid) || ')', ' WITH CHECK (' || pg_get_expr(polwithcheck, polrelid) || ')')
+        FROM pg_policy WHERE polrelid = $1
+    UNION ALL SELECT 6, format('GRANT %s ON {twin} TO %s%s', acl.privilege_type,
+            CASE acl.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(acl.grantee)) END,
+            CASE WHEN acl.is_grantable THEN ' WITH GRANT OPTION' END)
+        FROM pg_class c, aclexplode(c.relacl) AS acl WHERE c.oid = $1 AND acl.grantee <> c.relowner
+    ORDER BY 1, 2";
+
+/// Identity columns have a new sequence, which starts anew; the sequence of a `serial` column is handed over.
+const COUNTERS: &str = "
+    SELECT 1, CASE attidentity
+        WHEN '' THEN format('ALTER SEQUENCE %s OWNED BY {twin}.%I', sequence, attname)
+        ELSE format('SELECT setval(pg_get_serial_sequence({text}, %L), last_value, is_called) FROM %s', attname, sequence) END
+    FROM pg_attribute, LATERAL (SELECT pg_get_serial_sequence(attrelid::regclass::text, attname) AS sequence) AS s
+    WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped AND sequence IS NOT NULL";
+
+const TRIGGERS: &str = "SELECT 1, pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = $1 AND NOT tgisinternal ORDER BY tgname";
+
+/// What refers to the table by its object id.
+const REFERRERS: &str = "
+    SELECT DISTINCT 1, format('CREATE OR REPLACE VIEW %s%s AS %s', v.oid::regclass,
+            ' WITH (' || array_to_string(v.reloptions, ', ') || ')', pg_get_viewdef(v.oid))
+        FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid AND d.classid = 'pg_rewrite'::regclass
+        JOIN pg_class v ON v.oid = r.ev_class WHERE d.refobjid = $1 AND d.refclassid = 'pg_class'::regclass AND v.relkind = 'v'
+    UNION ALL SELECT DISTINCT 2, pg_get_functiondef(d.objid) FROM pg_depend d
+        WHERE d.refobjid = $1 AND d.refclassid = 'pg_class'::regclass AND d.classid = 'pg_proc'::regclass
+    ORDER BY 1, 2";
+
+impl Belongings {
+    /// Reads what hangs on a table. Refuses when something of it cannot be made again, and names all of it.
+    pub(super) async fn of(tx: &Tx<'_>, table: &Table) -> Result<Self, ActionError> {
+        let doing = format!("read what hangs on {}", table.shown);
+        // Definitions leave out the schemas that are searched, so none may be while they are read.
+        let former: String = tx.one(&doing, "SHOW search_path", &[]).await?.get(0);
+        tx.batch(&doing, "SET LOCAL search_path = pg_catalog").await?;
+        let in_the_way = tx.query(&doing, IN_THE_WAY, &[&table.oid]).await?;
+        let in_the_way: Vec<&str> = in_the_way.iter().map(|row| row.get(0)).collect();
+        if !in_the_way.is_empty() {
+            return Err(conflict(format!(
+                "swap {}: these would stay at the old table: {}",
+                table.shown,
+                in_the_way.join("; ")
+            ))
+            .hint("Use `strategy: differential`, which leaves the table in its place."));
+        }
+        let mut found = Self::default();
+        for (statements, sql) in [
+            (&mut found.at_twin, AT_TWIN),
+            (&mut found.counters, COUNTERS),
+            (&mut found.triggers, TRIGGERS),
+            (&mut found.referrers, REFERRERS),
+        ] {
+            let rows = tx.query(&doing, sql, &[&table.oid]).await?;
+            statements.extend(rows.iter().map(|row| row.get::<_, String>(1)));
+        }
+        let back = "SELECT set_config('search_path', $1, true)";
+        let _searched = tx.query(&doing, back, &[&former]).await?;
+        Ok(found)
+    }
+}
+
+/// A statement for the table that is given quoted.
+pub(super) fn at(statement: &str, table: &str) -> String {
+    let text = format!("'{}'", table.replace('\'', "''"));
+    statement.replace("{twin}", table).replace("{text}", &text)
+}

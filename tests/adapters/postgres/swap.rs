@@ -1,0 +1,142 @@
+//! `postgres.restore` with `strategy: swap`: what hangs on a table goes along, or is named.
+
+use rollback::action::ErrorKind;
+use serde_json::{Value, json};
+
+use super::restore::{DAMAGE, RESTORE, snapshot};
+use super::rig::Database;
+
+fn swap() -> Value {
+    json!({"snapshot": "good", "strategy": "swap", "lock_timeout": "100ms"})
+}
+
+/// Everything that the catalogue says of the agents, by name.
+const BELONGINGS: &str = "
+    SELECT 'policy ' || policyname || permissive || roles::text || cmd || qual FROM pg_policies WHERE schemaname = 'public'
+    UNION ALL SELECT 'trigger ' || pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = 'public.agents'::regclass AND NOT tgisinternal
+    UNION ALL SELECT 'constraint ' || pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'public.agents'::regclass
+    UNION ALL SELECT 'table ' || (SELECT string_agg(one::text, ',' ORDER BY one::text) FROM unnest(relacl) AS one) || relrowsecurity || coalesce(reloptions::text, '') FROM pg_class WHERE oid = 'public.agents'::regclass
+    UNION ALL SELECT 'view ' || pg_get_viewdef('public.newer'::regclass) || (SELECT reloptions::text FROM pg_class WHERE oid = 'public.newer'::regclass)
+    UNION ALL SELECT 'function ' || pg_get_functiondef('public.newest'::regproc)
+    UNION ALL SELECT 'sequence ' || pg_get_serial_sequence('public.agents', 'n')
+    ORDER BY 1";
+
+#[tokio::test]
+async fn what_hangs_on_a_table_goes_along_and_comes_back() {
+    let database = Database::of_agents().await;
+    database
+        .run(
+            "CREATE TABLE versions (version text PRIMARY KEY); INSERT INTO versions VALUES ('1'), ('2');
+            ALTER TABLE agents ADD FOREIGN KEY (version) REFERENCES versions, ADD CHECK (tries >= 0), ADD n serial, ADD m int GENERATED ALWAYS AS IDENTITY;
+            CREATE INDEX ON agents (version) WHERE tries = 0;
+            ALTER TABLE agents SET (fillfactor = 70);
+            CREATE VIEW newer WITH (security_barrier = true) AS SELECT id, note FROM agents WHERE version = '2';
+            CREATE VIEW newest_of_all AS SELECT max(id) FROM newer;
+            CREATE FUNCTION newest() RETURNS text LANGUAGE sql BEGIN ATOMIC SELECT max(note) FROM agents; END;
+            CREATE FUNCTION pass() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
+            CREATE TRIGGER pass BEFORE UPDATE ON agents FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE FUNCTION pass();
+            ALTER TABLE agents ENABLE ROW LEVEL SECURITY;
+            CREATE POLICY few ON agents FOR SELECT TO PUBLIC USING (tries < 100);
+            GRANT SELECT, UPDATE ON agents TO PUBLIC; GRANT INSERT ON agents TO pg_monitor WITH GRANT OPTION",
+        )
+        .await;
+    let good = database.agents().await;
+    let belongings = database.rows(BELONGINGS).await;
+    let port = database.port();
+    snapshot(&port, json!({})).await;
+    database.run(&DAMAGE.replace("'extra'", "'zzz'")).await;
+    let damaged = database.agents().await;
+
+    let action = port.action(RESTORE, swap()).await;
+    let (saved, evidence) = port.apply(action.as_ref()).await;
+    assert_eq!(database.agents().await, good);
+    assert_eq!(database.rows(BELONGINGS).await, belongings);
+    assert_eq!(
+        database.rows("SELECT note FROM newer ORDER BY id").await,
+        ["note 3", "note 4", "note 5"]
+    );
+    assert_eq!(database.rows("SELECT max || newest() FROM newest_of_all").await, ["5note 5"]);
+    // The numbers go on where they stood, also those that the snapshot has not seen.
+    let client = database.client().await;
+    let next = "BEGIN; INSERT INTO agents (id, version) VALUES (9, '1'); SELECT n, m FROM agents WHERE id = 9; ROLLBACK";
+    assert_eq!(super::rig::rows(&client, next).await, ["7|7"]);
+
+    port.undo(action.as_ref(), &saved, Some(&evidence)).await;
+    assert_eq!(database.agents().await, damaged);
+    assert_eq!(database.rows(BELONGINGS).await, belongings);
+    assert_eq!(database.rows("SELECT max || newest() FROM newest_of_all").await, ["6zzz"]);
+    assert_eq!(database.left().await, ["good"]);
+    port.apply(action.as_ref()).await;
+}
+
+#[tokio::test]
+async fn what_would_stay_behind_is_named_and_nothing_is_changed() {
+    let database = Database::of_agents().await;
+    database
+        .run(
+            "CREATE TABLE tasks (agent int REFERENCES agents); CREATE MATERIALIZED VIEW counted AS SELECT count(*) FROM agents;
+            CREATE FUNCTION first() RETURNS agents LANGUAGE sql AS 'SELECT * FROM agents LIMIT 1';
+            CREATE PUBLICATION changes FOR TABLE agents",
+        )
+        .await;
+    let port = database.port();
+    snapshot(&port, json!({})).await;
+    database.run("DELETE FROM agents WHERE id = 1").await;
+    let before = database.rows("SELECT 'agents'::regclass::oid, count(*) FROM agents").await;
+    let error = port.refused(port.action(RESTORE, swap()).await.as_ref()).await;
+    assert_eq!(error.kind, ErrorKind::Conflict);
+    let named = [
+        "tasks_agent_fkey of public.tasks",
+        "materialized view public.counted",
+        "publication changes",
+        "row type used by function public.first()",
+    ];
+    for name in named {
+        assert!(error.message.contains(name), "{name}: {error}");
+    }
+    assert_eq!(database.rows("SELECT 'agents'::regclass::oid, count(*) FROM agents").await, before);
+
+    let part = json!({"table": "agents", "name": "part", "where": {"version": "2"}});
+    port.apply(port.action("postgres.snapshot", part).await.as_ref()).await;
+    port.step("part");
+    let part = json!({"snapshot": "part", "strategy": "swap"});
+    let error = port.refused(port.action(RESTORE, part).await.as_ref()).await;
+    assert!(error.message.contains("only a part"), "{error}");
+}
+
+#[tokio::test]
+async fn a_long_reader_ends_the_attempt_and_not_the_restore() {
+    let database = Database::of_agents().await;
+    let good = database.agents().await;
+    let port = database.port();
+    snapshot(&port, json!({})).await;
+    database.run(DAMAGE).await;
+    let reader = database.client().await;
+    reader.batch_execute("BEGIN; SELECT count(*) FROM agents").await.expect("a long look");
+    let action = port.action(RESTORE, swap()).await;
+    let error = port.refused(action.as_ref()).await;
+    assert_eq!((error.kind, error.retryable), (ErrorKind::Failed, true), "{error}");
+    assert!(error.message.contains("55P03"), "{error}");
+    assert_eq!(database.left().await, ["good"]);
+    assert_eq!(
+        database.rows("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'").await,
+        ["1"]
+    );
+    reader.batch_execute("COMMIT").await.expect("it ends");
+    port.apply(action.as_ref()).await;
+    assert_eq!(database.agents().await, good);
+}
+
+#[tokio::test]
+async fn undo_refuses_a_table_that_others_have_written_to() {
+    let database = Database::of_agents().await;
+    let port = database.port();
+    snapshot(&port, json!({})).await;
+    database.run(DAMAGE).await;
+    let action = port.action(RESTORE, swap()).await;
+    let (saved, evidence) = port.apply(action.as_ref()).await;
+    database.run("UPDATE agents SET note = 'mine' WHERE id = 1").await;
+    let error = action.undo(&port.cx(), &saved, Some(&evidence)).await.expect_err("it was changed");
+    assert_eq!(error.kind, ErrorKind::Conflict);
+    assert!(error.message.contains("have been changed since"), "{error}");
+}
