@@ -74,7 +74,6 @@ impl Target for Runbook {
 }
 
 /// A template has a value or an error, and never reaches what it is not given.
-#[derive(Default)]
 pub(super) struct Template;
 
 impl Target for Template {

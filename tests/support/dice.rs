@@ -1,6 +1,6 @@
 //! Chance from a seed: the same seed gives the same choices on every machine, so that a failure can be made again.
 
-/// A sequence of choices (SplitMix64, <https://prng.di.unimi.it/splitmix64.c>).
+/// A sequence of choices (`SplitMix64`, <https://prng.di.unimi.it/splitmix64.c>).
 #[derive(Debug, Clone)]
 pub(crate) struct Dice(u64);
 
