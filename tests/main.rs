@@ -6,6 +6,8 @@ mod adapters;
 mod architecture;
 mod cli;
 mod docs;
+mod faults;
+mod fuzz;
 mod recovery;
 mod secrets;
 mod support;

@@ -2,10 +2,11 @@
 //!
 //! [`world`] runs the `rollback` binary with a clean environment under a temporary home; [`output`] is what it said,
 //! as one text for a snapshot; [`terminal`] puts it in front of a person, and [`desk`] gives it a runbook and reads its
-//! journal; [`docker`], [`nginx`] and [`postgres`] are the real servers that `scripts/servers` found or started.
+//! journal; [`dice`] makes chance repeatable; [`docker`], [`nginx`] and [`postgres`] are the real servers that `scripts/servers` found or started.
 //! Nothing here skips: a server that is missing fails the test and says how to get it.
 
 pub(crate) mod desk;
+pub(crate) mod dice;
 pub(crate) mod docker;
 pub(crate) mod nginx;
 pub(crate) mod output;
@@ -31,6 +32,12 @@ pub(crate) fn server_variable(names: &[&str]) -> String {
                 names.join(" or ")
             )
         })
+}
+
+/// Gives this process the TLS provider that the program installs at its start.
+pub(crate) fn install_tls() {
+    // Whoever comes first installs it.
+    drop(rustls::crypto::ring::default_provider().install_default());
 }
 
 /// A port on 127.0.0.1 that nobody listens on right now.

@@ -28,6 +28,7 @@ use super::connection::DockerConnection;
 use super::container::Container;
 use super::endpoint::{self, Endpoint};
 use super::errors::{self, Intent};
+use super::transport;
 use crate::action::{ActionError, Connections, ErrorKind, StepContext};
 use crate::secret;
 
@@ -157,12 +158,8 @@ impl Engine {
             Endpoint::Plain(address) | Endpoint::Tls(address, _) => format!("tcp://{address}"),
         });
         let docker = match endpoint {
-            Endpoint::Unix(path) => {
-                Docker::connect_with_unix(&path.to_string_lossy(), NEVER, API_DEFAULT_VERSION)
-            }
-            Endpoint::Plain(address) => {
-                Docker::connect_with_http(address, NEVER, API_DEFAULT_VERSION)
-            }
+            Endpoint::Unix(path) => transport::unix(path.clone(), NEVER),
+            Endpoint::Plain(address) => transport::plain(address, NEVER),
             Endpoint::Tls(address, files) => {
                 if rustls::crypto::CryptoProvider::get_default().is_none() {
                     // Whoever came first in the meantime has installed one, which is all that is needed.

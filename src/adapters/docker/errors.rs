@@ -29,7 +29,15 @@ pub(super) fn translate(intent: Intent, doing: &str, at: &str, error: &Error) ->
                 "Run as a member of the group `docker` (`sudo usermod -aG docker $USER`, then log in again), or as a user who may use the engine.",
             )
         }
-        Error::HyperLegacyError { err } if err.is_connect() => unreachable(doing, at).caused_by(err),
+        Error::HyperLegacyError { err } if err.is_connect() => {
+            let failure = unreachable(doing, at).caused_by(err);
+            if failure.causes.iter().any(|cause| cause.contains("invalid peer certificate")) {
+                return failure.retryable(false).hint(
+                    "Name the issuer's certificate in `connections: {docker: {tls: {ca: …}}}`, or mend the engine's certificate.",
+                );
+            }
+            failure
+        }
         _ if intent == Intent::Change => unknown(doing).caused_by(error),
         Error::RequestTimeoutError => late(doing),
         _ => ActionError::new(ErrorKind::Failed, doing).caused_by(error).retryable(true),

@@ -5,7 +5,7 @@
 //! input. Containers are selected by Compose's own labels alone, never by a part of a name (`project`).
 //!
 //! Where the engine is, is decided in `endpoint`; what is sent to it, in `client`, which also turns every failure into one of
-//! the port's kinds with `errors`. Containers that leave service are parked and not removed (`parking`), so that undo finds
+//! the port's kinds with `errors`, over a connection that bounds answers (`transport`). Containers that leave service are parked and not removed (`parking`), so that undo finds
 //! their files, their anonymous volumes and their environment where they were: in the engine, and in no file of ours.
 
 mod client;
@@ -26,6 +26,7 @@ mod services;
 mod start;
 mod stop;
 mod swap;
+mod transport;
 
 use crate::action::{Connection, System, Verb};
 use connection::DockerConnection;

@@ -35,18 +35,23 @@ impl Answer {
         }
     }
 
-    /// How long the server asks to wait: seconds or a date (RFC 9110 section 10.2.3). Anything else counts as not said.
+    /// How long the server asks to wait.
     pub(super) fn retry_after(&self, now: Timestamp) -> Option<Duration> {
-        let text = self.headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
-        }
-        let instant = jiff::fmt::rfc2822::DateTimeParser::new()
-            .relaxed_weekday(true)
-            .parse_timestamp(text)
-            .ok()?;
-        Some(Duration::try_from(instant.duration_since(now)).unwrap_or(Duration::ZERO))
+        retry_after(&self.headers, now)
     }
+}
+
+/// How long a server asks to wait: seconds or a date (RFC 9110 section 10.2.3). Anything else counts as not said.
+pub(in crate::adapters) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
+    }
+    let instant = jiff::fmt::rfc2822::DateTimeParser::new()
+        .relaxed_weekday(true)
+        .parse_timestamp(text)
+        .ok()?;
+    Some(Duration::try_from(instant.duration_since(now)).unwrap_or(Duration::ZERO))
 }
 
 /// The beginning of a remote text on one line, without secrets.

@@ -24,6 +24,7 @@ mod tests;
 
 use crate::action::{Connection, System, Verb};
 
+pub(in crate::adapters) use answer::retry_after;
 pub use call::Call;
 pub use connection::HttpConnection;
 pub(in crate::adapters) use defaults::{builder, is_loopback};

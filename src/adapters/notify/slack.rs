@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use reqwest::{Client, StatusCode, Url, header};
+use reqwest::{Client, StatusCode, Url};
 use schemars::JsonSchema;
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,8 @@ use crate::action::{
     ResolveContext, Reversal, Saved, StepContext, SystemConnection, VerbArgs, VerbKind, Verdict,
     Work,
 };
+use crate::adapters::http;
+use crate::clock;
 use crate::secret::{Secrets, has_marker};
 
 /// Nobody waits longer than this for a chat system during a rollback.
@@ -132,11 +134,7 @@ impl Post {
         let body = json!({"text": printable(&self.text)});
         let answer = slack.client.post(slack.webhook.clone()).json(&body).send().await?;
         let status = answer.status();
-        let retry_after = answer
-            .headers()
-            .get(header::RETRY_AFTER)
-            .and_then(|value| value.to_str().ok()?.trim().parse().ok())
-            .map(Duration::from_secs);
+        let retry_after = http::retry_after(answer.headers(), clock::now());
         // The status has decided already; a body that breaks off changes nothing.
         let body = client::text(answer).await.unwrap_or_default();
         if status.is_success() {
@@ -163,7 +161,12 @@ impl PostError {
     fn told(self, cx: &StepContext, secrets: &Secrets) -> ActionError {
         match self {
             Self::Transport(error) if error.is_connect() => {
-                ActionError::new(ErrorKind::Unreachable, "reach Slack").caused_by(&error)
+                let failure =
+                    ActionError::new(ErrorKind::Unreachable, "reach Slack").caused_by(&error);
+                // What no waiting mends.
+                let wrong = |cause: &String| cause.contains("invalid peer certificate");
+                let passing = !failure.causes.iter().any(wrong);
+                failure.retryable(passing)
             }
             Self::Transport(error) => {
                 ActionError::new(ErrorKind::Unknown, "learn whether Slack took the message")

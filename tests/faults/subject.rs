@@ -1,0 +1,213 @@
+//! What meets the faults: one request of each adapter that goes over the network, made through the port as the engine makes it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rollback::action::{
+    ActionError, Connections, ErrorKind, ResolveContext, Saved, StepContext, Verdict, Work,
+};
+use rollback::adapters;
+use rollback::secret::Secrets;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::server::Wire;
+
+/// One request of an adapter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Subject {
+    /// `http.call` with GET.
+    Get,
+    /// `http.call` with PUT.
+    Put,
+    /// `http.call` with POST.
+    Post,
+    /// `http.expect`.
+    Expect,
+    /// `notify.slack`.
+    Slack,
+    /// `docker.start` looks at a container.
+    DockerLook,
+    /// `docker.start` starts it.
+    DockerStart,
+    /// `loadbalancer.expect` asks for the proof of a configuration.
+    Proof,
+    /// `redis.delete` connects.
+    RedisGreeting,
+    /// `redis.delete` unlinks.
+    RedisUnlink,
+    /// `postgres.run` connects.
+    Postgres,
+}
+
+/// What the engine is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Told {
+    /// It worked.
+    Done,
+    /// A probe does not hold yet.
+    NotYet,
+    /// It failed, and the same may work a little later.
+    Again,
+    /// It failed.
+    Failed,
+    /// It may have happened.
+    Unknown,
+}
+
+impl Subject {
+    /// The ones that speak HTTP, in the order of the table's columns.
+    pub(super) const OVER_HTTP: [Self; 8] = [
+        Self::Get,
+        Self::Put,
+        Self::Post,
+        Self::Expect,
+        Self::Slack,
+        Self::DockerLook,
+        Self::DockerStart,
+        Self::Proof,
+    ];
+    /// The others, in the order of their table's columns.
+    pub(super) const OTHERS: [Self; 3] = [Self::RedisGreeting, Self::RedisUnlink, Self::Postgres];
+
+    /// What it speaks.
+    pub(super) fn wire(self) -> Wire {
+        match self {
+            Self::RedisGreeting => Wire::Redis("INFO"),
+            Self::RedisUnlink => Wire::Redis("UNLINK"),
+            Self::Postgres => Wire::Postgres,
+            _ => Wire::Http,
+        }
+    }
+
+    /// Whether sending it twice does harm.
+    pub(super) fn is_once_only(self) -> bool {
+        matches!(self, Self::Post | Self::Slack)
+    }
+
+    /// The most that it may read of an answer, in bytes.
+    pub(super) fn most_read(self) -> usize {
+        match self {
+            Self::DockerLook | Self::DockerStart => 8 << 20,
+            _ => 1 << 20,
+        }
+    }
+
+    fn settings(self, address: &str) -> Value {
+        match self {
+            Self::Get | Self::Put | Self::Post | Self::Expect => json!({}),
+            Self::Slack => json!({"webhook": format!("http://{address}/hook")}),
+            Self::DockerLook | Self::DockerStart => json!({"host": format!("tcp://{address}")}),
+            Self::Proof => json!({"upstreams": {
+                "agents": {"file": "/nowhere/agents.conf", "sides": {"blue": ["127.0.0.1:1"]}, "proof": address}
+            }}),
+            Self::RedisGreeting | Self::RedisUnlink => json!({"url": format!("redis://{address}")}),
+            Self::Postgres => {
+                json!({"url": format!("postgresql://app@{address}/app?sslmode=disable")})
+            }
+        }
+    }
+
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Get | Self::Put | Self::Post => "http.call",
+            Self::Expect => "http.expect",
+            Self::Slack => "notify.slack",
+            Self::DockerLook | Self::DockerStart => "docker.start",
+            Self::Proof => "loadbalancer.expect",
+            Self::RedisGreeting | Self::RedisUnlink => "redis.delete",
+            Self::Postgres => "postgres.run",
+        }
+    }
+
+    /// The arguments of one item, as a plan has them.
+    fn item(self, url: &str) -> Value {
+        let call = |method: &str| json!({"method": method, "url": url, "headers": {"Authorization": super::CREDENTIAL}});
+        match self {
+            Self::Get => call("GET"),
+            Self::Put => call("PUT"),
+            Self::Post => call("POST"),
+            Self::Expect => json!({"url": url, "headers": {"Authorization": super::CREDENTIAL}}),
+            Self::Slack => json!({"text": "a drill"}),
+            Self::DockerLook | Self::DockerStart => {
+                json!({"project": "p", "short_name": "agent-1", "container": "p-agent-1"})
+            }
+            Self::Proof => json!({"upstream": "agents", "side": "blue"}),
+            Self::RedisGreeting | Self::RedisUnlink => json!({"pattern": "f:*"}),
+            Self::Postgres => json!({"statements": [{"sql": "SELECT 1"}]}),
+        }
+    }
+
+    /// Makes one attempt against `address` (`host:port`), which ends within `time`.
+    pub(super) async fn attempt(self, address: &str, time: Duration) -> Result<Told, ActionError> {
+        let url = format!("http://{address}/");
+        self.attempt_with(self.settings(address), self.item(&url), time).await
+    }
+
+    /// Makes one attempt with this connection and these arguments.
+    pub(super) async fn attempt_with(
+        self,
+        settings: Value,
+        item: Value,
+        time: Duration,
+    ) -> Result<Told, ActionError> {
+        let registry = adapters::registry();
+        let verb = *registry.verb(self.verb()).expect("a verb of this program");
+        let key = match verb.system() {
+            "notify" => "slack",
+            system => system,
+        };
+        let settings = HashMap::from([(key.to_owned(), settings)]);
+        let connections = Connections::new("faulty", settings, Arc::new(Secrets::default()));
+        let cx =
+            ResolveContext { connections: Arc::new(connections), registry: Arc::new(registry) };
+        let item = match self {
+            // The plan adds what the environment says about the side.
+            Self::Proof => verb.expand(item, &cx).await?.remove(0).args,
+            _ => item,
+        };
+        let work = verb.make(item, &cx)?;
+        let deadline = Instant::now() + time;
+        let cx =
+            StepContext::new(deadline, CancellationToken::new(), std::env::temp_dir(), "run-1");
+        let saved = Saved::public(json!({"id": "0123", "was_running": false}));
+        match work {
+            Work::Probe(probe) => Ok(match probe.observe(&cx).await? {
+                Verdict::Holds { .. } => Told::Done,
+                Verdict::NotYet { .. } => Told::NotYet,
+            }),
+            Work::Action(action) if matches!(self, Self::DockerLook | Self::Postgres) => {
+                action.inspect(&cx).await.map(|_| Told::Done)
+            }
+            Work::Action(action) => action.apply(&cx, &saved).await.map(|_| Told::Done),
+            Work::Manual(_) => panic!("nobody is asked"),
+        }
+    }
+}
+
+impl Told {
+    /// What an error comes to.
+    pub(super) fn of(outcome: &Result<Self, ActionError>) -> Self {
+        match outcome {
+            Ok(told) => *told,
+            Err(error) if error.kind == ErrorKind::Unknown => Self::Unknown,
+            Err(error) if error.retryable => Self::Again,
+            Err(_) => Self::Failed,
+        }
+    }
+
+    /// The word of the table.
+    pub(super) fn read(word: &str) -> Option<Self> {
+        Some(match word {
+            "done" => Self::Done,
+            "not-yet" => Self::NotYet,
+            "again" => Self::Again,
+            "failed" => Self::Failed,
+            "unknown" => Self::Unknown,
+            "-" => return None,
+            _ => panic!("`{word}` is no word of the table"),
+        })
+    }
+}

@@ -1,0 +1,54 @@
+//! What the engine must be told: one line for each fault, one column for each request.
+//!
+//! `again`: it failed, the same may work later; `failed`: it failed; `unknown`: it may have happened; `-`: makes no sense there.
+
+use super::fault::Fault::{self, *};
+use super::fault::Wait;
+
+/// The columns of [`Subject::OVER_HTTP`](super::subject::Subject::OVER_HTTP).
+#[rustfmt::skip]
+pub(super) const OVER_HTTP: &[(Fault, &str)] = &[
+    //                            GET      PUT      POST     expect   slack    look     start    proof
+    (NoName,                     "again    again    again    not-yet  again    again    again    -"),
+    (Refused,                    "again    again    again    not-yet  again    again    again    not-yet"),
+    (Silence,                    "unknown  unknown  unknown  not-yet  unknown  again    unknown  not-yet"),
+    (Reset,                      "unknown  unknown  unknown  not-yet  unknown  again    unknown  not-yet"),
+    (ResetInHead,                "unknown  unknown  unknown  not-yet  unknown  again    unknown  not-yet"),
+    // Where the status says all, a body that breaks off changes nothing.
+    (ResetInBody,                "unknown  unknown  unknown  not-yet  done     again    done     not-yet"),
+    (SlowLoris,                  "unknown  unknown  unknown  not-yet  unknown  again    unknown  not-yet"),
+    (HalfClose,                  "unknown  unknown  unknown  not-yet  unknown  again    unknown  not-yet"),
+    (Garbage,                    "unknown  unknown  unknown  not-yet  unknown  again    unknown  not-yet"),
+    (Flood,                      "done     done     done     done     done     again    done     not-yet"),
+    (RedirectLoop,               "failed   failed   failed   not-yet  failed   failed   failed   not-yet"),
+    (RedirectToFile,             "failed   failed   failed   not-yet  failed   failed   failed   not-yet"),
+    (RedirectElsewhere,          "failed   failed   failed   not-yet  failed   failed   failed   not-yet"),
+    // What may be repeated waits as long as it is told, and is sent once more; what may not is for the engine.
+    (TooMany(Wait::Second),      "done     done     again    not-yet  again    again    again    not-yet"),
+    // Never within the deadline: not again. The Docker Engine has no `Retry-After`.
+    (TooMany(Wait::Ages),        "failed   failed   failed   not-yet  failed   again    again    not-yet"),
+    (TooMany(Wait::UntilLate),   "failed   failed   failed   not-yet  failed   again    again    not-yet"),
+    (TooMany(Wait::Nonsense),    "again    again    again    not-yet  again    again    again    not-yet"),
+    (Status(409),                "failed   failed   failed   not-yet  failed   failed   failed   not-yet"),
+    // A server error of a request that must not be repeated may come after its effect. A container is looked at again.
+    (Status(500),                "again    again    unknown  not-yet  unknown  again    again    not-yet"),
+    (Status(502),                "again    again    unknown  not-yet  unknown  again    again    not-yet"),
+    (Status(503),                "again    again    unknown  not-yet  unknown  again    again    not-yet"),
+    (Status(504),                "again    again    unknown  not-yet  unknown  again    again    not-yet"),
+];
+
+/// The columns of [`Subject::OTHERS`](super::subject::Subject::OTHERS). PostgreSQL's later messages are cut one by one in
+/// `tests/adapters/postgres/wire.rs`; unlinked keys are gone however often they are unlinked, so the engine may do it again.
+#[rustfmt::skip]
+pub(super) const OTHERS: &[(Fault, &str)] = &[
+    //            redis connects  redis unlinks  postgres connects
+    (NoName,      "again          -              again"),
+    (Refused,     "again          -              again"),
+    (Silence,     "again          unknown        again"),
+    (Reset,       "again          unknown        again"),
+    (ResetInHead, "again          unknown        again"),
+    (ResetInBody, "again          unknown        again"),
+    (SlowLoris,   "again          unknown        again"),
+    (HalfClose,   "again          unknown        again"),
+    (Garbage,     "again          unknown        again"),
+];
