@@ -28,7 +28,7 @@ use subject::{Subject, Told};
 /// What no other server may hear.
 const CREDENTIAL: &str = "Bearer canary-7f3a";
 /// The time of an attempt that only the end of its time ends.
-const SHORT: Duration = Duration::from_millis(1200);
+const SHORT: Duration = Duration::from_secs(4);
 /// The time of every other attempt.
 const AMPLE: Duration = Duration::from_secs(20);
 /// What may lie between a server's counter and the client: the buffers of the kernel.
@@ -114,7 +114,10 @@ impl Case {
         let sent = server.heard.sent.load(Ordering::SeqCst);
         let again = self.wanted == Told::Done && matches!(self.fault, Fault::TooMany(_));
         let most = self.subject.most_read() + BUFFERS;
-        if self.fault.is_heard() && requests != 1 + usize::from(again) {
+        let wanted = 1 + usize::from(again);
+        // The proof waits for one second of its own, which on a busy machine may be up before anything is heard; it only reads.
+        let least = if self.subject == Subject::Proof { 0 } else { wanted };
+        if self.fault.is_heard() && !(least..=wanted).contains(&requests) {
             return Some(format!("{self:?} was sent {requests} times"));
         }
         (sent > most).then(|| {

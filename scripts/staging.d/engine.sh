@@ -33,5 +33,7 @@ engine_reset() { :; }
 # An engine that staging started ends with it, unless somebody else has put containers on it meanwhile.
 engine_down() {
   [ -e "$engine_started" ] || return 0
-  if [ -z "$(engine ps --all --quiet)" ]; then docker_down; else note "the Docker Engine has other containers: it stays"; fi
+  local others
+  others=$(engine ps --all --quiet) || fail "the Docker Engine does not say which containers it has" "run this again when it answers"
+  if [ -z "$others" ]; then docker_down; else note "the Docker Engine has other containers: it stays"; fi
 }

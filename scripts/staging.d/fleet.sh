@@ -151,7 +151,9 @@ fleet_remove() { fleet_ids "$1" | fleet_docker 4 rm --force --volumes || fail "c
 
 fleet_down() {
   local image network stuck=no
-  place_is_ours && docker_answers "unix://$engine_socket" >/dev/null || return 0
+  place_is_ours && [ -L "$engine_socket" ] || return 0
+  docker_answers "unix://$engine_socket" >/dev/null || fail "the Docker Engine of staging does not answer, and its containers would come back with it" \
+    "start the Docker Engine, then run this again"
   rm -f "$fleet_ready"
   fleet_remove "$green_project"
   fleet_remove "$blue_project"

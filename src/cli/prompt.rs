@@ -48,9 +48,11 @@ pub(super) fn yes_or_no(answer: &str) -> Option<bool> {
 }
 
 /// Discards what was typed so far: before a question is shown, since it is no answer to it. Not after, when somebody quick may have
-/// answered already. That there is nothing to discard is fine.
+/// answered already. In the background it would stop this process, as a read would. That there is nothing to discard is fine.
 pub(super) fn forget_typed() {
-    tcflush(io::stdin(), QueueSelector::IFlush).ok();
+    if in_foreground() {
+        tcflush(io::stdin(), QueueSelector::IFlush).ok();
+    }
 }
 
 /// Reads one line from the terminal; `None` when the terminal is gone. Blocks until somebody types.
