@@ -68,7 +68,7 @@ fn cases() -> Vec<Case> {
 
 /// An address at which nobody listens.
 fn deserted() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let listener = TcpListener::bind(server::own_address()).expect("a port is free");
     listener.local_addr().expect("it is bound").to_string()
 }
 
@@ -118,7 +118,8 @@ impl Case {
         // The proof waits for one second of its own, which on a busy machine may be up before anything is heard; it only reads.
         let least = if self.subject == Subject::Proof { 0 } else { wanted };
         if self.fault.is_heard() && !(least..=wanted).contains(&requests) {
-            return Some(format!("{self:?} was sent {requests} times"));
+            let text = server.heard.text.lock().expect("no thread has panicked");
+            return Some(format!("{self:?} was sent {requests} times: {text}"));
         }
         (sent > most).then(|| {
             format!("{self:?} took {sent} bytes of the server, at most {most} are in order")

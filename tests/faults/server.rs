@@ -1,7 +1,7 @@
 //! A server that speaks properly until it is asked the question that matters, and counts what it is sent.
 
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -124,6 +124,14 @@ pub(super) struct Heard {
     pub(super) text: Mutex<String>,
 }
 
+/// An address of loopback that nobody else uses: a client of another test that asks a port of 127.0.0.1 which has changed hands
+/// is not counted here.
+pub(super) fn own_address() -> SocketAddr {
+    static GIVEN: AtomicU16 = AtomicU16::new(1);
+    let [high, low] = GIVEN.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    SocketAddr::from((Ipv4Addr::new(127, 77, high, low), 0))
+}
+
 /// A server.
 pub(super) struct Server {
     pub(super) address: SocketAddr,
@@ -143,7 +151,7 @@ impl Server {
         let socket = TcpSocket::new_v4().expect("a socket");
         // Small, so that what was sent is not far from what was read.
         socket.set_send_buffer_size(64 << 10).expect("the size of a buffer");
-        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port is free");
+        socket.bind(own_address()).expect("a port is free");
         let listener: TcpListener = socket.listen(64).expect("it listens");
         let address = listener.local_addr().expect("it is bound");
         let heard = Arc::new(Heard::default());
