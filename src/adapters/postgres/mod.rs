@@ -7,7 +7,8 @@
 //! - [`ledger`] marks what was done in the database itself, in the transaction that did it; [`change`] is the one shape that all
 //!   changes share. [`table`] reads the catalogue, [`kept`] keeps what was replaced and puts it back, [`fingerprint`] counts and hashes.
 //!
-//! Rows never leave the database: the journal holds names, counts and hashes. The reasons stand in `docs/design/adapters-postgres.md`.
+//! Rows that a change replaced never leave the database: the journal holds names, counts and hashes. Only `postgres.expect` tells
+//! values, of the columns that it asks for. The reasons stand in `docs/design/adapters-postgres.md`.
 
 mod belongings;
 mod change;
