@@ -28,8 +28,20 @@ postgres_as() {
   if [ "$(id -u)" = 0 ]; then runuser -u postgres -- "$@"; else "$@"; fi
 }
 
+# The superuser's address at a port. A cluster that an older version of this script has started has no password until its next start.
+postgres_url() {
+  local password
+  password=$(cat "$postgres_dir/password" 2>/dev/null || true)
+  printf 'postgresql://postgres%s@127.0.0.1:%s/postgres\n' "${password:+:$password}" "$1"
+}
+
 postgres_own_url() {
-  [ -s "$postgres_dir/port" ] && printf 'postgresql://postgres@127.0.0.1:%s/postgres\n' "$(cat "$postgres_dir/port")"
+  [ -s "$postgres_dir/port" ] && postgres_url "$(cat "$postgres_dir/port")"
+}
+
+# An address without what is secret in it.
+postgres_shown() {
+  printf '%s\n' "$1" | sed 's|//\([^:@/]*\):[^@/]*@|//\1@|'
 }
 
 postgres_version() {
@@ -57,13 +69,13 @@ postgres_up() {
   fi
   if ! address=$(postgres_address); then
     postgres_create "$bin"
+    postgres_secure "$bin"
     postgres_start "$bin"
     address=$(postgres_own_url)
   fi
-  note "postgres $(postgres_version "$address") at $address"
+  note "postgres $(postgres_version "$address") at $(postgres_shown "$address")"
 }
 
-# The superuser comes in from this machine without a password; every other role needs its own, as in production.
 postgres_create() {
   [ ! -s "$postgres_dir/data/PG_VERSION" ] || return 0
   mkdir -p "$postgres_dir"
@@ -73,8 +85,19 @@ postgres_create() {
   postgres_as "$1/initdb" --pgdata "$postgres_dir/data" --username postgres --encoding UTF8 --locale C.UTF-8 \
     --auth-local trust --auth-host scram-sha-256 >"$test_dir/initdb.log" 2>&1 ||
     { tail -n 20 "$test_dir/initdb.log" >&2; fail "initdb failed"; }
-  printf '%s\n' 'local all all trust' 'host all postgres 127.0.0.1/32 trust' 'host all all 127.0.0.1/32 scram-sha-256' |
+}
+
+# Every role needs its password over TCP, as in production; the superuser's is made here, once. The socket is in a folder that nobody else can enter.
+postgres_secure() {
+  local password
+  [ ! -s "$postgres_dir/password" ] || return 0
+  password=$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')
+  printf "ALTER ROLE postgres PASSWORD '%s'\n" "$password" |
+    postgres_as "$1/postgres" --single -D "$postgres_dir/data" -c password_encryption=scram-sha-256 postgres >"$test_dir/password.log" 2>&1 ||
+    { tail -n 20 "$test_dir/password.log" >&2; fail "the superuser of $postgres_dir got no password"; }
+  printf '%s\n' 'local all all trust' 'host all all 127.0.0.1/32 scram-sha-256' |
     postgres_as tee "$postgres_dir/data/pg_hba.conf" >/dev/null
+  (umask 077 && printf '%s\n' "$password" >"$postgres_dir/password")
 }
 
 postgres_start() {
@@ -85,7 +108,7 @@ postgres_start() {
       -c unix_socket_directories="$postgres_dir" -c max_connections=200 </dev/null >"$log" 2>&1 9>&- &
     started=$! waited=0
     while [ "$waited" -lt 100 ] && kill -0 "$started" 2>/dev/null; do
-      if postgres_version "postgresql://postgres@127.0.0.1:$port/postgres" >/dev/null &&
+      if postgres_version "$(postgres_url "$port")" >/dev/null &&
         [ "$(sed -n 4p "$postgres_dir/data/postmaster.pid" 2>/dev/null)" = "$port" ]; then
         printf '%s\n' "$port" >"$postgres_dir/port"
         return 0
@@ -118,7 +141,7 @@ postgres_down() {
 postgres_status() {
   local address
   address=$(postgres_address) || { printf 'postgres does not answer\n'; return 1; }
-  printf 'postgres %s at %s\n' "$(postgres_version "$address")" "$address"
+  printf 'postgres %s at %s\n' "$(postgres_version "$address")" "$(postgres_shown "$address")"
 }
 
 postgres_env() {

@@ -2,74 +2,34 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
 
 use super::subject::{Subject, Told};
+use crate::support::certificates::{Certificates, Flaw};
 use crate::support::{HANG, install_tls};
-
-/// What is wrong with a certificate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Flaw {
-    Expired,
-    WrongHost,
-    /// The authority is not among those that are trusted.
-    UnknownIssuer,
-}
-
-const FLAWS: [Flaw; 3] = [Flaw::Expired, Flaw::WrongHost, Flaw::UnknownIssuer];
 
 /// A server with a flawed certificate, and the files that a client is given.
 struct Impostor {
     address: SocketAddr,
-    folder: tempfile::TempDir,
+    certificates: Certificates,
     /// How many requests came through.
     trusted: Arc<AtomicUsize>,
 }
 
 impl Impostor {
     fn start(flaw: Flaw, greets_as_postgres: bool) -> Self {
-        let authority = || {
-            let key = KeyPair::generate().expect("a key");
-            let mut authority = CertificateParams::new(Vec::new()).expect("parameters");
-            authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-            let root = authority.self_signed(&key).expect("a certificate");
-            (root, Issuer::new(authority, key))
-        };
-        let (root, issuer) = authority();
-        let (stranger, _) = authority();
-        let name = if flaw == Flaw::WrongHost { "elsewhere.example" } else { "localhost" };
-        let key = KeyPair::generate().expect("a key");
-        let mut leaf = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
-        if flaw == Flaw::Expired {
-            leaf.not_before = date_time_ymd(2020, 1, 1);
-            leaf.not_after = date_time_ymd(2020, 2, 1);
-        }
-        let leaf = leaf.signed_by(&key, &issuer).expect("a certificate");
-        let folder = tempfile::tempdir().expect("the temporary folder is writable");
-        let trusted_root = if flaw == Flaw::UnknownIssuer { stranger } else { root };
-        for (file, text) in [
-            ("ca.pem", trusted_root.pem()),
-            ("cert.pem", leaf.pem()),
-            ("key.pem", key.serialize_pem()),
-        ] {
-            std::fs::write(folder.path().join(file), text).expect("it is writable");
-        }
+        let certificates = Certificates::with("localhost", Some(flaw));
+        let (chain, key) = certificates.server();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("protocol versions")
             .with_no_client_auth()
-            .with_single_cert(
-                vec![leaf.der().clone()],
-                PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
-            )
+            .with_single_cert(chain, key)
             .expect("a server's certificate");
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
@@ -90,24 +50,20 @@ impl Impostor {
                 }
             }
         });
-        Self { address, folder, trusted }
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        Self { address, certificates, trusted }
     }
 
     /// The connection and the arguments of a subject; `None` when it has no TLS, or no authorities of its own to name.
     fn case(&self, subject: Subject) -> Option<(Value, Value)> {
         let at = format!("localhost:{}", self.address.port());
-        let ca = self.file("ca.pem");
+        let ca = self.certificates.file("ca.pem");
         let url = format!("https://{at}/");
         Some(match subject {
             Subject::Post => (json!({"ca_file": ca}), json!({"method": "POST", "url": url})),
             Subject::Expect => (json!({"ca_file": ca}), json!({"url": url})),
             Subject::Slack => (json!({"webhook": url}), json!({"text": "a drill"})),
             Subject::DockerStart => (
-                json!({"host": format!("tcp://{at}"), "tls": {"ca": ca, "cert": self.file("cert.pem"), "key": self.file("key.pem")}}),
+                json!({"host": format!("tcp://{at}"), "tls": {"ca": ca, "cert": self.certificates.file("cert.pem"), "key": self.certificates.file("key.pem")}}),
                 json!({"project": "p", "short_name": "agent-1", "container": "p-agent-1"}),
             ),
             Subject::RedisGreeting => {
@@ -126,7 +82,7 @@ impl Impostor {
 async fn no_adapter_speaks_to_a_server_whose_certificate_is_wrong() {
     install_tls();
     let mut wrong = Vec::new();
-    for flaw in FLAWS {
+    for flaw in Flaw::ALL {
         for subject in Subject::OVER_HTTP.into_iter().chain(Subject::OTHERS) {
             let impostor = Impostor::start(flaw, subject == Subject::Postgres);
             let Some((settings, item)) = impostor.case(subject) else { continue };
