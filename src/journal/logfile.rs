@@ -59,10 +59,10 @@ pub(super) struct LogFile {
 }
 
 impl LogFile {
-    /// Creates the file and makes its name durable.
+    /// Creates the file. What is committed is on disk, but its name is not durable before
+    /// [`sync_parent`](files::sync_parent).
     pub(super) fn create(path: &Path, room: Room) -> Result<Self, JournalError> {
         let file = files::create(path)?;
-        files::sync_new(&file, path)?;
         Ok(Self::at(path, file, Chain::START, 0, room))
     }
 

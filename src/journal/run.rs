@@ -33,7 +33,7 @@ impl Run {
         Self { id: id.to_owned(), dir: runs.join(id) }
     }
 
-    /// Makes the folder of a new run.
+    /// Makes the folder of a new run. Its name is durable after [`sync`](Self::sync), what is in it when the journal is.
     pub(super) fn create(runs: &Path, id: &str) -> Result<Self, JournalError> {
         let run = Self::in_folder(runs, id);
         files::new_private_dir(&run.dir)?;
@@ -41,6 +41,11 @@ impl Run {
             files::new_private_dir(&folder)?;
         }
         Ok(run)
+    }
+
+    /// Makes the name of the run's folder durable.
+    pub(super) fn sync(&self) -> Result<(), JournalError> {
+        files::sync_parent(&self.dir)
     }
 
     /// The id that people type.
