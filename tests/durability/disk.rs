@@ -80,10 +80,10 @@ pub(super) fn left_of(file: &str, events: &[Event], luck: &mut Luck) -> Option<V
                     luck.put(&mut content, *offset, bytes);
                 }
             }
-            Event::Cut { path, length } if path == file => {
-                if is_covered(events, file, number) || luck.holds() {
-                    content.resize(*length, 0);
-                }
+            Event::Cut { path, length }
+                if path == file && (is_covered(events, file, number) || luck.holds()) =>
+            {
+                content.resize(*length, 0);
             }
             _ => {}
         }

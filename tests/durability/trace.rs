@@ -103,8 +103,7 @@ fn at_beginning(text: &str, port: u16) -> Option<Event> {
             descriptor(arguments)?.starts_with("socket:").then(|| effect(&strings, false))?
         }
         "openat" => arguments.contains("O_CREAT").then(|| effect(&strings, false))?,
-        "execve" => effect(&strings, false),
-        "mkdir" | "mkdirat" => effect(&strings, false),
+        "execve" | "mkdir" | "mkdirat" => effect(&strings, false),
         "rename" | "renameat" | "renameat2" | "link" | "linkat" | "symlink" | "symlinkat"
         | "unlink" | "unlinkat" => effect(&strings, true),
         _ => None,

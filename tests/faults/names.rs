@@ -153,6 +153,7 @@ async fn attempt(subject: Subject, fault: &'static str) -> Option<String> {
     let right = match fault {
         // The long answer comes over TCP, and leads to the server.
         "longer" => reached || subject == Subject::Postgres,
+        // Nothing was sent, so nothing can have happened.
         _ if subject == Subject::Expect => told == Told::NotYet && !reached,
         _ => told == Told::Again && !reached,
     };
