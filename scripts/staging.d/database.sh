@@ -53,7 +53,7 @@ database_status() {
   if [ "$(database_ask "SELECT to_regclass('rollback.ledger') IS NOT NULL")" = t ]; then
     marks=$(database_ask 'SELECT count(*) FROM rollback.ledger')
   fi
-  printf 'postgres %s at 127.0.0.1:%s: %s; %s not as before the deployment, %s marks in the ledger\n' \
+  printf 'postgres %s at 127.0.0.1:%s: %s; %s not as before the deployment, marks in the ledger: %s\n' \
     "$(database_ask 'SHOW server_version')" "$postgres_port" "$register" "$unlike" "$marks"
 }
 
