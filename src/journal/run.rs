@@ -10,7 +10,7 @@ use super::control::{self, Request, Taken};
 use super::error::JournalError;
 use super::files;
 use super::holder::Holder;
-use super::lock::{Lock, LockError};
+use super::lock::{LeftElsewhere, Lock, LockError};
 use super::saved;
 use crate::event::{Place, PrivateRef};
 
@@ -97,8 +97,8 @@ impl Run {
     }
 
     /// Makes sure that this process alone runs or resumes this run.
-    pub fn lock(&self, holder: &Holder) -> Result<Lock, LockError> {
-        Lock::acquire(&self.lock_path(), 0o600, holder)
+    pub fn lock(&self, holder: &Holder, left: LeftElsewhere) -> Result<Lock, LockError> {
+        Lock::acquire(&self.lock_path(), 0o600, holder, left)
     }
 
     fn lock_path(&self) -> PathBuf {

@@ -1,4 +1,5 @@
-//! Certificates that must not be trusted, over every adapter that speaks TLS: told at once, as a failure that waiting does not mend.
+//! Servers that TLS refuses, over every adapter that speaks it: a certificate that must not be trusted, a protocol of the last century.
+//! Told at once, with the reason, as a failure that waiting does not mend.
 
 use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
@@ -14,16 +15,37 @@ use serde_json::{Value, json};
 use super::subject::{Subject, Told};
 use crate::support::{HANG, install_tls};
 
-/// What is wrong with a certificate.
+/// What is wrong with a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flaw {
     Expired,
     WrongHost,
     /// The authority is not among those that are trusted.
     UnknownIssuer,
+    /// It speaks TLS 1.0 alone.
+    OldProtocol,
 }
 
-const FLAWS: [Flaw; 3] = [Flaw::Expired, Flaw::WrongHost, Flaw::UnknownIssuer];
+const FLAWS: [Flaw; 4] = [Flaw::Expired, Flaw::WrongHost, Flaw::UnknownIssuer, Flaw::OldProtocol];
+
+impl Flaw {
+    /// What an error must say about it.
+    fn named(self) -> &'static str {
+        match self {
+            Self::Expired | Self::WrongHost | Self::UnknownIssuer => "certificate",
+            Self::OldProtocol => "does not speak TLS 1.2",
+        }
+    }
+}
+
+/// The `ServerHello` of a server that has chosen TLS 1.0 (RFC 2246 section 7.4.1.3) with `TLS_RSA_WITH_AES_128_CBC_SHA`.
+fn server_hello_of_1999() -> Vec<u8> {
+    let mut hello = vec![3, 1];
+    hello.extend([7; 32]);
+    hello.extend([0, 0, 0x2f, 0]);
+    let length = u8::try_from(hello.len()).expect("a short message");
+    [&[22, 3, 1, 0, length + 4, 2, 0, 0, length], hello.as_slice()].concat()
+}
 
 /// A server with a flawed certificate, and the files that a client is given.
 struct Impostor {
@@ -83,6 +105,14 @@ impl Impostor {
                 {
                     continue;
                 }
+                if flaw == Flaw::OldProtocol {
+                    // The client may have gone at the sight of it.
+                    let _told = stream
+                        .read(&mut [0; 4096])
+                        .and_then(|_| stream.write_all(&server_hello_of_1999()))
+                        .and_then(|()| stream.read(&mut [0; 4096]));
+                    continue;
+                }
                 let connection = rustls::ServerConnection::new(config.clone()).expect("a session");
                 let mut tls = rustls::StreamOwned::new(connection, stream);
                 if matches!(tls.read(&mut [0; 4096]), Ok(1..)) {
@@ -123,9 +153,11 @@ impl Impostor {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn no_adapter_speaks_to_a_server_whose_certificate_is_wrong() {
+#[expect(clippy::print_stdout, reason = "the figures are what the long form is run for")]
+async fn no_adapter_speaks_to_a_server_that_tls_refuses() {
     install_tls();
     let mut wrong = Vec::new();
+    let mut tried = 0;
     for flaw in FLAWS {
         for subject in Subject::OVER_HTTP.into_iter().chain(Subject::OTHERS) {
             let impostor = Impostor::start(flaw, subject == Subject::Postgres);
@@ -136,10 +168,15 @@ async fn no_adapter_speaks_to_a_server_whose_certificate_is_wrong() {
             if Told::of(&outcome) != wanted {
                 wrong.push(format!("{subject:?} of {flaw:?}: {outcome:?}"));
             }
+            if outcome.as_ref().is_err_and(|error| !format!("{error:?}").contains(flaw.named())) {
+                wrong.push(format!("{subject:?} does not name {flaw:?}: {outcome:?}"));
+            }
+            tried += 1;
             if impostor.trusted.load(Ordering::SeqCst) != 0 {
                 wrong.push(format!("{subject:?} trusted {flaw:?}"));
             }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    println!("{} flaws of TLS: {tried} combinations; spoken to 0", FLAWS.len());
 }

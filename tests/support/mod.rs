@@ -5,6 +5,7 @@
 //! journal; [`dice`] makes chance repeatable; [`docker`], [`nginx`] and [`postgres`] are the real servers that `scripts/servers` found or started.
 //! Nothing here skips: a server that is missing fails the test and says how to get it.
 
+pub(crate) mod counter;
 pub(crate) mod desk;
 pub(crate) mod dice;
 pub(crate) mod docker;

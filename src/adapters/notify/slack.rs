@@ -161,12 +161,9 @@ impl PostError {
     fn told(self, cx: &StepContext, secrets: &Secrets) -> ActionError {
         match self {
             Self::Transport(error) if error.is_connect() => {
-                let failure =
-                    ActionError::new(ErrorKind::Unreachable, "reach Slack").caused_by(&error);
-                // What no waiting mends.
-                let wrong = |cause: &String| cause.contains("invalid peer certificate");
-                let passing = !failure.causes.iter().any(wrong);
-                failure.retryable(passing)
+                ActionError::new(ErrorKind::Unreachable, "reach Slack")
+                    .caused_by(&error)
+                    .unless_refused_by_tls(None)
             }
             Self::Transport(error) => {
                 ActionError::new(ErrorKind::Unknown, "learn whether Slack took the message")

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use uuid::Uuid;
 
-use super::super::counter::Counter;
+use crate::support::counter::Counter;
 use crate::support::docker::docker;
 use crate::support::output::CommandOutput;
 use crate::support::world::World;
