@@ -273,3 +273,14 @@ pub(super) fn announces_change(event: &Event) -> bool {
             | Event::UndoStarted { .. }
     )
 }
+
+/// Whether a change would be in doubt without the record, so that only a person could tell whether it was made.
+pub(super) fn settles_change(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Applied { .. }
+            | Event::ApplyFailed { .. }
+            | Event::Undone { .. }
+            | Event::UndoFailed { .. }
+    )
+}

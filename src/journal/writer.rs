@@ -1,8 +1,8 @@
 //! The writing end of a journal: appends from many tasks, one thread that commits them in groups.
 //!
 //! Whatever is queued while the disk is busy goes out with the next write and the next flush, so a run with a hundred items in flight
-//! pays for a few flushes, not for hundreds. What nobody waits for stays a moment for company: the end of a step, the start of
-//! the next and the announcement of its change become one flush. Records reach subscribers only after they are on disk,
+//! pays for a few flushes, not for hundreds. What nobody waits for and nobody would have to doubt stays a moment for company: the end
+//! of a step, the start of the next and the announcement of its change become one flush. Records reach subscribers only after they are on disk,
 //! and before their appends are acknowledged.
 
 use std::path::Path;
@@ -18,7 +18,7 @@ use super::ack::{Ack, Outcome};
 use super::error::JournalError;
 use super::files;
 use super::line::Entry;
-use super::logfile::{LogFile, Room};
+use super::logfile::{LogFile, Room, settles_change};
 use super::memory::MemoryLog;
 use super::reader::{History, Tail};
 use crate::clock;
@@ -141,8 +141,8 @@ impl Journal {
         }
     }
 
-    /// Appends an event that nothing waits for: it is on disk a few milliseconds later, or with the next event that somebody
-    /// waits for. If it fails, [`trouble`](Self::trouble) and the next append tell.
+    /// Appends an event that nothing waits for. How a change ended goes to disk at once, the rest a few milliseconds later or with
+    /// the next event that somebody waits for. If it fails, [`trouble`](Self::trouble) and the next append tell.
     pub fn append_nowait(&self, event: Event, elapsed_ms: u64) {
         let entry = Entry { at: clock::now(), elapsed_ms, event };
         match &self.backend {
@@ -222,7 +222,7 @@ fn write_until_closed(mut file: LogFile, inbox: &Receiver<Command>, shared: &Sha
         while let Some(command) = next {
             match command {
                 Command::Append(entry, sender) => {
-                    company.is_over |= sender.is_some();
+                    company.is_over |= sender.is_some() || settles_change(&entry.event);
                     entries.push(*entry);
                     waiting.push(sender);
                 }
