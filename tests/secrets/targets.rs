@@ -117,6 +117,7 @@ phases:
         timeout: 1s
         postgres.expect: {{sql: "SELECT token FROM tokens WHERE id = 1", row: {{token: never}}}}
       - id: keys
+        irreversible: true
         redis.delete: {{pattern: "{prefix}*"}}
 "#,
         project = project.name(),
