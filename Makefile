@@ -39,8 +39,8 @@ check: ## format, clippy and documentation, without a warning
 	$(CARGO) clippy $(FEATURES) --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(FEATURES) --no-deps --document-private-items
 
-bench: ## the timing gates, as ratios measured in one run
-	$(CARGO) bench --locked --profile quick --bench floor
+bench: ## seven works beside their floors and other tools, with goals and gates; WORKS="start step" runs some
+	@CARGO=$(CARGO) scripts/bench $(WORKS)
 
 deny: ## licences, sources and forbidden crates of the whole dependency tree
 	@$(CARGO) deny --version 2>/dev/null | grep -qx 'cargo-deny $(CARGO_DENY_VERSION)' || \
