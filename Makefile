@@ -9,7 +9,7 @@ FEATURES := --locked --features failpoints
 WITH_SERVERS := eval "$$(scripts/servers env)" &&
 
 .DEFAULT_GOAL := help
-.PHONY: help test crash faults fuzz simulation check bench deny servers servers-down staging staging-down fmt docs
+.PHONY: help test crash durability faults fuzz simulation check bench deny servers servers-down staging staging-down fmt docs
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name what; do printf 'make %-14s %s\n' "$$name" "$$what"; done
@@ -23,21 +23,24 @@ crash: servers ## the long form of the crash tests: runs killed at every point, 
 	  $(CARGO) test $(FEATURES) --test suite recovery::staging -- --nocapture
 
 faults: ## the long form of the network faults: ROLLBACK_FAULT_ROUNDS rounds (25) from ROLLBACK_FAULT_SEED (0)
-	@ROLLBACK_FAULT_ROUNDS=$${ROLLBACK_FAULT_ROUNDS:-25} $(CARGO) test $(FEATURES) --test suite -- --nocapture --exact faults::every_fault_is_told_as_what_it_is faults::certificate::no_adapter_speaks_to_a_server_whose_certificate_is_wrong
+	@ROLLBACK_FAULT_ROUNDS=$${ROLLBACK_FAULT_ROUNDS:-25} $(CARGO) test $(FEATURES) --test suite -- --nocapture --exact faults::every_fault_is_told_as_what_it_is faults::certificate::no_adapter_speaks_to_a_server_that_tls_refuses faults::names::a_broken_resolver_is_told_as_what_it_is
+
+durability: ## power lost at any instant: ROLLBACK_POWER_SEEDS instants (10000) from ROLLBACK_POWER_SEED (0)
+	@ROLLBACK_POWER_SEEDS=$${ROLLBACK_POWER_SEEDS:-10000} $(CARGO) test $(FEATURES) --test suite durability:: -- --nocapture
 
 fuzz: ## broken input for everything that reads: ROLLBACK_FUZZ_SECONDS for each target (60) from ROLLBACK_FUZZ_SEED (0)
 	@ROLLBACK_FUZZ_SECONDS=$${ROLLBACK_FUZZ_SECONDS-60} $(CARGO) test $(FEATURES) --test suite fuzz:: -- --nocapture
 
 simulation: ## the engine in virtual time, killed at random instants: ROLLBACK_SIM_SEEDS seeds (2000) from ROLLBACK_SIM_SEED (0)
-	@ROLLBACK_SIM_SEEDS=$${ROLLBACK_SIM_SEEDS:-2000} $(CARGO) test $(FEATURES) --lib killed_runs_lose_nothing -- --nocapture
+	@ROLLBACK_SIM_SEEDS=$${ROLLBACK_SIM_SEEDS:-2000} $(CARGO) test $(FEATURES) --lib -- --nocapture killed_runs_lose_nothing attempts_stay_within_their_number
 
 check: ## format, clippy and documentation, without a warning
 	$(CARGO) fmt --check
 	$(CARGO) clippy $(FEATURES) --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(FEATURES) --no-deps --document-private-items
 
-bench: ## the timing gates, as ratios measured in one run
-	$(CARGO) bench --locked --profile quick --bench floor
+bench: ## seven works beside their floors and other tools, with goals and gates; WORKS="start step" runs some
+	@CARGO=$(CARGO) scripts/bench $(WORKS)
 
 deny: ## licences, sources and forbidden crates of the whole dependency tree
 	@$(CARGO) deny --version 2>/dev/null | grep -qx 'cargo-deny $(CARGO_DENY_VERSION)' || \

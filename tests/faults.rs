@@ -1,11 +1,12 @@
 //! Network faults against every adapter: each is told as what it is, ends in time, reads a bounded answer and sends nothing twice.
 //!
 //! [`table`] says what the engine must be told, [`fault`] what each fault does on the wire, [`server`] does it, and [`subject`]
-//! makes one request of each adapter through the port. [`certificate`] has the faults of TLS. `make faults` runs many rounds, in
-//! which cuts and garbage differ by seed: `docs/design/campaigns.md`.
+//! makes one request of each adapter through the port. [`certificate`] has the faults of TLS, [`names`] those of DNS. `make faults` runs
+//! many rounds, in which cuts and garbage differ by seed: `docs/design/campaigns.md`.
 
 mod certificate;
 mod fault;
+mod names;
 mod server;
 mod subject;
 mod table;

@@ -6,6 +6,7 @@ mod adapters;
 mod architecture;
 mod cli;
 mod docs;
+mod durability;
 mod faults;
 mod fuzz;
 mod recovery;

@@ -2,11 +2,11 @@
 //!
 //! The oracle is never the journal, always the world's own side: the sandbox's state, its ledger of effects, a script's
 //! ledger and a counting server ([`rig`]). [`crash`] kills the program at its numbered points, [`orphan`] while a
-//! child of its own runs; [`journal`] is about what a resumed run accepts, [`subject`] about who may go on, [`steps`]
+//! child of its own runs; [`journal`] is about what a resumed run accepts, [`subject`] and [`elsewhere`] about who may go on, [`steps`]
 //! about single steps of the shipped runbooks. [`staging`] kills runs at random instants on real servers.
 
-mod counter;
 mod crash;
+mod elsewhere;
 mod journal;
 mod orphan;
 mod rig;

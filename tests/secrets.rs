@@ -1,4 +1,8 @@
 //! Secrets never leave: canaries in every form through every way out, in success and failure, with the log at its loudest.
+//!
+//! Here those of the configuration, over everything that speaks HTTP, files and scripts; [`targets`] has those that the servers hold.
+
+mod targets;
 
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read, Write};

@@ -6,4 +6,5 @@ mod disk;
 mod hostile;
 mod prompts;
 mod signals;
+mod stopped;
 mod streams;

@@ -3,8 +3,12 @@
 # A server that ROLLBACK_TEST_POSTGRES names is used as it is; its user must be a superuser. Tests that kill a
 # server start one themselves, from the binaries in ROLLBACK_TEST_POSTGRES_BIN. initdb and postgres refuse root, so
 # root runs them as the user postgres, in a folder that this user can reach.
+#
+# Whoever sources this may choose another folder, log and port: `any` is a free one.
 # shellcheck shell=bash
 
+postgres_log=$test_dir/postgres.log
+postgres_port=any
 if [ "$(id -u)" = 0 ]; then
   postgres_dir=${ROLLBACK_TEST_POSTGRES_DIR:-/var/tmp/rollback-tests-postgres}
 else
@@ -45,7 +49,7 @@ postgres_shown() {
 }
 
 postgres_version() {
-  PGCONNECT_TIMEOUT=5 psql --no-psqlrc --no-password -tAc 'show server_version' "$1" 2>/dev/null </dev/null 9>&-
+  PGCONNECT_TIMEOUT=5 psql --no-psqlrc --no-password -tAc 'show server_version' "$1" 2>/dev/null </dev/null 8>&- 9>&-
 }
 
 # Prints the address of the first server that answers.
@@ -62,12 +66,9 @@ postgres_address() {
 
 postgres_up() {
   local bin address
-  if ! bin=$(postgres_bin) || ! command -v psql >/dev/null; then
-    install_packages "PostgreSQL" postgresql
-    disable_service postgresql.service
-    bin=$(postgres_bin) || fail "the package postgresql brought no server"
-  fi
+  postgres_install
   if ! address=$(postgres_address); then
+    bin=$(postgres_bin)
     postgres_create "$bin"
     postgres_secure "$bin"
     postgres_start "$bin"
@@ -76,36 +77,48 @@ postgres_up() {
   note "postgres $(postgres_version "$address") at $(postgres_shown "$address")"
 }
 
+postgres_install() {
+  if postgres_bin >/dev/null && command -v psql >/dev/null; then return; fi
+  install_packages "PostgreSQL" postgresql
+  disable_service postgresql.service
+  postgres_bin >/dev/null || fail "the package postgresql brought no server"
+}
+
+# The superuser comes in from this machine without a password, unless it is given one; every other role needs its own, as in production.
 postgres_create() {
   [ ! -s "$postgres_dir/data/PG_VERSION" ] || return 0
   mkdir -p "$postgres_dir"
   chmod 0700 "$postgres_dir"
   if [ "$(id -u)" = 0 ]; then chown postgres: "$postgres_dir"; fi
+  postgres_as test -w "$postgres_dir" || fail "the user postgres cannot reach $postgres_dir" \
+    "let everybody pass through the folders above it (chmod a+x), or choose another place"
   note "creating a PostgreSQL cluster in $postgres_dir"
   postgres_as "$1/initdb" --pgdata "$postgres_dir/data" --username postgres --encoding UTF8 --locale C.UTF-8 \
-    --auth-local trust --auth-host scram-sha-256 >"$test_dir/initdb.log" 2>&1 ||
-    { tail -n 20 "$test_dir/initdb.log" >&2; fail "initdb failed"; }
+    --auth-local trust --auth-host scram-sha-256 >"$postgres_log" 2>&1 8>&- 9>&- ||
+    { tail -n 20 "$postgres_log" >&2; fail "initdb failed"; }
+  printf '%s\n' 'local all all trust' 'host all postgres 127.0.0.1/32 trust' 'host all all 127.0.0.1/32 scram-sha-256' |
+    postgres_as tee "$postgres_dir/data/pg_hba.conf" >/dev/null
 }
 
-# Every role needs its password over TCP, as in production; the superuser's is made here, once. The socket is in a folder that nobody else can enter.
+# Gives the superuser a random password, once, and lets nobody come in over TCP without one. The socket is in a folder that nobody else can enter.
 postgres_secure() {
   local password
   [ ! -s "$postgres_dir/password" ] || return 0
   password=$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')
   printf "ALTER ROLE postgres PASSWORD '%s'\n" "$password" |
-    postgres_as "$1/postgres" --single -D "$postgres_dir/data" -c password_encryption=scram-sha-256 postgres >"$test_dir/password.log" 2>&1 ||
-    { tail -n 20 "$test_dir/password.log" >&2; fail "the superuser of $postgres_dir got no password"; }
+    postgres_as "$1/postgres" --single -D "$postgres_dir/data" -c password_encryption=scram-sha-256 postgres >"$postgres_log" 2>&1 ||
+    { tail -n 20 "$postgres_log" >&2; fail "the superuser of $postgres_dir got no password"; }
   printf '%s\n' 'local all all trust' 'host all all 127.0.0.1/32 scram-sha-256' |
     postgres_as tee "$postgres_dir/data/pg_hba.conf" >/dev/null
   (umask 077 && printf '%s\n' "$password" >"$postgres_dir/password")
 }
 
 postgres_start() {
-  local bin=$1 tries=0 port waited started log=$test_dir/postgres.log
+  local bin=$1 tries=0 port=$postgres_port waited started
   while [ "$tries" -lt 5 ]; do
-    port=$((20000 + RANDOM % 10000))
+    if [ "$postgres_port" = any ]; then port=$((20000 + RANDOM % 10000)); fi
     postgres_as setsid "$bin/postgres" -D "$postgres_dir/data" -p "$port" -c listen_addresses=127.0.0.1 \
-      -c unix_socket_directories="$postgres_dir" -c max_connections=200 </dev/null >"$log" 2>&1 9>&- &
+      -c unix_socket_directories="$postgres_dir" -c max_connections=200 </dev/null >"$postgres_log" 2>&1 8>&- 9>&- &
     started=$! waited=0
     while [ "$waited" -lt 100 ] && kill -0 "$started" 2>/dev/null; do
       if postgres_version "$(postgres_url "$port")" >/dev/null &&
@@ -118,8 +131,8 @@ postgres_start() {
     done
     tries=$((tries + 1))
   done
-  tail -n 20 "$log" >&2
-  fail "postgres did not start; its log is $log"
+  tail -n 20 "$postgres_log" >&2
+  fail "postgres did not start; its log is $postgres_log"
 }
 
 # A fast shutdown is SIGINT; on SIGTERM the server would wait for its clients.

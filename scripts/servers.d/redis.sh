@@ -1,9 +1,15 @@
 # Sourced by scripts/servers: one Redis server, and a cluster of three masters. Nothing is kept on disk.
+#
+# Whoever sources this may choose other folders and ports: `any` is a free one. Without a port of its own, a node's bus listens
+# 10,000 above its port.
 # shellcheck shell=bash
 
 redis_dir=$test_dir/redis
 redis_single=$redis_dir/single
 redis_cluster=("$redis_dir/node-1" "$redis_dir/node-2" "$redis_dir/node-3")
+redis_single_port=any
+redis_cluster_ports=(any any any)
+redis_bus_ports=()
 
 redis_binary() {
   local candidate
@@ -23,7 +29,7 @@ redis_at() {
   local folder=$1
   shift
   [ -s "$folder/port" ] || return 1
-  timeout 10 redis-cli -p "$(cat "$folder/port")" "$@" 2>/dev/null 9>&-
+  timeout 10 redis-cli -p "$(cat "$folder/port")" "$@" 2>/dev/null 8>&- 9>&-
 }
 
 redis_answers() { [ "$(redis_at "$1" ping)" = PONG ]; }
@@ -37,31 +43,33 @@ redis_cluster_answers() {
 
 redis_up() {
   local binary
-  if ! binary=$(redis_binary) || ! command -v redis-cli >/dev/null; then
-    install_packages "redis-server" redis-server
-    disable_service redis-server.service
-    binary=$(redis_binary) || fail "the package redis-server brought no redis-server"
-  fi
-  if ! redis_answers "$redis_single"; then
-    redis_end "$redis_single"
-    redis_start "$binary" "$redis_single"
-  fi
+  redis_install
+  binary=$(redis_binary)
+  redis_answers "$redis_single" || redis_make_single "$binary"
   redis_cluster_answers || redis_make_cluster "$binary"
   note "redis $(redis_version "$binary") at $(redis_url "$redis_single"), cluster $(redis_cluster_urls)"
 }
 
-# redis_start BINARY FOLDER [ARGUMENT...]: on a free port, which the folder's file `port` names.
+redis_install() {
+  if redis_binary >/dev/null && command -v redis-cli >/dev/null; then return; fi
+  install_packages "redis-server" redis-server
+  disable_service redis-server.service
+  redis_binary >/dev/null || fail "the package redis-server brought no redis-server"
+}
+
+# redis_start BINARY FOLDER PORT [ARGUMENT...]: the folder's file `port` names the port that it got.
 redis_start() {
-  local binary=$1 folder=$2 tries=0 port
-  shift 2
+  local binary=$1 folder=$2 wanted=$3 tries=0 port
+  shift 3
   mkdir -p "$folder"
   while [ "$tries" -lt 20 ]; do
     tries=$((tries + 1))
     # The bus of a cluster listens 10,000 above, and both stay below the ports that the kernel gives away.
-    port=$((11000 + RANDOM % 10000))
+    port=$wanted
+    if [ "$wanted" = any ]; then port=$((11000 + RANDOM % 10000)); fi
     printf '%s\n' "$port" >"$folder/port"
     "$binary" --daemonize yes --dir "$folder" --pidfile "$folder/redis.pid" --logfile "$folder/redis.log" \
-      --bind 127.0.0.1 --port "$port" --save '' --appendonly no "$@" </dev/null >"$folder/start.log" 2>&1 9>&- || continue
+      --bind 127.0.0.1 --port "$port" --save '' --appendonly no "$@" </dev/null >"$folder/start.log" 2>&1 8>&- 9>&- || continue
     if redis_waits_for "$folder"; then return 0; fi
     redis_end "$folder"
   done
@@ -80,15 +88,22 @@ redis_waits_for() {
   return 1
 }
 
+redis_make_single() {
+  redis_end "$redis_single"
+  redis_start "$1" "$redis_single" "$redis_single_port"
+}
+
 redis_make_cluster() {
-  local binary=$1 node addresses=() waited=0
-  for node in "${redis_cluster[@]}"; do
+  local binary=$1 index node bus addresses=() waited=0
+  for index in "${!redis_cluster[@]}"; do
+    node=${redis_cluster[index]} bus=()
+    if [ -n "${redis_bus_ports[index]:-}" ]; then bus=(--cluster-port "${redis_bus_ports[index]}"); fi
     redis_end "$node"
     rm -rf "$node"
-    redis_start "$binary" "$node" --cluster-enabled yes --cluster-node-timeout 5000
+    redis_start "$binary" "$node" "${redis_cluster_ports[index]}" --cluster-enabled yes --cluster-node-timeout 5000 "${bus[@]}"
     addresses+=("127.0.0.1:$(cat "$node/port")")
   done
-  redis-cli --cluster create "${addresses[@]}" --cluster-yes </dev/null >"$redis_dir/create.log" 2>&1 9>&- ||
+  redis-cli --cluster create "${addresses[@]}" --cluster-yes </dev/null >"$redis_dir/create.log" 2>&1 8>&- 9>&- ||
     { tail -n 20 "$redis_dir/create.log" >&2; fail "redis-cli could not make a cluster"; }
   until redis_cluster_answers; do
     sleep 0.2

@@ -23,6 +23,16 @@ balancer_port=${staging_ports}80
 blue_ports=("${staging_ports}91" "${staging_ports}92" "${staging_ports}93")
 green_ports=("${staging_ports}95" "${staging_ports}96" "${staging_ports}97")
 
+# place_secret NAME: the file of this password, made at the first time; readable for whoever runs staging alone.
+place_secret() {
+  local file=$staging_root/etc/rollback/$1-password
+  if [ ! -s "$file" ]; then
+    mkdir -p "${file%/*}"
+    (umask 077 && od -An -N24 -tx1 /dev/urandom | tr -d ' \n' >"$file")
+  fi
+  printf '%s\n' "$file"
+}
+
 # Two at the same time would build the same staging: the second waits. Descriptor 8 is closed in what outlives the script.
 hold() {
   mkdir -p "$test_dir"

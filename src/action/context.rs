@@ -41,6 +41,7 @@ pub struct StepContext {
     scratch: Arc<Path>,
     run: Arc<str>,
     place: Arc<str>,
+    attempted: bool,
     predicted: Predictions,
 }
 
@@ -55,6 +56,7 @@ impl StepContext {
             scratch: scratch.into(),
             run: run.into(),
             place: Arc::from(""),
+            attempted: false,
             predicted: Arc::new(|_| None),
         }
     }
@@ -71,6 +73,13 @@ impl StepContext {
     #[must_use]
     pub fn at(mut self, place: &str) -> Self {
         self.place = place.into();
+        self
+    }
+
+    /// Knows whether an attempt at this item began before, in this process or in one that was killed.
+    #[must_use]
+    pub fn after_attempts(mut self, attempts: u32) -> Self {
+        self.attempted = attempts > 0;
         self
     }
 
@@ -112,6 +121,12 @@ impl StepContext {
     /// The notes of earlier attempts at this item, oldest first. Empty on a first attempt.
     pub fn notes(&self) -> &[Value] {
         &self.notes
+    }
+
+    /// Whether a change of this item was announced before: it may have begun, and something of it may still be at
+    /// work, even if nothing was noted.
+    pub fn was_attempted(&self) -> bool {
+        self.attempted
     }
 
     /// A private folder of this run, for what a step parks until it may be undone.

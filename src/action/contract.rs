@@ -44,7 +44,7 @@ impl World {
         }
     }
 
-    /// A context with this much time, and all notes so far.
+    /// A context with this much time, and all notes so far. An attempt may have begun before.
     pub(crate) fn context(&self, time: Duration) -> StepContext {
         StepContext::new(
             Instant::now() + time,
@@ -52,6 +52,7 @@ impl World {
             self.scratch.clone(),
             &self.run,
         )
+        .after_attempts(1)
         .recording(self.notes.clone(), self.notes())
     }
 

@@ -86,6 +86,27 @@ impl ActionError {
         self
     }
 
+    /// Not retryable, and with a hint, when the causes say that TLS refused the peer (in the words of `rustls::Error`): no waiting
+    /// mends that. `setting` is where this connection's authorities are named, if it has such a place.
+    #[must_use]
+    pub fn unless_refused_by_tls(self, setting: Option<&str>) -> Self {
+        let says = |words: &str| self.causes.iter().any(|cause| cause.contains(words));
+        let hint = if says("invalid peer certificate") {
+            match setting {
+                Some(setting) => format!(
+                    "Name the issuer's certificate in `connections: {setting}`, or mend the server's certificate."
+                ),
+                None => "Mend the server's certificate.".to_owned(),
+            }
+        } else if says("peer is incompatible") || says("fatal alert: ProtocolVersion") {
+            "The server does not speak TLS 1.2 or newer, and nothing older is spoken here."
+                .to_owned()
+        } else {
+            return self;
+        };
+        self.retryable(false).hint(hint)
+    }
+
     /// Whether the change may have happened.
     pub fn outcome_unknown(&self) -> bool {
         self.kind == ErrorKind::Unknown

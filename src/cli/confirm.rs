@@ -13,7 +13,7 @@ use crate::engine::RunState;
 use crate::engine::lifecycle::Stage;
 use crate::engine::recover;
 use crate::event::{Actor, Event, Place};
-use crate::journal::{self, Holder, Journal, Lock, LockError, Request, Run};
+use crate::journal::{self, Holder, Journal, LeftElsewhere, Lock, LockError, Request, Run};
 use crate::report::View;
 use crate::report::style::{BAD, DOUBT, GOOD, paint};
 use crate::report::text::sanitize;
@@ -230,7 +230,7 @@ async fn lock(run: &Run, by: &Actor) -> Result<Option<Lock>, CliError> {
     };
     let until = Instant::now() + PATIENCE;
     loop {
-        match run.lock(&holder) {
+        match run.lock(&holder, LeftElsewhere::MayBeAlive) {
             Ok(lock) => return Ok(Some(lock)),
             // It reads no letters, and is done in a moment.
             Err(LockError::Held { holder: Some(other), .. })
@@ -239,7 +239,7 @@ async fn lock(run: &Run, by: &Actor) -> Result<Option<Lock>, CliError> {
                 sleep(LOOK_EVERY).await;
             }
             Err(LockError::Held { .. }) => return Ok(None),
-            Err(LockError::Failed(error)) => return Err(error.into()),
+            Err(error) => return Err(error.into()),
         }
     }
 }

@@ -1,8 +1,10 @@
 //! Every error of the command line: its exit code, what failed, why, and what to type next. Rendered here and nowhere else.
 
+use std::path::Path;
+
 use super::open;
 use crate::action::{ActionError, ErrorKind, chain};
-use crate::journal::{JournalError, LockError};
+use crate::journal::{Holder, JournalError, LockError};
 use crate::report::style::{BAD, STRONG, paint};
 use crate::report::text::sanitize;
 use crate::runbook::diagnostic::Diagnostics;
@@ -125,12 +127,31 @@ impl From<LockError> for CliError {
         match error {
             LockError::Failed(error) => error.into(),
             LockError::Held { holder, .. } => held(holder.as_deref()),
+            LockError::Elsewhere { path, holder } => left_elsewhere(&path, &holder),
         }
     }
 }
 
+/// A run of another machine has left the lock, dead or alive.
+fn left_elsewhere(path: &Path, holder: &Holder) -> CliError {
+    let Holder { run, runbook, by, since, state_dir } = holder;
+    let text = format!(
+        "start: run {run} of {runbook} was started by {}@{} (process {}) at {}, and nothing here tells whether it still runs there",
+        by.user,
+        by.host,
+        by.pid,
+        since.strftime("%Y-%m-%d %H:%M:%S UTC")
+    );
+    CliError::new(HELD, text)
+        .hint(format!("Look on {}: `rollback status {run} --state-dir {state_dir}`.", by.host))
+        .hint(format!(
+            "If it runs there no more, type the same again with `--lock none`. (The lock is {}.)",
+            path.display()
+        ))
+}
+
 /// Who holds the subject, since when, and what can be done about it.
-fn held(holder: Option<&crate::journal::Holder>) -> CliError {
+fn held(holder: Option<&Holder>) -> CliError {
     let Some(holder) = holder else {
         return CliError::new(HELD, "start: another run holds the subject")
             .hint("Find it with `rollback history`.");

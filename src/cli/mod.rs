@@ -13,6 +13,7 @@ mod doctor;
 pub mod error;
 mod history;
 mod init;
+mod lock;
 mod log;
 mod man;
 mod open;

@@ -8,6 +8,7 @@ use similar::TextDiff;
 
 use super::context::Context;
 use super::error::{CliError, INVALID, UNEXPECTED, USAGE};
+use super::lock::LockArgs;
 use super::open;
 use super::session::Session;
 use crate::clock;
@@ -28,13 +29,16 @@ pub(super) struct ResumeArgs {
     /// Pass over damage in the middle of the journal, and look at every step anew
     #[arg(long)]
     salvage: bool,
+    #[command(flatten)]
+    lock: LockArgs,
 }
 
 pub(super) async fn run(cx: Context, args: ResumeArgs) -> Result<u8, CliError> {
     let config = cx.config.clone();
     let store = open::store(&cx, &config)?;
     let run = store.find(&args.run)?;
-    let mut locks = vec![run.lock(&holder(&run, None, store.dir()))?];
+    let left = args.lock.left_elsewhere();
+    let mut locks = vec![run.lock(&holder(&run, None, store.dir()), left)?];
     let (history, salvaged) = history(&cx, &run, args.salvage)?;
     let header = history
         .header()
@@ -70,6 +74,7 @@ pub(super) async fn run(cx: Context, args: ResumeArgs) -> Result<u8, CliError> {
         &plan.environment,
         &plan.subject,
         &holder(&run, Some(&header), store.dir()),
+        left,
     )?);
     let journal = Journal::reopen(&run.journal_path(), &history)?;
     let signals = super::run::listen()?;

@@ -11,6 +11,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::context::Context;
 use super::error::{ABORTED, CliError, REFUSED, UNEXPECTED, USAGE};
+use super::lock::LockArgs;
 use super::open::{self, Opened, nobody_to_ask};
 use super::session::Session;
 use super::{plan, prompt, since, takeover};
@@ -61,6 +62,8 @@ pub(super) struct StartArgs {
     /// Let an emergency take the subject over from a lesser run
     #[arg(long, help_heading = "Run")]
     take_over: bool,
+    #[command(flatten)]
+    lock: LockArgs,
 }
 
 impl StartArgs {
@@ -133,8 +136,8 @@ async fn prepare(
     run: &Run,
 ) -> Result<Prepared, CliError> {
     let holder = holder(opened, run);
-    let own = run.lock(&holder)?;
-    let subject = take_subject(cx, opened, &holder, args.take_over).await?;
+    let own = run.lock(&holder, args.lock.left_elsewhere())?;
+    let subject = take_subject(cx, opened, &holder, args).await?;
     // Which systems are needed is known without them, and one that is silent should cost its five seconds once.
     let (runbook, registry) = (&opened.loaded.runbook, &opened.resolve.registry);
     let mut outline = crate::plan::build::outline(runbook, registry, &|_| None)
@@ -337,13 +340,14 @@ async fn take_subject(
     cx: &Context,
     opened: &Opened,
     holder: &Holder,
-    take_over: bool,
+    args: &StartArgs,
 ) -> Result<Lock, CliError> {
     let dir = lock_dir(cx, opened)?;
     let runbook = &opened.loaded.runbook;
-    let acquire = || dir.acquire(&opened.environment.name, &runbook.subject, holder);
+    let left = args.lock.left_elsewhere();
+    let acquire = || dir.acquire(&opened.environment.name, &runbook.subject, holder, left);
     match acquire() {
-        Err(LockError::Held { holder: Some(other), .. }) if take_over => {
+        Err(LockError::Held { holder: Some(other), .. }) if args.take_over => {
             takeover::take_over(cx, runbook, &other, acquire).await
         }
         taken => Ok(taken?),

@@ -4,10 +4,10 @@
 //! limit is found by climbing: it doubles while the throughput of the last window grows by more than [`GAIN`], and
 //! steps back to the best limit seen when it does not. Each verb has its own limiter, shared by all steps of the run.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::Notify;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 /// The callers to start with.
@@ -31,11 +31,23 @@ impl Limiters {
     }
 }
 
-/// A limit that adapts to what it limits.
+/// A limit that adapts to what it limits. Turns are given in the order in which they were asked for.
 #[derive(Default)]
 pub struct Limiter {
-    climb: Mutex<Climb>,
-    freed: Notify,
+    line: Mutex<Line>,
+}
+
+/// Who is at work and who waits.
+#[derive(Default)]
+struct Line {
+    climb: Climb,
+    waiting: VecDeque<Waiter>,
+}
+
+/// Somebody who waits for a turn, and the most that may be at work beside it.
+struct Waiter {
+    cap: Option<usize>,
+    turn: oneshot::Sender<Permit>,
 }
 
 /// The right to work on one item. Dropping it gives it back.
@@ -46,32 +58,52 @@ pub struct Permit {
 impl Limiter {
     /// Waits for a turn. At most `cap` items are worked on at once, however fast the system is.
     pub async fn acquire(self: &Arc<Self>, cap: Option<usize>) -> Permit {
-        loop {
-            let freed = self.freed.notified();
-            tokio::pin!(freed);
-            // Registered before the look, so that a permit freed in between is not missed.
-            let _first = freed.as_mut().enable();
-            if self.lock().admit(cap) {
+        let mine = {
+            let mut line = self.lock();
+            if line.climb.admit(cap) {
                 return Permit { limiter: self.clone() };
             }
-            freed.await;
-        }
+            let (turn, mine) = oneshot::channel();
+            line.waiting.push_back(Waiter { cap, turn });
+            mine
+        };
+        mine.await.expect("who is in the line stays there until the turn comes")
     }
 
     /// The present limit.
     pub fn limit(&self) -> usize {
-        self.lock().limit
+        self.lock().climb.limit
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Climb> {
-        self.climb.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Gives turns to those who wait, while there is room. Each is woken once: a thousand who look again whenever one is done
+    /// would look half a million times.
+    fn serve(self: &Arc<Self>) {
+        loop {
+            // The line is free again before the permit is sent: one that comes back takes its own turn here.
+            let next = self.lock().next();
+            let Some(waiter) = next else { return };
+            let _gone = waiter.turn.send(Permit { limiter: self.clone() });
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Line {
+    /// The first who may work now, counted as at work.
+    fn next(&mut self) -> Option<Waiter> {
+        self.waiting.retain(|waiter| !waiter.turn.is_closed());
+        let first = self.waiting.iter().position(|waiter| self.climb.admit(waiter.cap))?;
+        self.waiting.remove(first)
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.limiter.lock().finish(Instant::now());
-        self.limiter.freed.notify_waiters();
+        self.limiter.lock().climb.finish(Instant::now());
+        self.limiter.serve();
     }
 }
 
@@ -153,6 +185,8 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     /// Works on 131 items of a system whose call takes longer the more callers there are. Returns the limit found, and the
@@ -194,6 +228,34 @@ mod tests {
     async fn a_system_without_limits_is_used_fully() {
         let (limit, _) = climb(&Arc::default(), |_| Duration::from_millis(100)).await;
         assert!(limit >= 32, "found {limit}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_leaves_the_line_holds_nobody_up() {
+        let limiter = Arc::<Limiter>::default();
+        let first = limiter.acquire(Some(1)).await;
+        let mut impatient = Box::pin(limiter.acquire(Some(1)));
+        let mut patient = Box::pin(limiter.acquire(Some(1)));
+        assert!((&mut impatient).now_or_never().is_none());
+        assert!((&mut patient).now_or_never().is_none());
+        drop(impatient);
+        drop(first);
+        let waited = tokio::time::timeout(Duration::from_secs(1), patient).await;
+        assert!(waited.is_ok(), "the turn went to somebody who had left");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_that_comes_too_late_goes_to_the_next() {
+        let limiter = Arc::<Limiter>::default();
+        let first = limiter.acquire(Some(1)).await;
+        let mut second = Box::pin(limiter.acquire(Some(1)));
+        let mut third = Box::pin(limiter.acquire(Some(1)));
+        assert!((&mut second).now_or_never().is_none());
+        assert!((&mut third).now_or_never().is_none());
+        drop(first);
+        // The permit is on its way to the second, who takes it no more.
+        drop(second);
+        assert!((&mut third).now_or_never().is_some());
     }
 
     #[tokio::test(start_paused = true)]

@@ -374,6 +374,7 @@ impl ItemRun {
             &self.kit.run,
         )
         .at(&self.at.to_string())
+        .after_attempts(self.known.attempts)
         .recording(Arc::new(recorder), self.notes())
     }
 

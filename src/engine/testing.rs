@@ -2,8 +2,12 @@
 //! and a ledger of effects that no journal can embellish.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+use proptest::prelude::Rng;
+use proptest::test_runner::{RngAlgorithm, TestRng};
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
@@ -67,6 +71,8 @@ pub(super) enum Trouble {
     Fails,
     /// The first two attempts fail in a way that passes.
     FailsTwice,
+    /// Every attempt fails in a way that may pass.
+    Unreachable,
     /// The change happens, the answer is lost.
     AnswerLost,
     /// Nothing happens and nobody can tell.
@@ -159,6 +165,9 @@ impl Action for Switching {
         match self.args.trouble {
             Trouble::Fails => Err(ActionError::new(ErrorKind::Failed, "turn it")),
             Trouble::FailsTwice if attempt <= 2 => {
+                Err(ActionError::new(ErrorKind::Unreachable, "reach the switch"))
+            }
+            Trouble::Unreachable => {
                 Err(ActionError::new(ErrorKind::Unreachable, "reach the switch"))
             }
             Trouble::AnswerLost => {
@@ -435,6 +444,50 @@ pub(super) fn fleet(id: &str, switches: Vec<(String, Switch)>) -> PlannedStep {
 /// A step that asks whether a switch is on (or a person, when the key begins with `ask:`).
 pub(super) fn expect(id: &str, key: &str) -> PlannedStep {
     step(id, Expect::NAME, vec![Item { name: String::new(), args: json!({"key": key}) }])
+}
+
+/// A number from the environment, for the long form; `short` without it.
+pub(super) fn from_environment(variable: &str, short: u64) -> u64 {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(short)
+}
+
+/// Numbers that a seed decides, each below the given limit.
+pub(super) fn numbers(seed: u64) -> impl FnMut(u64) -> u64 {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let mut rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    move |below| rng.next_u64() % below
+}
+
+/// Tries every seed in virtual time, each in a runtime of its own, on all processors. Returns what they came to, in no order.
+pub(super) fn in_virtual_time<T: Send>(
+    seeds: std::ops::Range<u64>,
+    one: impl AsyncFn(u64) -> T + Sync,
+) -> Vec<T> {
+    let next = AtomicU64::new(seeds.start);
+    let work = || {
+        let mut results = Vec::new();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                return results;
+            }
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .start_paused(true)
+                .build()
+                .expect("a runtime in virtual time");
+            results.push(runtime.block_on(one(seed)));
+        }
+    };
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..processors).map(|_| scope.spawn(work)).collect();
+        let joined = threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        joined.flatten().collect()
+    })
 }
 
 /// A plain switch.

@@ -4,11 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proptest::prelude::Rng;
-use proptest::test_runner::{RngAlgorithm, TestRng};
-
 use super::testing::{
-    Bench, Switch, Trouble, actor, after, bad, expect, fleet, on, plan, switch, target,
+    Bench, Switch, Trouble, actor, after, bad, expect, fleet, from_environment, in_virtual_time,
+    numbers, on, plan, switch, target,
 };
 use super::{Request, RunState};
 use crate::event::{Event, Outcome, Place, Record, RunVerdict, StopReason};
@@ -509,67 +507,56 @@ fn switches(plan: &Plan) -> Vec<(StepId, Switch)> {
         .collect()
 }
 
-/// A number from the environment, for the long form; `short` without it.
-fn from_environment(variable: &str, short: u64) -> u64 {
-    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(short)
-}
-
 /// Kills runs at random instants, again during resume, and compares the world's own ledger with the journal.
-#[tokio::test(start_paused = true)]
+#[test]
 #[expect(clippy::print_stdout, reason = "the figures are what the long form is run for")]
-async fn killed_runs_lose_nothing_and_repeat_nothing_that_must_not_be() {
+fn killed_runs_lose_nothing_and_repeat_nothing_that_must_not_be() {
     let first = from_environment("ROLLBACK_SIM_SEED", 0);
     let seeds = from_environment("ROLLBACK_SIM_SEEDS", 100);
-    let (mut killed, mut recovered) = (0, 0);
-    for seed in first..first + seeds {
-        let mut rng = TestRng::from_seed(RngAlgorithm::ChaCha, &{
-            let mut bytes = [0; 32];
-            bytes[..8].copy_from_slice(&seed.to_le_bytes());
-            bytes
-        });
-        let mut next = move |below: u64| rng.next_u64() % below;
-        let bench = Bench::new();
-        let plan = eventful(&mut next);
-        let (run, handles) = bench.start(plan.clone());
-        let mut log = handles.log.clone();
-        let mut ended = killed_after(next(2500), run).await;
-        drop(handles);
-        let mut kills = 0;
-        while ended.is_none() {
-            let (run, handles) = bench.resume(log, None);
-            log = handles.log.clone();
-            kills += 1;
-            let patience = if kills < 3 { next(2500) } else { 3_600_000 };
-            ended = killed_after(patience, run).await;
-        }
-        killed += kills;
-        let state = ended.unwrap().state;
-        let (verdict, _) = verdict(&state);
-        for (step, switch) in switches(&plan) {
-            let effects = bench.world().effects(&switch.key);
-            if switch.never_twice {
-                assert!(effects <= 1, "seed {seed}: {} was done {effects} times", switch.key);
-            }
-            if outcome(&state, &step.0) == Some(Outcome::Done) {
-                assert!(bench.world().is_on(&switch.key), "seed {seed}: {} is lost", switch.key);
-            }
-        }
-        if verdict == RunVerdict::Recovered {
-            recovered += 1;
-            let off: Vec<_> = switches(&plan)
-                .into_iter()
-                .filter(|(step, switch)| {
-                    !bench.world().is_on(&switch.key)
-                        && outcome(&state, &step.0) != Some(Outcome::Unknown)
-                        && outcome(&state, &step.0) != Some(Outcome::Failed)
-                })
-                .collect();
-            assert!(off.is_empty(), "seed {seed}: recovered without {off:?}");
-        }
-    }
+    let results = in_virtual_time(first..first + seeds, killed_and_resumed);
+    let killed: u64 = results.iter().map(|(kills, _)| kills).sum();
+    let recovered = results.iter().filter(|(_, recovered)| *recovered).count();
     println!(
         "simulation: {seeds} seeds from {first}, kills {killed}, recovered {recovered}, done twice 0, lost 0"
     );
+}
+
+/// One run: how often it was killed, and whether it recovered in the end.
+async fn killed_and_resumed(seed: u64) -> (u64, bool) {
+    let mut next = numbers(seed);
+    let bench = Bench::new();
+    let plan = eventful(&mut next);
+    let (run, handles) = bench.start(plan.clone());
+    let mut log = handles.log.clone();
+    let mut ended = killed_after(next(2500), run).await;
+    drop(handles);
+    let mut kills = 0;
+    while ended.is_none() {
+        let (run, handles) = bench.resume(log, None);
+        log = handles.log.clone();
+        kills += 1;
+        let patience = if kills < 3 { next(2500) } else { 3_600_000 };
+        ended = killed_after(patience, run).await;
+    }
+    let state = ended.unwrap().state;
+    for (step, switch) in switches(&plan) {
+        let effects = bench.world().effects(&switch.key);
+        if switch.never_twice {
+            assert!(effects <= 1, "seed {seed}: {} was done {effects} times", switch.key);
+        }
+        if outcome(&state, &step.0) == Some(Outcome::Done) {
+            assert!(bench.world().is_on(&switch.key), "seed {seed}: {} is lost", switch.key);
+        }
+    }
+    let recovered = verdict(&state).0 == RunVerdict::Recovered;
+    let known = |step: &StepId| {
+        !matches!(outcome(&state, &step.0), Some(Outcome::Unknown | Outcome::Failed))
+    };
+    let mut off = switches(&plan)
+        .into_iter()
+        .filter(|(step, switch)| !bench.world().is_on(&switch.key) && known(step));
+    assert!(!recovered || off.next().is_none(), "seed {seed}: recovered without a switch");
+    (kills, recovered)
 }
 
 /// Puts the world where the records say that it is. What was only announced has happened if `announced` says so.
@@ -635,8 +622,7 @@ async fn a_recovered_run_that_is_cut_anywhere_recovers_again() {
 #[tokio::test(start_paused = true)]
 async fn no_cut_and_no_gap_makes_a_journal_that_cannot_be_followed() {
     for seed in 0..4 {
-        let mut rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]);
-        let mut next = move |below: u64| rng.next_u64() % below;
+        let mut next = numbers(seed);
         let bench = Bench::new();
         let mut plan = eventful(&mut next);
         plan.phases[0].steps.push(expect("p0/question", "ask:is it quiet"));

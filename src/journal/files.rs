@@ -19,19 +19,18 @@ pub(super) fn private_dir(path: &Path) -> Result<(), JournalError> {
     {
         private_dir(parent)?;
     }
-    match new_private_dir(path) {
+    match new_private_dir(path).and_then(|()| sync_parent(path)) {
         Err(error) if path.symlink_metadata().is_err() => Err(error),
         _ => trusted_dir(path).map(|_| ()),
     }
 }
 
-/// Creates a folder (0700) that must not exist yet, and makes its name durable.
+/// Creates a folder (0700) that must not exist yet. Its name is not durable before [`sync_parent`].
 pub(super) fn new_private_dir(path: &Path) -> Result<(), JournalError> {
     let failed = |source| JournalError::io("create", path, source);
     DirBuilder::new().mode(0o700).create(path).map_err(failed)?;
     // By name, because a umask may have taken the right to open it.
-    std::fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(failed)?;
-    sync_parent(path)
+    std::fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(failed)
 }
 
 /// Opens a folder that belongs to this user and that nobody else can write to.

@@ -1,7 +1,8 @@
 //! One run at a time per environment and subject, and one process at a time per run.
 //!
 //! A lock is an `flock` on a file, held by an open descriptor: the kernel releases it when the process dies by whatever means, and
-//! a stopped process keeps it. The file's content tells who holds it, and is only for people. The usual folder is
+//! a stopped process keeps it. The file's content tells who holds it, and is for people; one thing is decided by it: what a run of another
+//! machine has left there is respected, because this kernel cannot know whether that run lives. The usual folder is
 //! shared by all users of the machine (1777, files 0666), so that two operators exclude each other.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
@@ -23,6 +24,15 @@ const SHARED: &str = "/run/lock/rollback";
 const LOOKS: u32 = 40;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 const LONGEST_DESCRIPTION: u64 = 16 * 1024;
+
+/// What it means that a lock was left by a run of another machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeftElsewhere {
+    /// That run may be alive: the lock is not given.
+    MayBeAlive,
+    /// Somebody knows that it is not.
+    IsOver,
+}
 
 /// A folder of locks.
 #[derive(Debug, Clone)]
@@ -48,6 +58,15 @@ pub enum LockError {
         path: PathBuf,
         /// Who, when it could be read.
         holder: Option<Box<Holder>>,
+    },
+    /// Nobody holds it as far as this machine can tell, but a run of another machine has left its description: folders that machines
+    /// share need not share their locks.
+    #[error("take the lock {}: a run of {} has left it, which is another machine", .path.display(), .holder.by.host)]
+    Elsewhere {
+        /// The lock's file.
+        path: PathBuf,
+        /// Who.
+        holder: Box<Holder>,
     },
     /// It could not be tried.
     #[error(transparent)]
@@ -90,14 +109,20 @@ impl LockDir {
         environment: &str,
         subject: &str,
         holder: &Holder,
+        left: LeftElsewhere,
     ) -> Result<Lock, LockError> {
-        Lock::acquire(&self.path.join(file_name(environment, subject)), self.mode, holder)
+        Lock::acquire(&self.path.join(file_name(environment, subject)), self.mode, holder, left)
     }
 }
 
 impl Lock {
     /// Takes the lock that `path` names; the file is created with `mode` if it does not exist.
-    pub(super) fn acquire(path: &Path, mode: u32, holder: &Holder) -> Result<Self, LockError> {
+    pub(super) fn acquire(
+        path: &Path,
+        mode: u32,
+        holder: &Holder,
+        left: LeftElsewhere,
+    ) -> Result<Self, LockError> {
         let failed = |source| JournalError::io("open the lock", path, source);
         let file = open(path, mode).map_err(failed)?;
         let meta = file.metadata().map_err(failed)?;
@@ -107,6 +132,16 @@ impl Lock {
         for _ in 0..LOOKS {
             match file.try_lock() {
                 Ok(()) => {
+                    if left == LeftElsewhere::MayBeAlive
+                        && let Some(other) = read_description(path)
+                        && other.by.host != holder.by.host
+                    {
+                        // Dropped with the file; the description stays.
+                        return Err(LockError::Elsewhere {
+                            path: path.to_owned(),
+                            holder: Box::new(other),
+                        });
+                    }
                     let mut lock = Self { file, path: path.to_owned() };
                     lock.describe(holder).map_err(failed)?;
                     return Ok(lock);
@@ -115,7 +150,8 @@ impl Lock {
                 Err(TryLockError::Error(error)) => return Err(failed(error).into()),
             }
             last = read_description(path).or(last);
-            if last.as_ref().is_some_and(is_alive) {
+            if last.as_ref().is_some_and(|other| other.by.host != holder.by.host || is_alive(other))
+            {
                 break;
             }
             // Somebody only looks, or has it and has not said so yet.
@@ -148,7 +184,9 @@ impl Lock {
         let text = serde_json::to_string(holder)?;
         self.file.set_len(0)?;
         self.file.rewind()?;
-        self.file.write_all(text.as_bytes())
+        self.file.write_all(text.as_bytes())?;
+        // Where machines share a folder but not its locks, the others see it only on the server.
+        self.file.sync_data()
     }
 }
 

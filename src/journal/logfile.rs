@@ -59,10 +59,10 @@ pub(super) struct LogFile {
 }
 
 impl LogFile {
-    /// Creates the file and makes its name durable.
+    /// Creates the file. What is committed is on disk, but its name is not durable before
+    /// [`sync_parent`](files::sync_parent).
     pub(super) fn create(path: &Path, room: Room) -> Result<Self, JournalError> {
         let file = files::create(path)?;
-        files::sync_new(&file, path)?;
         Ok(Self::at(path, file, Chain::START, 0, room))
     }
 
@@ -271,5 +271,16 @@ pub(super) fn announces_change(event: &Event) -> bool {
             | Event::RunResumed { .. }
             | Event::ApplyStarted { .. }
             | Event::UndoStarted { .. }
+    )
+}
+
+/// Whether a change would be in doubt without the record, so that only a person could tell whether it was made.
+pub(super) fn settles_change(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Applied { .. }
+            | Event::ApplyFailed { .. }
+            | Event::Undone { .. }
+            | Event::UndoFailed { .. }
     )
 }

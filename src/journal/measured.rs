@@ -1,14 +1,21 @@
 //! How long steps took in earlier runs, for the planner.
+//!
+//! This stands between Enter and the first request, so only the few lines that tell are parsed, and nothing is verified: a
+//! changed journal would give a wrong estimate, not a wrong run.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::reader;
-use crate::event::{Event, Outcome, Record, RunVerdict};
+use serde::Deserialize;
+
+use super::files;
+use crate::event::{Outcome, RunVerdict};
 
 /// As many runs count; older ones tell about an older system.
 const RUNS: usize = 10;
+/// As many are looked at, whatever they are of: a long history must not make the next run start later.
+const LOOKED_AT: usize = 100;
 
 /// The median duration of each step in the newest successful runs among `journals`, which are newest first.
 pub(super) fn medians(
@@ -17,48 +24,97 @@ pub(super) fn medians(
     environment: &str,
 ) -> BTreeMap<String, Duration> {
     let mut all: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-    let successful = journals.filter_map(|path| successful(&path, runbook, environment));
-    for records in successful.take(RUNS) {
-        for (step, took) in durations(&records) {
+    let successful =
+        journals.take(LOOKED_AT).filter_map(|path| successful(&path, runbook, environment));
+    for durations in successful.take(RUNS) {
+        for (step, took) in durations {
             all.entry(step).or_default().push(took);
         }
     }
     all.into_iter().map(|(step, took)| (step, Duration::from_millis(median(took)))).collect()
 }
 
-fn successful(path: &Path, runbook: &str, environment: &str) -> Option<Vec<Record>> {
-    let history = reader::read(path).ok()?;
-    let plan = &history.header()?.plan;
-    let recovered = history.records.iter().any(|record| {
-        matches!(
-            record.event,
-            Event::RunEnded { verdict: RunVerdict::Recovered | RunVerdict::RecoveredLate, .. }
-        )
-    });
-    (plan.runbook == runbook && plan.environment == environment && recovered)
-        .then_some(history.records)
+/// What is read of the first line.
+#[derive(Deserialize)]
+struct First {
+    header: HeaderPart,
 }
 
-/// The steps that were done from start to end by one process. A crash in between would count the time until the run
-/// was resumed.
-fn durations(records: &[Record]) -> BTreeMap<String, u64> {
+#[derive(Deserialize)]
+struct HeaderPart {
+    plan: PlanPart,
+}
+
+#[derive(Deserialize)]
+struct PlanPart {
+    runbook: String,
+    environment: String,
+}
+
+/// What is read of the others.
+#[derive(Deserialize)]
+struct Line {
+    elapsed_ms: u64,
+    #[serde(flatten)]
+    event: Telling,
+}
+
+/// The events that tell how long something took.
+#[derive(Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+enum Telling {
+    RunResumed,
+    StepStarted { step: String },
+    StepEnded { step: String, outcome: Outcome },
+    RunEnded { verdict: RunVerdict },
+}
+
+/// How each of them is written.
+const TELLING: [&str; 4] = [
+    r#""event":"run-resumed""#,
+    r#""event":"step-started""#,
+    r#""event":"step-ended""#,
+    r#""event":"run-ended""#,
+];
+
+/// The durations of a run's steps, if it is one of these and has recovered.
+fn successful(path: &Path, runbook: &str, environment: &str) -> Option<BTreeMap<String, u64>> {
+    let text = String::from_utf8(files::read(path).ok()?).ok()?;
+    let mut lines = text.lines();
+    let First { header: HeaderPart { plan } } = serde_json::from_str(lines.next()?).ok()?;
+    if plan.runbook != runbook || plan.environment != environment {
+        return None;
+    }
+    let telling = lines
+        .filter(|line| TELLING.iter().any(|event| line.contains(event)))
+        // Another event may hold such words in its evidence.
+        .filter_map(|line| serde_json::from_str(line).ok());
+    durations(telling)
+}
+
+/// The steps that were done from start to end by one process, in a run that has recovered. A crash in between would
+/// count the time until the run was resumed.
+fn durations(lines: impl Iterator<Item = Line>) -> Option<BTreeMap<String, u64>> {
     let (mut started, mut took) = (BTreeMap::new(), BTreeMap::new());
-    for record in records {
-        match &record.event {
-            Event::RunResumed { .. } => started.clear(),
-            Event::StepStarted { step, .. } => {
-                let _earlier_start = started.insert(step.to_string(), record.elapsed_ms);
+    let mut recovered = false;
+    for Line { elapsed_ms, event } in lines {
+        match event {
+            Telling::RunResumed => started.clear(),
+            Telling::StepStarted { step } => {
+                let _earlier_start = started.insert(step, elapsed_ms);
             }
-            Event::StepEnded { step, outcome: Outcome::Done, .. } => {
-                let step = step.to_string();
+            Telling::StepEnded { step, outcome: Outcome::Done } => {
                 if let Some(start) = started.remove(&step) {
-                    let _earlier_end = took.insert(step, record.elapsed_ms.saturating_sub(start));
+                    let _earlier_end = took.insert(step, elapsed_ms.saturating_sub(start));
                 }
             }
-            _ => {}
+            Telling::StepEnded { .. } => {}
+            Telling::RunEnded { verdict } => {
+                recovered |= matches!(verdict, RunVerdict::Recovered | RunVerdict::RecoveredLate);
+            }
         }
     }
-    took
+    recovered.then_some(took)
 }
 
 /// The middle value, or the mean of the two middle ones. Zero for none.

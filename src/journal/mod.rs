@@ -32,7 +32,7 @@ pub use control::{Request, Taken};
 pub use error::JournalError;
 pub use follow::Follower;
 pub use holder::Holder;
-pub use lock::{Lock, LockDir, LockError};
+pub use lock::{LeftElsewhere, Lock, LockDir, LockError};
 pub use memory::MemoryLog;
 pub use reader::{History, Tail, contains_head, read};
 pub use run::Run;

@@ -10,7 +10,7 @@ use super::control::{self, Request, Taken};
 use super::error::JournalError;
 use super::files;
 use super::holder::Holder;
-use super::lock::{Lock, LockError};
+use super::lock::{LeftElsewhere, Lock, LockError};
 use super::saved;
 use crate::event::{Place, PrivateRef};
 
@@ -33,7 +33,7 @@ impl Run {
         Self { id: id.to_owned(), dir: runs.join(id) }
     }
 
-    /// Makes the folder of a new run.
+    /// Makes the folder of a new run. Its name is durable after [`sync`](Self::sync), what is in it when the journal is.
     pub(super) fn create(runs: &Path, id: &str) -> Result<Self, JournalError> {
         let run = Self::in_folder(runs, id);
         files::new_private_dir(&run.dir)?;
@@ -41,6 +41,11 @@ impl Run {
             files::new_private_dir(&folder)?;
         }
         Ok(run)
+    }
+
+    /// Makes the name of the run's folder durable.
+    pub(super) fn sync(&self) -> Result<(), JournalError> {
+        files::sync_parent(&self.dir)
     }
 
     /// The id that people type.
@@ -92,8 +97,8 @@ impl Run {
     }
 
     /// Makes sure that this process alone runs or resumes this run.
-    pub fn lock(&self, holder: &Holder) -> Result<Lock, LockError> {
-        Lock::acquire(&self.lock_path(), 0o600, holder)
+    pub fn lock(&self, holder: &Holder, left: LeftElsewhere) -> Result<Lock, LockError> {
+        Lock::acquire(&self.lock_path(), 0o600, holder, left)
     }
 
     fn lock_path(&self) -> PathBuf {

@@ -1,5 +1,6 @@
 //! The state folder: one folder per run, found again by id, by the beginning of an id, or as the latest.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -108,7 +109,8 @@ impl Store {
     /// Begins a run: its journal with the first record, durably. If that fails the run's folder is removed again.
     /// Returns the journal and its first record.
     pub fn begin(&self, run: &Run, header: Header) -> Result<(Journal, Arc<Record>), JournalError> {
-        Journal::create(&run.journal_path(), header).map_err(|error| match run.discard_unbegun() {
+        let begun = run.sync().and_then(|()| Journal::create(&run.journal_path(), header));
+        begun.map_err(|error| match run.discard_unbegun() {
             Ok(()) => unwritable(&self.dir, error),
             // A folder without a journal is a warning in the list of runs; the first error counts.
             Err(_) => error,
@@ -118,16 +120,15 @@ impl Store {
     /// Finds a run by its id, by the beginning of its id if only one run's begins so, or as `latest`.
     pub fn find(&self, wanted: &str) -> Result<Run, JournalError> {
         let unknown = || JournalError::UnknownRun { wanted: wanted.to_owned() };
-        let runs = self.newest_first()?;
+        let mut runs = self.newest_first()?;
         if wanted == "latest" {
             // Not the empty folder of one that was killed before it began.
-            return runs.into_iter().find(|run| run.began().is_some()).ok_or_else(unknown);
+            return runs.find(|run| run.began().is_some()).ok_or_else(unknown);
         }
         if !run::may_be_id(wanted) {
             return Err(unknown());
         }
-        let mut matches: Vec<Run> =
-            runs.into_iter().filter(|run| run.id().starts_with(wanted)).collect();
+        let mut matches: Vec<Run> = runs.filter(|run| run.id().starts_with(wanted)).collect();
         if let Some(exact) = matches.iter().position(|run| run.id() == wanted) {
             return Ok(matches.swap_remove(exact));
         }
@@ -154,33 +155,45 @@ impl Store {
     }
 
     /// The median duration of each step (by its id) in the last ten successful runs of this runbook in this environment.
-    /// Runs that cannot be read are passed over: this is an estimate.
+    /// Runs that cannot be read are passed over, and the journals are not verified: this is an estimate.
     pub fn measured(
         &self,
         runbook: &str,
         environment: &str,
     ) -> Result<BTreeMap<String, Duration>, JournalError> {
-        let journals = self.newest_first()?.into_iter().map(|run| run.journal_path());
+        let journals = self.newest_first()?.map(|run| run.journal_path());
         Ok(measured::medians(journals, runbook, environment))
     }
 
-    /// The folders of all runs, newest first.
-    fn newest_first(&self) -> Result<Vec<Run>, JournalError> {
+    /// The folders of all runs, newest first. What the ids do not tell is read from the journals, when it is asked for.
+    fn newest_first(&self) -> Result<impl Iterator<Item = Run>, JournalError> {
+        let mut minutes: BTreeMap<String, Vec<Run>> = BTreeMap::new();
+        for id in self.ids()? {
+            minutes
+                .entry(minute(&id).to_owned())
+                .or_default()
+                .push(Run::in_folder(&self.runs, &id));
+        }
+        Ok(minutes.into_values().rev().flat_map(|mut of_one_minute| {
+            if of_one_minute.len() > 1 {
+                of_one_minute.sort_by_cached_key(|run| Reverse((run.began(), run.id().to_owned())));
+            }
+            of_one_minute
+        }))
+    }
+
+    fn ids(&self) -> Result<Vec<String>, JournalError> {
         let failed = |source| JournalError::io("list", &self.runs, source);
         let entries = match std::fs::read_dir(&self.runs) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries.map_err(failed)?,
         };
-        let mut runs = Vec::new();
+        let mut ids = Vec::new();
         for entry in entries {
             let name = entry.map_err(failed)?.file_name();
-            if let Some(id) = name.to_str().filter(|name| run::may_be_id(name)) {
-                let run = Run::in_folder(&self.runs, id);
-                runs.push((minute(run.id()).to_owned(), run.began(), run));
-            }
+            ids.extend(name.to_str().filter(|name| run::may_be_id(name)).map(str::to_owned));
         }
-        runs.sort_by(|a, b| (&b.0, b.1, b.2.id()).cmp(&(&a.0, a.1, a.2.id())));
-        Ok(runs.into_iter().map(|(_, _, run)| run).collect())
+        Ok(ids)
     }
 }
 
@@ -228,14 +241,13 @@ fn unwritable(dir: &Path, error: JournalError) -> JournalError {
     }
 }
 
-/// Fails if a journal would not fit, or cannot be written and flushed: better now than in the first record.
+/// Fails if a journal would not fit, or cannot be written: better now than in the first record, whose flush is the first.
 fn try_to_write(dir: &Path) -> Result<(), JournalError> {
     let path = dir.join(format!(".try-{}", uuid::Uuid::new_v4().simple()));
     let mut file = files::create(&path)?;
     let tried = logfile::has_room(&file)
         .and_then(|()| file.write_all(&[0; 4096]))
-        .map_err(|e| JournalError::io("write to", &path, e))
-        .and_then(|()| file.sync_all().map_err(|e| files::not_synced(&path, e)));
+        .map_err(|e| JournalError::io("write to", &path, e));
     let removed = std::fs::remove_file(&path).map_err(|e| JournalError::io("remove", &path, e));
     tried.and(removed)
 }

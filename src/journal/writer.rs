@@ -1,25 +1,31 @@
 //! The writing end of a journal: appends from many tasks, one thread that commits them in groups.
 //!
 //! Whatever is queued while the disk is busy goes out with the next write and the next flush, so a run with a hundred items in flight
-//! pays for a few flushes, not for hundreds. Records reach subscribers only after they are on disk,
+//! pays for a few flushes, not for hundreds. What nobody waits for and nobody would have to doubt stays a moment for company: the end
+//! of a step, the start of the next and the announcement of its change become one flush. Records reach subscribers only after they are on disk,
 //! and before their appends are acknowledged.
 
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 
 use super::ack::{Ack, Outcome};
 use super::error::JournalError;
+use super::files;
 use super::line::Entry;
-use super::logfile::{LogFile, Room};
+use super::logfile::{LogFile, Room, settles_change};
 use super::memory::MemoryLog;
 use super::reader::{History, Tail};
 use crate::clock;
 use crate::event::{Event, Header, Record};
+
+/// How long a record that nobody waits for may stay in memory. The next step's announcement follows within a fraction of it.
+const COMPANY: Duration = Duration::from_millis(2);
 
 /// A journal that is being written. Clones write to the same journal; it ends when the last one is dropped,
 /// or with [`close`](Self::close).
@@ -42,7 +48,8 @@ struct Shared {
 }
 
 enum Command {
-    Append(Box<Entry>, oneshot::Sender<Outcome>),
+    /// With a sender, somebody waits until it is on disk.
+    Append(Box<Entry>, Option<oneshot::Sender<Outcome>>),
     Close(oneshot::Sender<()>),
 }
 
@@ -60,7 +67,8 @@ impl Journal {
     ) -> Result<(Self, Arc<Record>), JournalError> {
         let mut file = LogFile::create(path, room)?;
         let outcomes = file.commit(&[first_entry(header)]);
-        match outcomes.into_iter().next().unwrap_or(Err(JournalError::Closed)) {
+        let begun = outcomes.into_iter().next().unwrap_or(Err(JournalError::Closed));
+        match begun.and_then(|first| files::sync_parent(path).map(|()| first)) {
             Ok(first) => Ok((Self::writing(file)?, first)),
             Err(error) => {
                 // The first error counts; a file that stays is recognised as never begun.
@@ -126,23 +134,35 @@ impl Journal {
             Backend::File(queue) => {
                 let (sender, ack) = Ack::pair();
                 // If the thread is gone the sender is dropped, which the acknowledgement reports as closed.
-                let _unsent = queue.send(Command::Append(Box::new(entry), sender));
+                let _unsent = queue.send(Command::Append(Box::new(entry), Some(sender)));
                 ack
             }
+            Backend::Memory(log) => Ack::ready(self.remember(log, &entry)),
+        }
+    }
+
+    /// Appends an event that nothing waits for. How a change ended goes to disk at once, the rest a few milliseconds later or with
+    /// the next event that somebody waits for. If it fails, [`trouble`](Self::trouble) and the next append tell.
+    pub fn append_nowait(&self, event: Event, elapsed_ms: u64) {
+        let entry = Entry { at: clock::now(), elapsed_ms, event };
+        match &self.backend {
+            Backend::File(queue) => {
+                // If the thread is gone, the next append tells.
+                let _unsent = queue.send(Command::Append(Box::new(entry), None));
+            }
             Backend::Memory(log) => {
-                let outcome = log.append(&entry);
-                match &outcome {
-                    Ok(record) => self.shared.publish(record),
-                    Err(error) => self.shared.note_trouble(error),
-                }
-                Ack::ready(outcome)
+                let _not_awaited = self.remember(log, &entry);
             }
         }
     }
 
-    /// Appends an event that nothing waits for. If it fails, [`trouble`](Self::trouble) and the next append tell.
-    pub fn append_nowait(&self, event: Event, elapsed_ms: u64) {
-        let _not_awaited = self.append(event, elapsed_ms);
+    fn remember(&self, log: &MemoryLog, entry: &Entry) -> Outcome {
+        let outcome = log.append(entry);
+        match &outcome {
+            Ok(record) => self.shared.publish(record),
+            Err(error) => self.shared.note_trouble(error),
+        }
+        outcome
     }
 
     /// Every record from now on, each after it is on disk.
@@ -197,9 +217,12 @@ fn write_until_closed(mut file: LogFile, inbox: &Receiver<Command>, shared: &Sha
     while closing.is_none() {
         let Ok(first) = inbox.recv() else { break };
         let (mut entries, mut waiting) = (Vec::new(), Vec::new());
-        for command in std::iter::once(first).chain(inbox.try_iter()) {
+        let mut company = Company::until_somebody_waits();
+        let mut next = Some(first);
+        while let Some(command) = next {
             match command {
                 Command::Append(entry, sender) => {
+                    company.is_over |= sender.is_some() || settles_change(&entry.event);
                     entries.push(*entry);
                     waiting.push(sender);
                 }
@@ -208,6 +231,7 @@ fn write_until_closed(mut file: LogFile, inbox: &Receiver<Command>, shared: &Sha
                     break;
                 }
             }
+            next = company.next(inbox);
         }
         let outcomes = file.commit(&entries);
         if let Some(error) = file.trouble() {
@@ -217,13 +241,38 @@ fn write_until_closed(mut file: LogFile, inbox: &Receiver<Command>, shared: &Sha
             shared.publish(record);
         }
         for (sender, outcome) in waiting.into_iter().zip(outcomes) {
-            // Nobody waits for an append without acknowledgement.
-            let _not_awaited = sender.send(outcome);
+            if let Some(sender) = sender {
+                // Whoever waited may have been cut off meanwhile.
+                let _cut_off = sender.send(outcome);
+            }
         }
     }
     file.release_room();
     drop(file);
     if let Some(sender) = closing {
         let _not_awaited = sender.send(());
+    }
+}
+
+/// How long a batch may still grow.
+struct Company {
+    since: Instant,
+    is_over: bool,
+}
+
+impl Company {
+    #[expect(clippy::disallowed_methods, reason = "the disk's thread knows no virtual time")]
+    fn until_somebody_waits() -> Self {
+        Self { since: Instant::now(), is_over: false }
+    }
+
+    /// What is queued already, or comes while nobody waits and the time is not up.
+    fn next(&self, inbox: &Receiver<Command>) -> Option<Command> {
+        let left = COMPANY.saturating_sub(self.since.elapsed());
+        if self.is_over || left.is_zero() {
+            inbox.try_recv().ok()
+        } else {
+            inbox.recv_timeout(left).ok()
+        }
     }
 }

@@ -64,7 +64,8 @@ fn write_step(step: &PlannedStep, out: &mut String) -> std::fmt::Result {
         return writeln!(out, "- ~~{}~~ left out: {}", line(title), line(because));
     }
     let optional = if step.policy.optional { " (optional)" } else { "" };
-    write!(out, "- [ ] **{}**{optional} `{}`", line(title), step.verb)?;
+    let for_good = if step.policy.irreversible { " (cannot be undone)" } else { "" };
+    write!(out, "- [ ] **{}**{optional}{for_good} `{}`", line(title), step.verb)?;
     match &step.items {
         Items::Resolved(items) => match items.as_slice() {
             [one] => {
@@ -151,6 +152,7 @@ mod tests {
         );
         let mut chat = planned("stop/chat", &[]);
         chat.policy.optional = true;
+        chat.policy.irreversible = true;
         let mut left_out = planned("stop/no", &["stop/a"]);
         left_out.skip = Some("its condition is false".into());
         let mut phase = planned_phase("stop", vec![planned("stop/a", &[]), chat, fleet, left_out]);
@@ -172,7 +174,7 @@ Targets, measured from the start:
 - [ ] **stop/a** `memory.set`: set stop/a to new
   - To undo: set stop/a back
   - If it fails: stop here, keep what was achieved
-- [ ] **stop/chat** (optional) `memory.set`: set stop/chat to new
+- [ ] **stop/chat** (optional) (cannot be undone) `memory.set`: set stop/chat to new
   - To undo: set stop/chat back
 
 ### 1.2

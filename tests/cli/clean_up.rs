@@ -1,4 +1,5 @@
-//! The shipped runbook's last phase: the metrics go once the rollback is proved, and a dead Redis costs it nothing.
+//! What the shipped runbook cleans up: the metrics go once the rollback is proved, and neither a dead Redis nor a broken service
+//! discovery holds up the rescue.
 
 use super::stage::Stage;
 
@@ -43,4 +44,18 @@ fn a_dead_redis_stops_nothing() {
         assert_eq!(status["load_balancer"]["colour"], "blue", "{fault}");
         assert_eq!(status["redis"]["metrics:base-agent-v2"], 15, "{fault}");
     }
+}
+
+#[test]
+fn a_broken_discovery_file_does_not_keep_the_ill_agents_running() {
+    let stage = Stage::shipped();
+    let template = "sandbox/root/etc/nginx/templates/agent-discovery.conf.tpl";
+    let _path = stage
+        .world
+        .write(format!("state/rollback/{template}"), "upstream agent-services { nonsense\n");
+    let run = stage.rollback(RUN).expect_code(0).stderr;
+    let place = |text: &str| run.find(text).unwrap_or_else(|| panic!("{text} is missing: {run}"));
+    assert!(place("✓ traffic-is-on-blue") < place("✗ update-discovery"), "{run}");
+    assert!(place("✗ update-discovery") < place("✓ drain-green"), "{run}");
+    assert!(run.contains("TARGET MET: recovered"), "{run}");
 }

@@ -67,6 +67,7 @@ fn the_database_ends_with_its_world_and_keeps_its_data() {
     assert!(data.starts_with(&dir) || !data.parent().expect("its home").exists());
 }
 
+const METRICS: &str = "metrics:base-agent-v2";
 const EMERGENCY: &str = "--emergency --env sandbox --reason 'more errors' --yes";
 
 #[test]
@@ -80,8 +81,28 @@ fn the_emergency_brings_the_register_back() {
     let database = &stage.status()["database"];
     let former = serde_json::json!({"1.0.0 active": 2, "1.0.0 paused": 1});
     assert_eq!((&database["registered"], &database["unlike_before"]), (&former, &0.into()));
+    assert_eq!(stage.status()["redis"].get(METRICS), None, "the register is right, so they go");
     let reverted = stage.rollback("sandbox reset").expect_code(0).stdout;
     assert!(reverted.contains("3 2.0.0 active; 3 not as before the deployment"), "{reverted}");
+    let _leaves_nothing_behind = stage.rollback("sandbox down").expect_code(0);
+}
+
+#[test]
+fn a_register_that_is_not_as_before_keeps_the_metrics() {
+    let stage = Stage::shipped_with("auto");
+    // Nobody has the former state of an agent that the deployment added.
+    let added =
+        "INSERT INTO agents VALUES (99, 'agent-099', '2.0.0', 'active', now()) RETURNING name";
+    assert_eq!(ask(&stage.world, added), "agent-099");
+    let run = stage.rollback(EMERGENCY).expect_code(0);
+    for said in [
+        "TARGET MET: recovered",
+        "✗ registration-restored",
+        "clear-metrics            not started: registration-restored did not succeed",
+    ] {
+        assert!(run.stderr.contains(said), "{said}: {run}");
+    }
+    assert_eq!(stage.status()["redis"][METRICS], 15, "what cannot be undone is not done");
     let _leaves_nothing_behind = stage.rollback("sandbox down").expect_code(0);
 }
 

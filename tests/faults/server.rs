@@ -148,10 +148,15 @@ impl Drop for Server {
 impl Server {
     /// Begins to serve: the nth request that matters gets the nth act, or the last.
     pub(super) fn start(wire: Wire, acts: Vec<Act>) -> Self {
+        Self::start_at(own_address(), wire, acts)
+    }
+
+    /// The same at this address.
+    pub(super) fn start_at(address: SocketAddr, wire: Wire, acts: Vec<Act>) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         // Small, so that what was sent is not far from what was read.
         socket.set_send_buffer_size(64 << 10).expect("the size of a buffer");
-        socket.bind(own_address()).expect("a port is free");
+        socket.bind(address).expect("a port is free");
         let listener: TcpListener = socket.listen(64).expect("it listens");
         let address = listener.local_addr().expect("it is bound");
         let heard = Arc::new(Heard::default());

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::counter::Counter;
+use crate::support::counter::Counter;
 use crate::support::output::CommandOutput;
 use crate::support::wait_until;
 use crate::support::world::{Running, World, finish};

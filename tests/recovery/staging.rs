@@ -1,10 +1,11 @@
 //! A drill on real servers is killed at random instants, and `resume` ends it: Docker Engine with two fleets, nginx between them,
-//! users who ask all the while.
+//! PostgreSQL, a Redis cluster, users who ask all the while.
 //!
 //! `make test` kills a small fleet's drill twice. `make crash` sets `ROLLBACK_STAGING_KILLS`, such as `12x100,131x10`: a hundred
 //! kills with 12 agents on each side, then ten with 131. `ROLLBACK_CRASH_SEED` chooses the instants, which are printed;
 //! `ROLLBACK_CRASH_FIRST=40` goes on with round 40 of the same seed.
 
+mod data;
 mod ledger;
 mod stage;
 
@@ -12,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use data::Data;
 use ledger::{Events, Ledger, Served, Traffic};
 use rustix::process::Signal;
 use stage::{Member, Stage, to_end};
@@ -31,6 +33,8 @@ struct Figures {
     kills: u64,
     during_resume: u64,
     recovered: u64,
+    /// Of those that recovered: the register is restored and the metrics are gone, which the run can do without.
+    with_data: u64,
     for_a_person: u64,
     never_begun: u64,
     ended_before: u64,
@@ -43,6 +47,7 @@ struct Before {
     green: BTreeMap<String, String>,
     blue: Vec<Member>,
     legacy_image: String,
+    data: Data,
 }
 
 #[test]
@@ -61,12 +66,13 @@ fn a_drill_on_real_servers_that_is_killed_ends_after_resume() {
         .collect();
     for (agents, figures) in figures {
         told(&format!(
-            "staging with {agents} + {agents} agents, seed {seed}: kills {} (and during resume {}), recovered {}, exit 7 naming the \
+            "staging with {agents} + {agents} agents, seed {seed}: kills {} (and during resume {}), recovered {} ({} with register and metrics), exit 7 naming the \
              unknown step {}, killed before anything had begun {}, ended before the kill {}; done twice 0, lost 0; nginx reloads {}, \
              requests answered {} of {}",
             figures.kills,
             figures.during_resume,
             figures.recovered,
+            figures.with_data,
             figures.for_a_person,
             figures.never_begun,
             figures.ended_before,
@@ -114,7 +120,9 @@ fn undisturbed(stage: &Stage, ledger: &mut Ledger) -> Duration {
     assert!(matches!(output.code(), Some(0 | 5)), "nobody disturbed it:\n{output}");
     let context = || format!("undisturbed, {served:?}:\n{output}");
     nothing_twice(stage, &before, &ledger.events(), &context());
-    nothing_lost(stage, &before, &ledger.events(), &context());
+    let run = stage.begun().expect("the run has a journal");
+    let everything = nothing_lost(stage, &before, &ledger.events(), &run, &context());
+    assert!(everything, "the register is restored and the metrics are gone; {}", context());
     users_were_served(&served, &context());
     assert_eq!(ledger.reloads(), CHANGES, "{}", context());
     let on_blue = served.on_blue().unwrap_or_else(|| panic!("traffic moves; {}", context()));
@@ -135,7 +143,9 @@ fn look(stage: &Stage) -> Before {
         green: green.map(|member| (member.id, member.service)).collect(),
         blue: stage.fleet("legacy"),
         legacy_image: stage.legacy_image(),
+        data: Data::of(stage),
     };
+    before.data.assert_untouched(stage.agents);
     assert_eq!((before.green.len(), before.blue.len()), (stage.agents, stage.agents));
     before
 }
@@ -187,8 +197,9 @@ fn killed(
     assert!(ledger.reloads() <= CHANGES + kills, "{} reloads; {}", ledger.reloads(), context());
     match output.code() {
         Some(0 | 5) => {
-            nothing_lost(stage, &before, &events, &context());
+            let everything = nothing_lost(stage, &before, &events, &run, &context());
             figures.recovered += 1;
+            figures.with_data += u64::from(everything);
         }
         Some(7) => {
             names_the_unknown_step(stage, &run, &output);
@@ -255,9 +266,11 @@ fn nothing_twice(stage: &Stage, before: &Before, events: &Events, context: &str)
     for (message, times) in stage.chat.counts() {
         assert_eq!(times, 1, "`{message}` was said {times} times; {context}");
     }
+    Data::of(stage).assert_nothing_twice(&before.data, context);
 }
 
-fn nothing_lost(stage: &Stage, before: &Before, events: &Events, context: &str) {
+/// Returns whether the steps that the run can do without are done, too.
+fn nothing_lost(stage: &Stage, before: &Before, events: &Events, run: &str, context: &str) -> bool {
     assert_eq!(stage.fleet("legacy").len(), before.blue.len(), "{context}");
     let services: BTreeSet<_> = before.green.values().cloned().collect();
     let (parked, live): (Vec<_>, Vec<_>) =
@@ -281,6 +294,7 @@ fn nothing_lost(stage: &Stage, before: &Before, events: &Events, context: &str) 
         assert_eq!(version.ok().as_deref(), Some("1.0.0"), "{path}; {context}");
     }
     files_are_back(stage, context);
+    Data::of(stage).assert_nothing_lost(&before.data, &stage.told(run), context)
 }
 
 fn files_are_back(stage: &Stage, context: &str) {

@@ -92,6 +92,11 @@ impl Desk {
         finish(&mut self.command())
     }
 
+    /// Starts the runbook once more, while it runs.
+    pub(crate) fn run_another(&self) -> CommandOutput {
+        finish(self.command().arg("--state-dir").arg(self.world.path("state/another")))
+    }
+
     /// Goes on with the latest run.
     pub(crate) fn resume(&self) -> CommandOutput {
         self.world.rollback(["resume", "latest"])

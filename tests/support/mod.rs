@@ -6,6 +6,7 @@
 //! Nothing here skips: a server that is missing fails the test and says how to get it.
 
 pub(crate) mod certificates;
+pub(crate) mod counter;
 pub(crate) mod desk;
 pub(crate) mod dice;
 pub(crate) mod docker;

@@ -85,6 +85,22 @@ fn a_person_who_leaves_without_a_decision_has_said_no() {
     assert_eq!(desk.events("failure-decided")[0]["go_on"], false);
 }
 
+/// `rollback … &`: a shell with job control gives it a process group of its own, from which touching the terminal's input stops
+/// a process, until somebody brings it to the front.
+#[test]
+fn a_run_in_the_background_is_not_stopped_by_a_question() {
+    let desk = Desk::new(&(ASKING.to_owned() + &touch("after")));
+    let mut command = desk.world.command("setsid");
+    command.args(["--ctty", "sh", "-c", r#"set -m; "$0" "$@" & wait $!"#]);
+    command.arg(env!("CARGO_BIN_EXE_rollback")).args(Desk::RUN_YES);
+    let terminal = Terminal::run(command, 80);
+    let (code, seen) = terminal.finish();
+    // Nobody there can be asked, which is a no.
+    assert_eq!(code, Some(7), "{seen}");
+    assert_eq!(desk.events("failure-decided")[0]["go_on"], false);
+    assert!(!desk.has("after.done"), "{seen}");
+}
+
 #[test]
 fn a_run_that_was_killed_at_a_question_asks_it_again() {
     let desk = Desk::new(&(CHECKLIST.to_owned() + &touch("after")));

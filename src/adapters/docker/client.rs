@@ -30,6 +30,7 @@ use super::endpoint::{self, Endpoint};
 use super::errors::{self, Intent};
 use super::transport;
 use crate::action::{ActionError, Connections, ErrorKind, StepContext};
+use crate::adapters::http::Progress;
 use crate::secret;
 
 /// The library's time-out per request, in seconds: longer than any step.
@@ -80,6 +81,11 @@ impl Limits {
             Ok(())
         })
         .await
+    }
+
+    /// The error of a call that the limits have ended before anything was sent.
+    fn before_sending(&self, doing: &str) -> ActionError {
+        if self.cancel.is_cancelled() { errors::cancelled(doing) } else { errors::late(doing) }
     }
 
     /// Runs a future within the limits. What a change left behind when it is cut off is unknown.
@@ -194,9 +200,18 @@ impl Engine {
         doing: &'a str,
         call: impl Future<Output = Result<T, Error>> + Send + 'a,
     ) -> BoxFuture<'a, Result<T, ActionError>> {
-        Box::pin(limits.bound(intent, doing, async move {
+        let progress = Progress::default();
+        let call = limits.bound(intent, doing, async move {
             call.await.map_err(|error| errors::translate(intent, doing, &self.at, &error))
-        }))
+        });
+        Box::pin(async move {
+            match progress.track(call).await {
+                Err(error) if error.outcome_unknown() && !progress.may_be_sent() => {
+                    Err(limits.before_sending(doing))
+                }
+                outcome => outcome,
+            }
+        })
     }
 
     /// All containers that carry every one of these labels (`key` or `key=value`), running or not.

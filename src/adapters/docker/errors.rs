@@ -31,13 +31,7 @@ pub(super) fn translate(intent: Intent, doing: &str, at: &str, error: &Error) ->
             )
         }
         Error::HyperLegacyError { err } if err.is_connect() => {
-            let failure = unreachable(doing, at).caused_by(err);
-            if failure.causes.iter().any(|cause| cause.contains("invalid peer certificate")) {
-                return failure.retryable(false).hint(
-                    "Name the issuer's certificate in `connections: {docker: {tls: {ca: …}}}`, or mend the engine's certificate.",
-                );
-            }
-            failure
+            unreachable(doing, at).caused_by(err).unless_refused_by_tls(Some("{docker: {tls: {ca: …}}}"))
         }
         _ if intent == Intent::Change => unknown(doing).caused_by(error),
         Error::RequestTimeoutError => late(doing),

@@ -22,8 +22,10 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
+use tower::Layer as _;
 
 use super::connection::TlsFiles;
+use crate::adapters::http::NoteConnecting;
 
 /// The most that is read of an answer, its head included: the engine lists a container in about 2 KiB, so thousands of them fit.
 pub(super) const MOST_BYTES: usize = 8 << 20;
@@ -116,7 +118,10 @@ where
         })
     });
     let mut builder = Client::builder(TokioExecutor::new());
-    let client = builder.pool_max_idle_per_host(0).retry_canceled_requests(false).build(connector);
+    let client = builder
+        .pool_max_idle_per_host(0)
+        .retry_canceled_requests(false)
+        .build(NoteConnecting.layer(connector));
     let transport = move |request: BollardRequest| {
         let answer = client.request(request);
         async move { answer.await.map_err(Error::from) }

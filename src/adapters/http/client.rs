@@ -161,12 +161,7 @@ impl Client {
         for cause in &mut failure.causes {
             *cause = self.secrets.redact(cause);
         }
-        if failure.causes.iter().any(|cause| cause.contains("invalid peer certificate")) {
-            return failure.retryable(false).hint(
-                "Name the issuer's certificate in `connections: {http: {ca_file: …}}`, or mend the server's certificate.",
-            );
-        }
-        failure
+        failure.unless_refused_by_tls(Some("{http: {ca_file: …}}"))
     }
 }
 

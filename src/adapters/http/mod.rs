@@ -29,6 +29,7 @@ pub use call::Call;
 pub use connection::HttpConnection;
 pub(in crate::adapters) use defaults::{builder, is_loopback};
 pub use expect::Expect;
+pub(in crate::adapters) use progress::{NoteConnecting, Progress};
 
 /// The system `http`. It has nothing of its own to reach: each step names its URL.
 pub fn system() -> System {

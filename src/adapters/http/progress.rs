@@ -1,7 +1,7 @@
 //! How far a request has come: the difference between "nothing was sent" and "it may have happened".
 //!
 //! A layer around the connector marks the beginning and the end of connecting (name look-up, TCP, proxy, TLS) for the
-//! request that waits for it. The connector is polled in that request's own task, hence the task-local.
+//! request that waits for it. The connector is polled in that request's own task, hence the task-local. `docker` and `notify` use it, too.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -20,16 +20,16 @@ const CONNECTED: u8 = 2;
 
 /// The progress of one request.
 #[derive(Clone, Default)]
-pub(super) struct Progress(Arc<AtomicU8>);
+pub(in crate::adapters) struct Progress(Arc<AtomicU8>);
 
 impl Progress {
     /// Runs a request whose connecting is noted here.
-    pub(super) async fn track<F: Future>(&self, request: F) -> F::Output {
+    pub(in crate::adapters) async fn track<F: Future>(&self, request: F) -> F::Output {
         PROGRESS.scope(self.0.clone(), request).await
     }
 
     /// Whether the request can have left. A request on a pooled connection never connects and counts as sent.
-    pub(super) fn may_be_sent(&self) -> bool {
+    pub(in crate::adapters) fn may_be_sent(&self) -> bool {
         self.0.load(Ordering::SeqCst) != CONNECTING
     }
 }
@@ -41,7 +41,7 @@ fn mark(stage: u8) {
 
 /// Wraps the connector of a client.
 #[derive(Clone)]
-pub(super) struct NoteConnecting;
+pub(in crate::adapters) struct NoteConnecting;
 
 impl<S> Layer<S> for NoteConnecting {
     type Service = NotingConnector<S>;
@@ -53,7 +53,7 @@ impl<S> Layer<S> for NoteConnecting {
 
 /// A connector that marks when it begins and when it has a connection.
 #[derive(Clone)]
-pub(super) struct NotingConnector<S> {
+pub(in crate::adapters) struct NotingConnector<S> {
     inner: S,
 }
 

@@ -12,7 +12,11 @@ const LONGEST_ANSWER: usize = 2048;
 
 /// A client for one address. The engine owns the deadline, so the limit here is only the outer bound.
 pub(super) fn build(address: &Url, bound: Duration) -> Result<Client, ActionError> {
-    let mut builder = http::builder().connect_timeout(bound).read_timeout(bound).timeout(bound);
+    let mut builder = http::builder()
+        .connect_timeout(bound)
+        .read_timeout(bound)
+        .timeout(bound)
+        .connector_layer(http::NoteConnecting);
     if http::is_loopback(address) {
         builder = builder.no_proxy();
     }

@@ -161,12 +161,9 @@ impl PostError {
     fn told(self, cx: &StepContext, secrets: &Secrets) -> ActionError {
         match self {
             Self::Transport(error) if error.is_connect() => {
-                let failure =
-                    ActionError::new(ErrorKind::Unreachable, "reach Slack").caused_by(&error);
-                // What no waiting mends.
-                let wrong = |cause: &String| cause.contains("invalid peer certificate");
-                let passing = !failure.causes.iter().any(wrong);
-                failure.retryable(passing)
+                ActionError::new(ErrorKind::Unreachable, "reach Slack")
+                    .caused_by(&error)
+                    .unless_refused_by_tls(None)
             }
             Self::Transport(error) => {
                 ActionError::new(ErrorKind::Unknown, "learn whether Slack took the message")
@@ -252,18 +249,24 @@ impl Action for Post {
         if cx.cancelled().is_cancelled() {
             return Err(ActionError::new(ErrorKind::Cancelled, "post the message"));
         }
-        let unknown = |why: &str| {
+        let progress = http::Progress::default();
+        let cut_off = |kind: ErrorKind, why: &str| {
+            if !progress.may_be_sent() {
+                return ActionError::new(kind, format!("connect to Slack: {why}"));
+            }
             let message = format!("learn whether Slack took the message: {why}");
             ActionError::new(ErrorKind::Unknown, message)
         };
         tokio::select! {
-            posted = self.post(&slack) => {
+            posted = progress.track(self.post(&slack)) => {
                 posted.map_err(|error| error.told(cx, self.connections.secrets()))
             }
             () = tokio::time::sleep_until(cx.deadline().min(Instant::now() + PATIENCE)) => {
-                Err(unknown("it did not answer in time"))
+                Err(cut_off(ErrorKind::TimedOut, "it did not answer in time"))
             }
-            () = cx.cancelled().cancelled() => Err(unknown("the run was told to stop")),
+            () = cx.cancelled().cancelled() => {
+                Err(cut_off(ErrorKind::Cancelled, "the run was told to stop"))
+            }
         }
     }
 

@@ -33,10 +33,9 @@ impl Translate<'_> {
             };
         }
         let failure = self.causes(ActionError::new(ErrorKind::Unreachable, self.doing), error);
-        if failure.causes.iter().any(|cause| cause.contains("certificate")) {
-            return failure.retryable(false).hint(
-                "Name the issuer's certificate in `connections: {postgres: {ca: …}}`, or mend the server's certificate.",
-            );
+        let failure = failure.unless_refused_by_tls(Some("{postgres: {ca: …}}"));
+        if !failure.retryable {
+            return failure;
         }
         if failure.causes.iter().any(|cause| cause.contains("does not support TLS")) {
             return failure.retryable(false).hint(

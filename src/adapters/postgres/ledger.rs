@@ -10,11 +10,12 @@ use super::name::SCHEMA;
 use super::session::{Patience, Session, Tx};
 use crate::action::{ActionError, ErrorKind, Saved, StepContext};
 
-/// The tables of our schema. The advisory lock keeps two first runs from creating them at the same time.
+/// The tables of our schema. The advisory lock keeps two first runs from creating them at the same time. `CREATE SCHEMA IF NOT
+/// EXISTS` would ask for `CREATE` on the database even where the schema is there, made for a role that may not have that.
 fn layout() -> String {
     format!(
         "SELECT pg_advisory_xact_lock(hashtextextended('{SCHEMA}.layout', 0));
-        CREATE SCHEMA IF NOT EXISTS {SCHEMA};
+        DO $$ BEGIN IF to_regnamespace('{SCHEMA}') IS NULL THEN CREATE SCHEMA {SCHEMA}; END IF; END $$;
         CREATE TABLE IF NOT EXISTS {SCHEMA}.ledger (
             run text NOT NULL, place text NOT NULL, verb text NOT NULL,
             at timestamptz NOT NULL DEFAULT clock_timestamp(), facts jsonb,

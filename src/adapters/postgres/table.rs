@@ -120,10 +120,11 @@ impl Table {
         self.key.iter().map(either).collect::<Vec<_>>().join(", ")
     }
 
-    /// Gives a copy of rows of this table the key, and the planner its numbers.
+    /// Gives a copy of rows of this table the key, and the planner its numbers: those of the key alone, by which copies are joined.
+    /// Statistics of a column of long arrays can take longer than the copy.
     pub(super) async fn make_joinable(&self, tx: &Tx<'_>, copy: &str) -> Result<(), ActionError> {
         let key = self.key.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
-        let sql = format!("ALTER TABLE {copy} ADD PRIMARY KEY ({key}); ANALYZE {copy}");
+        let sql = format!("ALTER TABLE {copy} ADD PRIMARY KEY ({key}); ANALYZE {copy} ({key})");
         tx.batch(&format!("index {copy}"), &sql).await
     }
 

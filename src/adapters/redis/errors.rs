@@ -17,12 +17,8 @@ pub(super) fn connecting(at: &str, error: &RedisError, secrets: &Secrets) -> Act
     match error.kind() {
         Code::AuthenticationFailed => refused(&doing),
         Code::InvalidClientConfig => explained(ErrorKind::Invalid, &doing, error, secrets),
-        Code::Io if is_certificate(error) => {
-            explained(ErrorKind::Unreachable, &doing, error, secrets).retryable(false).hint(
-                "Name the issuer's certificate in `connections: {redis: {ca_file: …}}`, or mend the server's certificate.",
-            )
-        }
-        Code::Io => explained(ErrorKind::Unreachable, &doing, error, secrets),
+        Code::Io => explained(ErrorKind::Unreachable, &doing, error, secrets)
+            .unless_refused_by_tls(Some("{redis: {ca_file: …}}")),
         _ => answered(&doing, error, secrets),
     }
 }
@@ -92,10 +88,6 @@ fn told(error: &RedisError, secrets: &Secrets) -> String {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Told(String);
-
-fn is_certificate(error: &RedisError) -> bool {
-    error.to_string().contains("invalid peer certificate")
-}
 
 #[cfg(test)]
 mod tests {

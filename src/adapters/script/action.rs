@@ -55,7 +55,7 @@ impl Script {
         &self,
         cx: &StepContext,
         program: &Program,
-        part: Option<Part>,
+        part: Part,
     ) -> Result<Ended, ActionError> {
         child::run(cx, program, &self.item.surroundings, &self.secrets, part).await
     }
@@ -67,7 +67,7 @@ impl Script {
         program: &Program,
         part: Part,
     ) -> Result<Ended, ActionError> {
-        let ended = self.start(cx, program, Some(part)).await?;
+        let ended = self.start(cx, program, part).await?;
         let shown = program.path.display();
         match ended.end {
             End::Itself(status)
@@ -102,7 +102,7 @@ impl Script {
     /// Asks `check` whether the change has happened; `None` without a check.
     async fn has_happened(&self, cx: &StepContext) -> Result<Option<bool>, ActionError> {
         let Some(check) = &self.item.check else { return Ok(None) };
-        let ended = self.start(cx, check, None).await?;
+        let ended = self.start(cx, check, Part::Look).await?;
         ending(check, &ended).map(|status| Some(status.success()))
     }
 
@@ -230,8 +230,8 @@ impl Action for Script {
         let _orphans = self.settle_orphans(cx).await?;
         let undone_last = Note::all(cx.notes()).iter().rev().find_map(|note| match note {
             Note::Undone => Some(true),
-            Note::Starting { part: Part::Apply, .. } => Some(false),
-            _ => None,
+            Note::Started { part: Part::Apply, .. } => Some(false),
+            Note::Started { .. } => None,
         });
         if undone_last == Some(true) || self.has_happened(cx).await? == Some(false) {
             return Ok(());

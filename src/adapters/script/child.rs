@@ -15,10 +15,9 @@ use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
-use uuid::Uuid;
 
 use super::capture::{Capture, Captured};
-use super::process::{Note, Part, TOKEN_VARIABLE, kill_marked};
+use super::process::{MARK_VARIABLE, Note, Part, kill_marked};
 use super::program::Program;
 use crate::action::{ActionError, ErrorKind, StepContext};
 use crate::secret::Secrets;
@@ -76,14 +75,14 @@ pub(super) struct Ended {
 }
 
 /// Starts the command and returns when its process group has ended, at `cx.deadline()` at the latest.
-/// With `part`, the child is written down, so that it is found again after a crash.
+/// A child that makes a change is written down while it runs, so that it is found again after a crash.
 /// An error says that nothing was started, unless its kind is `Unknown`.
 pub(super) async fn run(
     cx: &StepContext,
     program: &Program,
     around: &Surroundings,
     secrets: &Secrets,
-    part: Option<Part>,
+    part: Part,
 ) -> Result<Ended, ActionError> {
     let mut running = Running::start(cx, program, around, secrets, part).await?;
     let grace = around.grace.0.min(cx.remaining() / 5);
@@ -120,7 +119,7 @@ impl Running {
         program: &Program,
         around: &Surroundings,
         secrets: &Secrets,
-        part: Option<Part>,
+        part: Part,
     ) -> Result<Self, ActionError> {
         let shown = program.path.display();
         if cx.cancelled().is_cancelled() {
@@ -129,20 +128,17 @@ impl Running {
         if cx.remaining().is_zero() {
             return Err(ActionError::new(ErrorKind::TimedOut, format!("start `{shown}` in time")));
         }
-        let token = format!("{}/{}", cx.run(), Uuid::new_v4());
-        if let Some(part) = part {
-            Note::Starting { part, token: token.clone() }.write(cx).await?;
-        }
+        let mark = part.mark(cx);
         // Listening starts before the child does, so that its end cannot be missed.
         let changes = signal(SignalKind::child()).map_err(|error| not_started(program, &error))?;
-        let mut child = prepare(program, around, secrets, &token)?
+        let mut child = prepare(program, around, secrets, &mark)?
             .spawn()
             .map_err(|error| not_started(program, &error))?;
-        let group = Group::of(&child, token).ok_or_else(|| {
+        let group = Group::of(&child, mark).ok_or_else(|| {
             ActionError::new(ErrorKind::Unknown, format!("learn the process id of `{shown}`"))
         })?;
-        if let Some(part) = part {
-            let note = Note::started(part, &group.token, group.leader, shown.to_string());
+        if part != Part::Look {
+            let note = Note::started(part, group.leader, shown.to_string());
             let written = note.write(cx).await;
             written.map_err(|error| ActionError { kind: ErrorKind::Unknown, ..error })?;
         }
@@ -167,12 +163,12 @@ impl Running {
         leaked: bool,
         secrets: &Secrets,
     ) -> std::io::Result<Ended> {
-        let token = self.group.token.clone();
+        let mark = self.group.mark.clone();
         let status = self.group.end(&mut self.child).await?;
         if stopped.is_some() {
             // Everything in the group is dead, so what is left in the pipes is there already.
             let _all = self.streams.drained(Instant::now() + LEAK).await;
-            let killed = tokio::task::spawn_blocking(move || kill_marked(&token)).await;
+            let killed = tokio::task::spawn_blocking(move || kill_marked(mark)).await;
             killed.map_err(std::io::Error::other)?;
         }
         let [stdout, stderr] = self.streams.captured(secrets);
@@ -193,7 +189,7 @@ fn prepare(
     program: &Program,
     around: &Surroundings,
     secrets: &Secrets,
-    token: &str,
+    mark: &str,
 ) -> Result<Command, ActionError> {
     program.check()?;
     let mut command = Command::new(&program.path);
@@ -213,7 +209,7 @@ fn prepare(
     for (name, value) in &around.env {
         command_ref.env(name, secrets.reveal(value).expose_secret());
     }
-    command_ref.env(TOKEN_VARIABLE, token);
+    command_ref.env(MARK_VARIABLE, mark);
     if let Some(folder) = &around.cwd {
         command_ref.current_dir(folder);
     }
@@ -223,14 +219,14 @@ fn prepare(
 /// A child's process group. Dropping it kills the group, so a dropped step leaves nothing behind.
 struct Group {
     leader: Pid,
-    token: String,
+    mark: String,
     ended: bool,
 }
 
 impl Group {
-    fn of(child: &Child, token: String) -> Option<Self> {
+    fn of(child: &Child, mark: String) -> Option<Self> {
         let leader = Pid::from_raw(i32::try_from(child.id()?).ok()?)?;
-        Some(Self { leader, token, ended: false })
+        Some(Self { leader, mark, ended: false })
     }
 
     /// Returns when the child has ended. It stays a zombie, so that its id, which is the group's id,

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::action::{ending, told};
 use super::child::{self, Surroundings};
+use super::process::Part;
 use super::program::{Program, validate_argv};
 use super::run::{
     blocking, default_grace, default_output_limit, resolve_surroundings, validate_sha256,
@@ -144,7 +145,7 @@ impl Probe for Expect {
 
     async fn observe(&self, cx: &StepContext) -> Result<Verdict, ActionError> {
         let ExpectItem { program, surroundings, exit, stdout: wanted } = &self.item;
-        let ended = child::run(cx, program, surroundings, &self.secrets, None).await?;
+        let ended = child::run(cx, program, surroundings, &self.secrets, Part::Look).await?;
         let status = ending(program, &ended)?;
         if status.code() != Some(*exit) {
             let quote = ended.stderr.ending(500);

@@ -4,7 +4,7 @@
 //! `script.shell`, and then values reach it through the environment alone. Every child has its own process group, a
 //! cleared environment, no terminal, a bounded output and a deadline, and does not outlive the step: at the deadline
 //! its group gets SIGTERM and, after a grace, SIGKILL. After a SIGKILL of this program itself the next look finds the
-//! child again by a token in its environment (see [`process`]).
+//! child again by a mark in its environment (see [`process`]).
 //!
 //! - `script.run`: one file [`run`], carried out by [`action`]
 //! - `script.shell`: the same policy around `/bin/sh -euc`, [`shell`]

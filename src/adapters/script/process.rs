@@ -1,8 +1,8 @@
 //! Finding children of a killed run again, and ending them.
 //!
-//! Between starting a child and writing down its process id the program may be killed. So a token is written down
-//! **before** the start and put into the child's environment as `ROLLBACK_STEP=<run>/<token>`; whatever the child
-//! starts inherits it. A later look reads `/proc/*/environ` (proc(5)) for the token and compares the noted process id
+//! Between starting a child and writing down its process id the program may be killed. So a child is marked by what is
+//! known without writing anything down: `ROLLBACK_STEP=<run>/<place>/<part>` in its environment, which whatever it
+//! starts inherits. A later look reads `/proc/*/environ` (proc(5)) for the mark and compares the noted process id
 //! with its start time (field 22 of `/proc/<pid>/stat`) and the machine's boot id, so that a reused process id is
 //! never taken for the child. Without a `/proc` (not Linux) nothing is found, and the step stays unknown.
 
@@ -18,13 +18,13 @@ use crate::action::{ActionError, ErrorKind, StepContext};
 use crate::clock::Boot;
 
 /// The variable that marks every child.
-pub(super) const TOKEN_VARIABLE: &str = "ROLLBACK_STEP";
+pub(super) const MARK_VARIABLE: &str = "ROLLBACK_STEP";
 
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// Kept back for ending the children of earlier attempts; on a busy machine a look takes a while.
 const SETTLING: Duration = Duration::from_secs(1);
 
-/// Which command of a step a note is about.
+/// Which command of a step a child runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Part {
@@ -32,23 +32,29 @@ pub(super) enum Part {
     Apply,
     /// The command that takes it back.
     Undo,
+    /// A command that only asks something.
+    Look,
+}
+
+impl Part {
+    /// What marks the children of this part of a step, the same for each attempt.
+    pub(super) fn mark(self, cx: &StepContext) -> String {
+        let part = match self {
+            Self::Apply => "apply",
+            Self::Undo => "undo",
+            Self::Look => "look",
+        };
+        // An item may be called anything, and a variable cannot hold everything.
+        format!("{}/{}/{part}", cx.run(), cx.place().escape_default())
+    }
 }
 
 /// What a step writes down about its children.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "script", rename_all = "kebab-case")]
 pub(super) enum Note {
-    /// A child with this token is about to be started.
-    Starting { part: Part, token: String },
-    /// It runs.
-    Started {
-        part: Part,
-        token: String,
-        pid: i32,
-        start_time: Option<u64>,
-        boot_id: String,
-        program: String,
-    },
+    /// A child runs.
+    Started { part: Part, pid: i32, start_time: Option<u64>, boot_id: String, program: String },
     /// The undo command has ended as expected.
     Undone,
 }
@@ -60,10 +66,9 @@ impl Note {
     }
 
     /// The note about a child that has just been started.
-    pub(super) fn started(part: Part, token: &str, pid: Pid, program: String) -> Self {
+    pub(super) fn started(part: Part, pid: Pid, program: String) -> Self {
         Self::Started {
             part,
-            token: token.to_owned(),
             pid: pid.as_raw_nonzero().get(),
             start_time: Process::of(pid).map(|process| process.start_time),
             boot_id: Boot::now().id,
@@ -109,8 +114,8 @@ impl Process {
     }
 }
 
-/// All live processes that carry one of these tokens.
-pub(super) fn with_tokens(tokens: &HashSet<String>) -> Vec<Process> {
+/// All live processes that carry one of these marks.
+pub(super) fn marked_with(marks: &[String]) -> Vec<Process> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     let own = rustix::process::getpid();
     let marked = |pid: Pid| {
@@ -118,8 +123,8 @@ pub(super) fn with_tokens(tokens: &HashSet<String>) -> Vec<Process> {
             environ.split(|byte| *byte == 0).any(|entry| {
                 std::str::from_utf8(entry)
                     .ok()
-                    .and_then(|entry| entry.strip_prefix(TOKEN_VARIABLE)?.strip_prefix('='))
-                    .is_some_and(|token| tokens.contains(token))
+                    .and_then(|entry| entry.strip_prefix(MARK_VARIABLE)?.strip_prefix('='))
+                    .is_some_and(|mark| marks.iter().any(|wanted| wanted == mark))
             })
         })
     };
@@ -131,9 +136,9 @@ pub(super) fn with_tokens(tokens: &HashSet<String>) -> Vec<Process> {
         .collect()
 }
 
-/// Kills whatever still carries the token, also outside the child's process group.
-pub(super) fn kill_marked(token: &str) {
-    for process in with_tokens(&HashSet::from([token.to_owned()])) {
+/// Kills whatever still carries the mark, also outside the child's process group.
+pub(super) fn kill_marked(mark: String) {
+    for process in marked_with(&[mark]) {
         process.signal(Signal::KILL);
     }
 }
@@ -155,31 +160,34 @@ pub(super) async fn settle(
     patience: Instant,
     grace: Duration,
 ) -> Result<Orphans, ActionError> {
-    let notes = Note::all(cx.notes());
-    if notes.is_empty() || orphans(&notes).await?.is_empty() {
+    if !cx.was_attempted() && cx.notes().is_empty() {
+        return Ok(Orphans::None);
+    }
+    let traces = Traces::left_by(cx);
+    if traces.alive().await?.is_empty() {
         return Ok(Orphans::None);
     }
     let left = patience.saturating_duration_since(Instant::now());
     let grace = grace.min(left / 5);
     // Signals take effect, and are seen to, in time of their own.
     let patience = patience - grace - SETTLING.min(left / 5);
-    if gone(&notes, patience, cx).await? {
+    if traces.gone(patience, cx).await? {
         return Ok(Orphans::Ended);
     }
-    signal_all(&notes, Signal::TERM).await?;
+    traces.signal(Signal::TERM).await?;
     let end = Instant::now() + grace;
-    while Instant::now() < end && !orphans(&notes).await?.is_empty() {
+    while Instant::now() < end && !traces.alive().await?.is_empty() {
         tokio::time::sleep(LOOK_AGAIN).await;
     }
-    signal_all(&notes, Signal::KILL).await?;
+    traces.signal(Signal::KILL).await?;
     for _ in 0..20 {
-        if orphans(&notes).await?.is_empty() {
+        if traces.alive().await?.is_empty() {
             return Ok(Orphans::Killed);
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }
     let pids: Vec<String> =
-        orphans(&notes).await?.iter().map(|process| process.pid.to_string()).collect();
+        traces.alive().await?.iter().map(|process| process.pid.to_string()).collect();
     Err(ActionError::new(
         ErrorKind::Conflict,
         format!(
@@ -190,48 +198,59 @@ pub(super) async fn settle(
     .hint(format!("Look at it with `ps -fp {}`.", pids.join(","))))
 }
 
-/// Waits until no orphan is left (true), or time is up or the run is told to stop (false).
-async fn gone(notes: &[Note], until: Instant, cx: &StepContext) -> Result<bool, ActionError> {
-    while Instant::now() < until && !cx.cancelled().is_cancelled() {
-        if orphans(notes).await?.is_empty() {
-            return Ok(true);
-        }
-        tokio::time::sleep(LOOK_AGAIN).await;
-    }
-    Ok(false)
+/// What the children of earlier attempts can be told by.
+struct Traces {
+    notes: Vec<Note>,
+    marks: Vec<String>,
 }
 
-async fn signal_all(notes: &[Note], signal: Signal) -> Result<(), ActionError> {
-    for process in orphans(notes).await? {
-        process.signal(signal);
+impl Traces {
+    fn left_by(cx: &StepContext) -> Self {
+        let marks = [Part::Apply, Part::Undo].map(|part| part.mark(cx));
+        Self { notes: Note::all(cx.notes()), marks: marks.into() }
     }
-    Ok(())
-}
 
-/// The live processes that the notes are about, and whoever shares their group and token.
-async fn orphans(notes: &[Note]) -> Result<HashSet<Process>, ActionError> {
-    let notes = notes.to_vec();
-    let found = tokio::task::spawn_blocking(move || {
-        let boot = Boot::now().id;
-        let mut tokens = HashSet::new();
-        let mut found = HashSet::new();
-        for note in notes {
-            match note {
-                Note::Starting { token, .. } => {
-                    let _new = tokens.insert(token);
-                }
-                Note::Started { pid, start_time: Some(began), boot_id, .. } if boot_id == boot => {
-                    let process = Pid::from_raw(pid).and_then(Process::of);
-                    found.extend(process.filter(|process| process.start_time == began));
-                }
-                Note::Started { .. } | Note::Undone => {}
+    /// Waits until no child is left (true), or time is up or the run is told to stop (false).
+    async fn gone(&self, until: Instant, cx: &StepContext) -> Result<bool, ActionError> {
+        while Instant::now() < until && !cx.cancelled().is_cancelled() {
+            if self.alive().await?.is_empty() {
+                return Ok(true);
             }
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
-        found.extend(with_tokens(&tokens));
-        found
-    });
-    found.await.map_err(|error| {
-        ActionError::new(ErrorKind::Failed, "look for the commands of an earlier attempt")
-            .caused_by(&error)
-    })
+        Ok(false)
+    }
+
+    async fn signal(&self, signal: Signal) -> Result<(), ActionError> {
+        for process in self.alive().await? {
+            process.signal(signal);
+        }
+        Ok(())
+    }
+
+    /// The live processes that the notes are about, and whoever carries the mark.
+    async fn alive(&self) -> Result<HashSet<Process>, ActionError> {
+        let (notes, marks) = (self.notes.clone(), self.marks.clone());
+        let found = tokio::task::spawn_blocking(move || {
+            let boot = Boot::now().id;
+            let mut found = HashSet::new();
+            for note in notes {
+                match note {
+                    Note::Started { pid, start_time: Some(began), boot_id, .. }
+                        if boot_id == boot =>
+                    {
+                        let process = Pid::from_raw(pid).and_then(Process::of);
+                        found.extend(process.filter(|process| process.start_time == began));
+                    }
+                    Note::Started { .. } | Note::Undone => {}
+                }
+            }
+            found.extend(marked_with(&marks));
+            found
+        });
+        found.await.map_err(|error| {
+            ActionError::new(ErrorKind::Failed, "look for the commands of an earlier attempt")
+                .caused_by(&error)
+        })
+    }
 }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::action::{Script, ScriptItem};
 use super::child::Surroundings;
-use super::process::TOKEN_VARIABLE;
+use super::process::MARK_VARIABLE;
 use super::program::{Program, validate_argv};
 use crate::action::{ActionError, ErrorKind, Repeat, ResolveContext, VerbArgs, VerbKind, Work};
 use crate::value::Lasting;
@@ -183,8 +183,8 @@ pub(super) fn validate_surroundings(around: &Surroundings) -> Result<(), String>
             return Err(format!("the variable `{name}` holds a NUL character"));
         }
     }
-    if around.env.contains_key(TOKEN_VARIABLE) {
-        return Err(format!("`env` must not set `{TOKEN_VARIABLE}`, by which children are found"));
+    if around.env.contains_key(MARK_VARIABLE) {
+        return Err(format!("`env` must not set `{MARK_VARIABLE}`, by which children are found"));
     }
     if around.cwd.as_deref().is_some_and(Path::is_relative) {
         return Err("`cwd` must be an absolute path".into());

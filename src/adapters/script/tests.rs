@@ -19,6 +19,11 @@ use crate::secret::Secrets;
 
 const AMPLE: Duration = Duration::from_secs(30);
 
+/// A run of its own for each test: children are told apart by their run.
+fn world() -> World {
+    World::new(&format!("run-{}", uuid::Uuid::new_v4()))
+}
+
 async fn make(verb: &str, args: Value) -> Result<Vec<(String, Work)>, ActionError> {
     make_with(verb, args, Secrets::default()).await
 }
@@ -79,7 +84,7 @@ async fn keeps_the_contract_with_check_and_undo() {
         "argv": ["touch", file], "undo": ["rm", file], "check": ["test", "-e", file],
     }))
     .await;
-    contract::holds(&*made, &World::new("run-1")).await;
+    contract::holds(&*made, &world()).await;
     assert_eq!(made.repeat(), Repeat::AfterInspect);
 }
 
@@ -92,7 +97,7 @@ async fn a_second_undo_runs_nothing_even_without_a_check() {
         "undo": ["sh", "-c", "echo undo >> $LOG"],
     }))
     .await;
-    let world = World::new("run-1");
+    let world = world();
     let (saved, evidence) = applied(&*made, &world).await;
     contract::undone(&*made, &world, &saved, &evidence).await;
     assert_eq!(std::fs::read_to_string(&log).expect("the log"), "apply\nundo\n");
@@ -104,28 +109,28 @@ async fn without_undo_it_is_irreversible_and_says_so() {
     let made = script(json!({"argv": ["true"]})).await;
     assert!(matches!(made.reversal(), Reversal::Irreversible { .. }));
     assert!(made.describe().undo.contains("cannot be undone"));
-    let refused = made.undo(&World::new("run-1").context(AMPLE), &Saved::default(), None).await;
+    let refused = made.undo(&world().context(AMPLE), &Saved::default(), None).await;
     assert_eq!(refused.expect_err("no undo").kind, ErrorKind::Invalid);
 }
 
 #[tokio::test]
 async fn an_unexpected_exit_code_fails_and_quotes_the_output() {
     let made = shell(json!({"run": "echo out; echo oh no >&2; exit 3"})).await;
-    let error = apply(&*made, &World::new("run-1"), AMPLE).await.expect_err("exit code 3");
+    let error = apply(&*made, &world(), AMPLE).await.expect_err("exit code 3");
     assert_eq!(error.kind, ErrorKind::Failed);
     assert!(!error.retryable);
     assert_eq!(error.message, "run `/bin/sh`: exit code 3, expected 0");
     assert_eq!(error.causes, ["standard error ends with: oh no"]);
 
     let expected = shell(json!({"run": "exit 3", "expect_exit": [0, 3]})).await;
-    let evidence = apply(&*expected, &World::new("run-1"), AMPLE).await.expect("3 is fine");
+    let evidence = apply(&*expected, &world(), AMPLE).await.expect("3 is fine");
     assert_eq!(evidence.facts["status"], "exit code 3");
 }
 
 #[tokio::test]
 async fn a_shell_stops_at_the_first_failure_and_at_unset_variables() {
     for run in ["false; true", "echo $NOT_SET_ANYWHERE"] {
-        let failed = apply(&*shell(json!({"run": run})).await, &World::new("run-1"), AMPLE).await;
+        let failed = apply(&*shell(json!({"run": run})).await, &world(), AMPLE).await;
         assert_eq!(failed.expect_err(run).kind, ErrorKind::Failed);
     }
 }
@@ -154,15 +159,15 @@ async fn the_environment_is_clean() {
 #[tokio::test]
 async fn the_standard_input_is_empty_unless_given() {
     let silent = script(json!({"argv": ["cat"]})).await;
-    let evidence = apply(&*silent, &World::new("run-1"), AMPLE).await.expect("cat");
+    let evidence = apply(&*silent, &world(), AMPLE).await.expect("cat");
     assert_eq!(evidence.facts["stdout"], "");
 
     let fed = script(json!({"argv": ["cat"], "stdin": "some words"})).await;
-    let evidence = apply(&*fed, &World::new("run-1"), AMPLE).await.expect("cat");
+    let evidence = apply(&*fed, &world(), AMPLE).await.expect("cat");
     assert_eq!(evidence.facts["stdout"], "some words");
 
     let deaf = script(json!({"argv": ["true"], "stdin": "x".repeat(1_000_000)})).await;
-    let _evidence = apply(&*deaf, &World::new("run-1"), AMPLE).await.expect("input is optional");
+    let _evidence = apply(&*deaf, &world(), AMPLE).await.expect("input is optional");
 }
 
 #[tokio::test]
@@ -174,7 +179,7 @@ async fn secrets_reach_the_child_and_come_back_redacted() {
         "env": {"TOKEN": marker}, "stdin": marker,
     });
     let made = action(make_with("script.shell", args, secrets).await.expect("valid"));
-    let evidence = apply(&*made, &World::new("run-1"), AMPLE).await.expect("the secret is right");
+    let evidence = apply(&*made, &world(), AMPLE).await.expect("the secret is right");
     let told = format!("{evidence:?}{:?}", made.describe());
     assert!(!told.contains("CANARY"), "{told}");
     assert!(told.contains("[secret]\\n[secret]"), "{told}");
@@ -195,7 +200,7 @@ async fn a_secret_among_the_arguments_is_refused() {
 #[tokio::test]
 async fn a_grandchild_that_holds_the_output_open_delays_nothing_and_is_killed() {
     let made = shell(json!({"run": "sleep 300 & echo $!"})).await;
-    let evidence = apply(&*made, &World::new("run-1"), AMPLE).await.expect("the shell has ended");
+    let evidence = apply(&*made, &world(), AMPLE).await.expect("the shell has ended");
     assert_eq!(evidence.facts["leaked"], true);
     let pid = evidence.facts["stdout"].as_str().expect("a pid").trim().to_owned();
     eventually("the grandchild ends", || !runs(&pid)).await;
@@ -204,7 +209,7 @@ async fn a_grandchild_that_holds_the_output_open_delays_nothing_and_is_killed() 
 #[tokio::test]
 async fn a_grandchild_in_its_own_session_delays_nothing() {
     let made = shell(json!({"run": "setsid sleep 20 & echo $!"})).await;
-    let evidence = apply(&*made, &World::new("run-1"), Duration::from_secs(15)).await;
+    let evidence = apply(&*made, &world(), Duration::from_secs(15)).await;
     let evidence = evidence.expect("the shell has ended");
     assert_eq!(evidence.facts["leaked"], true);
     let pid = evidence.facts["stdout"].as_str().expect("a pid").trim().to_owned();
@@ -220,7 +225,7 @@ async fn a_child_that_ignores_sigterm_is_killed_at_the_deadline_with_all_it_star
         "env": {"PIDS": pids}, "grace": "100ms",
     }))
     .await;
-    let world = World::new("run-1");
+    let world = world();
     let context = world.context(Duration::from_secs(2));
     let deadline = context.deadline();
     let error = made.apply(&context, &Saved::default()).await.expect_err("never ends");
@@ -240,7 +245,7 @@ async fn sigterm_comes_first_and_is_given_its_grace() {
         "env": {"LOG": log},
     }))
     .await;
-    let error = apply(&*made, &World::new("run-1"), Duration::from_secs(3)).await;
+    let error = apply(&*made, &world(), Duration::from_secs(3)).await;
     assert_eq!(error.expect_err("stopped").kind, ErrorKind::Unknown);
     assert_eq!(std::fs::read_to_string(&log).expect("the trap ran"), "settled\n");
 }
@@ -248,7 +253,7 @@ async fn sigterm_comes_first_and_is_given_its_grace() {
 #[tokio::test]
 async fn a_stop_ends_the_child_long_before_its_deadline() {
     let made = script(json!({"argv": ["sleep", "300"]})).await;
-    let world = World::new("run-1");
+    let world = world();
     let stop = async {
         eventually("the child is noted", || pid_noted(&world.notes()).is_some()).await;
         world.cancel();
@@ -267,7 +272,7 @@ async fn a_stop_ends_the_child_long_before_its_deadline() {
 #[tokio::test]
 async fn a_dropped_step_leaves_no_process_behind() {
     let made = script(json!({"argv": ["sleep", "300"]})).await;
-    let world = World::new("run-1");
+    let world = world();
     tokio::select! {
         _ = apply(&*made, &world, AMPLE) => panic!("it sleeps"),
         () = eventually("the child is noted", || pid_noted(&world.notes()).is_some()) => {}
@@ -283,7 +288,7 @@ async fn a_hundred_megabytes_of_output_are_cut_to_both_ends() {
         "output_limit": 1000,
     }))
     .await;
-    let evidence = apply(&*made, &World::new("run-1"), AMPLE).await.expect("it ends");
+    let evidence = apply(&*made, &world(), AMPLE).await.expect("it ends");
     let text = evidence.facts["stdout"].as_str().expect("text");
     assert!(text.starts_with("first line\n") && text.ends_with("last line\n"), "{text}");
     assert!(text.len() < 1200, "{}", text.len());
@@ -317,9 +322,9 @@ async fn an_executable_is_found_before_the_start_and_compared_with_its_checksum(
     let found = refused.message.split("SHA-256 is ").nth(1).expect("a sum")[..64].to_owned();
 
     let made = script(json!({"argv": [tool], "sha256": found})).await;
-    let _evidence = apply(&*made, &World::new("run-1"), AMPLE).await.expect("the right one");
+    let _evidence = apply(&*made, &world(), AMPLE).await.expect("the right one");
     install(&folder, "two", "755");
-    let changed = apply(&*made, &World::new("run-1"), AMPLE).await.expect_err("changed since");
+    let changed = apply(&*made, &world(), AMPLE).await.expect_err("changed since");
     assert_eq!(changed.kind, ErrorKind::Conflict);
 }
 
@@ -369,7 +374,7 @@ fn the_schema_of_the_shell_is_that_of_run_with_other_words() {
 async fn a_question_holds_by_exit_code_and_output() {
     let ask = async |args: Value| {
         let question = probe(make("script.expect", args).await.expect("valid"));
-        question.observe(&World::new("run-1").context(AMPLE)).await
+        question.observe(&world().context(AMPLE)).await
     };
     let holds = |verdict: Result<Verdict, ActionError>| {
         matches!(verdict.expect("an answer"), Verdict::Holds { .. })
@@ -389,7 +394,7 @@ async fn a_question_holds_by_exit_code_and_output() {
 async fn a_silent_question_ends_in_time() {
     let args = json!({"argv": ["sleep", "300"]});
     let question = probe(make("script.expect", args).await.expect("valid"));
-    let error = question.observe(&World::new("run-1").context(Duration::from_millis(300))).await;
+    let error = question.observe(&world().context(Duration::from_millis(300))).await;
     assert_eq!(error.expect_err("no answer").kind, ErrorKind::TimedOut);
 }
 
@@ -404,7 +409,7 @@ proptest! {
             let mut argv = vec!["printf".to_owned(), "%s\\0".to_owned()];
             argv.extend(arguments.iter().cloned());
             let made = script(json!({"argv": argv, "output_limit": 100_000})).await;
-            apply(&*made, &World::new("run-1"), AMPLE).await.expect("printf").facts["stdout"].clone()
+            apply(&*made, &world(), AMPLE).await.expect("printf").facts["stdout"].clone()
         });
         let printed = printed.as_str().expect("text");
         let seen: Vec<&str> = printed.strip_suffix('\0').expect("an end").split('\0').collect();
@@ -469,17 +474,20 @@ async fn helper_that_runs_a_script() {
     let made = shell(interrupted(folder, &seconds)).await;
     let notes = Arc::new(NoteFile(folder.join("notes")));
     let cancel = tokio_util::sync::CancellationToken::new();
-    let cx = StepContext::new(Instant::now() + AMPLE, cancel, folder.into(), "run-1")
+    let run = std::env::var("ORPHAN_TEST_RUN").expect("a run's id");
+    let cx = StepContext::new(Instant::now() + AMPLE, cancel, folder.into(), &run)
         .recording(notes, Vec::new());
     made.apply(&cx, &Saved::default()).await.ok();
 }
 
 /// Starts the helper, kills it with SIGKILL while its script runs, and returns the world that a resume finds.
 async fn kill_a_run(folder: &Path, seconds: &str) -> (World, String) {
+    let world = world();
     let mut helper = Command::new(std::env::current_exe().expect("this test"))
         .args(["--exact", "adapters::script::tests::helper_that_runs_a_script", "--ignored"])
         .env("ORPHAN_TEST_FOLDER", folder)
         .env("ORPHAN_TEST_SECONDS", seconds)
+        .env("ORPHAN_TEST_RUN", world.context(AMPLE).run())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
@@ -488,7 +496,6 @@ async fn kill_a_run(folder: &Path, seconds: &str) -> (World, String) {
     eventually("the script runs", || pid_noted(&notes_in(&notes)).is_some()).await;
     helper.kill().expect("SIGKILL");
     let _status = helper.wait().expect("it is dead");
-    let world = World::new("run-1");
     for note in notes_in(&notes) {
         world.noted(note);
     }
@@ -518,15 +525,12 @@ async fn an_orphan_that_takes_too_long_is_killed_before_the_check_decides() {
 }
 
 #[tokio::test]
-async fn an_orphan_whose_process_id_was_never_written_down_is_found_by_its_token() {
+async fn an_orphan_whose_process_id_was_never_written_down_is_found_by_its_mark() {
     let folder = temp();
     let (killed, pid) = kill_a_run(folder.path(), "300").await;
-    let world = World::new("run-1");
-    for note in killed.notes().into_iter().filter(|note| note["script"] == "starting") {
-        world.noted(note);
-    }
+    let resumed = World::new(killed.context(AMPLE).run());
     let made = shell(interrupted(folder.path(), "300")).await;
-    let found = made.inspect(&world.context(Duration::from_secs(4))).await.expect("inspect");
+    let found = made.inspect(&resumed.context(Duration::from_secs(4))).await.expect("inspect");
     assert!(matches!(found, crate::action::Readiness::Needed { .. }));
     assert!(!runs(&pid));
 }
@@ -534,9 +538,9 @@ async fn an_orphan_whose_process_id_was_never_written_down_is_found_by_its_token
 #[tokio::test]
 async fn a_reused_process_id_is_left_alone() {
     let mut stranger = Command::new("sleep").arg("300").spawn().expect("sleep");
-    let world = World::new("run-1");
+    let world = world();
     world.noted(json!({
-        "script": "started", "part": "apply", "token": "run-1/gone", "pid": stranger.id(),
+        "script": "started", "part": "apply", "pid": stranger.id(),
         "start_time": 1, "boot_id": crate::clock::Boot::now().id, "program": "/bin/sleep",
     }));
     let _saved = needed(&*script(json!({"argv": ["true"]})).await, &world).await;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::super::{LockDir, LockError};
+use super::super::{LeftElsewhere, LockDir, LockError};
 use super::process::{Helper, command, rounds, say, setting, wait_for_release};
 use super::{holder, private_temp_dir};
 
@@ -15,7 +15,7 @@ const DIR: &str = "TEST_LOCK_DIR";
 #[ignore = "a part played in a helper process"]
 fn contender() {
     let dir = LockDir::at(setting(DIR).as_ref()).expect("the test's folder");
-    match dir.acquire("staging", "agents", &holder("contender")) {
+    match dir.acquire("staging", "agents", &holder("contender"), LeftElsewhere::MayBeAlive) {
         Ok(_lock) => {
             say("won");
             wait_for_release();
@@ -80,8 +80,10 @@ fn a_stopped_holder_keeps_its_lock() {
 fn a_dropped_lock_is_free_and_other_subjects_are_not_held() {
     let dir = private_temp_dir();
     let locks = LockDir::at(dir.path()).expect("a private folder");
-    let first = locks.acquire("staging", "agents", &holder("a")).expect("it is free");
-    let again = locks.acquire("staging", "agents", &holder("b"));
+    let first = locks
+        .acquire("staging", "agents", &holder("a"), LeftElsewhere::MayBeAlive)
+        .expect("it is free");
+    let again = locks.acquire("staging", "agents", &holder("b"), LeftElsewhere::MayBeAlive);
     match again {
         Err(LockError::Held { holder: Some(held_by), .. }) => assert_eq!(*held_by, holder("a")),
         other => panic!("{other:?}"),
@@ -93,10 +95,18 @@ fn a_dropped_lock_is_free_and_other_subjects_are_not_held() {
         ("staginga", "gents"),
         ("staging", "AGENTS"),
     ] {
-        drop(locks.acquire(environment, subject, &holder("c")).expect("it is another subject"));
+        drop(
+            locks
+                .acquire(environment, subject, &holder("c"), LeftElsewhere::MayBeAlive)
+                .expect("it is another subject"),
+        );
     }
     drop(first);
-    drop(locks.acquire("staging", "agents", &holder("b")).expect("it is free again"));
+    drop(
+        locks
+            .acquire("staging", "agents", &holder("b"), LeftElsewhere::MayBeAlive)
+            .expect("it is free again"),
+    );
 }
 
 #[test]
@@ -106,7 +116,9 @@ fn a_subject_of_any_text_has_its_file_in_the_folder() {
     let long = "x".repeat(5000);
     for subject in ["", "..", "../../etc/passwd", "/etc/passwd", "a\0b", "字", "\n", long.as_str()]
     {
-        let lock = locks.acquire("e", subject, &holder("a")).expect("any text is a subject");
+        let lock = locks
+            .acquire("e", subject, &holder("a"), LeftElsewhere::MayBeAlive)
+            .expect("any text is a subject");
         assert_eq!(lock.path().parent(), Some(dir.path()), "{subject:?}");
     }
 }
@@ -115,15 +127,25 @@ fn a_subject_of_any_text_has_its_file_in_the_folder() {
 fn links_in_the_place_of_a_lock_are_refused() {
     let dir = private_temp_dir();
     let locks = LockDir::at(dir.path()).expect("a private folder");
-    let path = locks.acquire("e", "s", &holder("a")).expect("free").path().to_owned();
+    let path = locks
+        .acquire("e", "s", &holder("a"), LeftElsewhere::MayBeAlive)
+        .expect("free")
+        .path()
+        .to_owned();
     let victim = dir.path().join("victim");
     std::fs::write(&victim, "precious").expect("room");
     std::fs::remove_file(&path).expect("it is there");
     std::os::unix::fs::symlink(&victim, &path).expect("a link");
-    assert!(matches!(locks.acquire("e", "s", &holder("a")), Err(LockError::Failed(_))));
+    assert!(matches!(
+        locks.acquire("e", "s", &holder("a"), LeftElsewhere::MayBeAlive),
+        Err(LockError::Failed(_))
+    ));
     std::fs::remove_file(&path).expect("it is there");
     std::fs::hard_link(&victim, &path).expect("a link");
-    assert!(matches!(locks.acquire("e", "s", &holder("a")), Err(LockError::Failed(_))));
+    assert!(matches!(
+        locks.acquire("e", "s", &holder("a"), LeftElsewhere::MayBeAlive),
+        Err(LockError::Failed(_))
+    ));
     assert_eq!(std::fs::read_to_string(&victim).expect("it is there"), "precious");
 }
 
@@ -136,7 +158,7 @@ fn the_shared_folder_is_open_to_all_users_and_its_failure_is_a_warning() {
     let mode =
         |path: &Path| std::fs::metadata(path).expect("it is there").permissions().mode() & 0o7777;
     assert_eq!(mode(&shared), 0o1777);
-    let lock = locks.acquire("e", "s", &holder("a")).expect("free");
+    let lock = locks.acquire("e", "s", &holder("a"), LeftElsewhere::MayBeAlive).expect("free");
     assert_eq!(mode(lock.path()), 0o666);
 
     let link = dir.path().join("link");
@@ -146,7 +168,33 @@ fn the_shared_folder_is_open_to_all_users_and_its_failure_is_a_warning() {
     let impossible = Path::new("/proc/rollback/locks");
     let (own, warning) = LockDir::shared_or(impossible, &state).expect("the state folder works");
     assert!(warning.expect("a warning").contains("/proc/rollback/locks"));
-    let lock = own.acquire("e", "s", &holder("a")).expect("free");
+    let lock = own.acquire("e", "s", &holder("a"), LeftElsewhere::MayBeAlive).expect("free");
     assert!(lock.path().starts_with(state.join("locks")));
     assert_eq!(mode(lock.path()), 0o600);
+}
+
+#[test]
+fn what_another_machine_has_left_is_respected_until_somebody_knows_better() {
+    let dir = private_temp_dir();
+    let locks = LockDir::at(dir.path()).expect("a private folder");
+    let take = |left| locks.acquire("staging", "agents", &holder("mine"), left);
+    let path = take(LeftElsewhere::MayBeAlive).expect("it is free").path().to_owned();
+    let mut other = holder("theirs");
+    other.by.host = "ops-9".into();
+    let description = serde_json::to_string(&other).expect("a description");
+    std::fs::write(&path, &description).expect("the lock's file");
+    for _ in 0..2 {
+        match take(LeftElsewhere::MayBeAlive) {
+            Err(LockError::Elsewhere { holder, .. }) => assert_eq!(*holder, other),
+            taken => panic!("{taken:?}"),
+        }
+        assert_eq!(std::fs::read_to_string(&path).expect("it is there"), description);
+    }
+    let lock = take(LeftElsewhere::IsOver).expect("somebody knows better");
+    assert!(
+        matches!(take(LeftElsewhere::IsOver), Err(LockError::Held { .. })),
+        "not of a live one"
+    );
+    drop(lock);
+    drop(take(LeftElsewhere::MayBeAlive).expect("nothing is left of them"));
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::super::{Journal, JournalError, Request, Run, Store};
+use super::super::{Journal, JournalError, LeftElsewhere, Request, Run, Store};
 use super::{append, event, header_of, holder, private_temp_dir};
 use crate::event::{Actor, Event, Place, PrivateRef, RunVerdict};
 
@@ -176,10 +176,10 @@ fn requests_arrive_once_in_their_order_and_rubbish_is_named() {
 fn two_resumes_of_one_run_exclude_each_other() {
     let (_dir, store) = store();
     let run = store.create_run().expect("a run");
-    let lock = run.lock(&holder(run.id())).expect("it is free");
-    assert!(run.lock(&holder(run.id())).is_err());
+    let lock = run.lock(&holder(run.id()), LeftElsewhere::MayBeAlive).expect("it is free");
+    assert!(run.lock(&holder(run.id()), LeftElsewhere::MayBeAlive).is_err());
     drop(lock);
-    drop(run.lock(&holder(run.id())).expect("it is free again"));
+    drop(run.lock(&holder(run.id()), LeftElsewhere::MayBeAlive).expect("it is free again"));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use rollback::action::{ErrorKind, Reversal};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::rig::{Database, rows};
+use super::rig::{Database, Port, rows};
 use crate::support::HANG;
 
 const RUN: &str = "postgres.run";
@@ -47,6 +47,32 @@ async fn what_was_replaced_comes_back() {
     port.undo(action.as_ref(), &saved, None).await;
     assert_eq!(database.agents().await, before);
     port.needed(action.as_ref()).await;
+}
+
+/// As production would have it: rights on one table, and a schema that somebody else has made for the role.
+#[tokio::test]
+async fn a_role_that_owns_nothing_but_the_schema_changes_and_takes_back() {
+    let database = Database::of_agents().await;
+    let before = database.agents().await;
+    let role = format!("rollback_test_{}", uuid::Uuid::new_v4().simple());
+    database
+        .run(&format!(
+            "CREATE ROLE {role}; GRANT SELECT, INSERT, UPDATE, DELETE ON agents TO {role};
+            CREATE SCHEMA rollback AUTHORIZATION {role}"
+        ))
+        .await;
+    // The superuser of the tests works as that role.
+    let url = format!("{}?options=-c%20role%3D{role}", database.url);
+    let port = Port::with(json!({ "url": url }));
+    let action = port.action(RUN, three_ways()).await;
+    let (saved, evidence) = port.apply(action.as_ref()).await;
+    assert_ne!(database.agents().await, before);
+    assert_eq!(database.rows("SELECT count(*) FROM rollback.ledger").await, ["1"]);
+    port.undo(action.as_ref(), &saved, Some(&evidence)).await;
+    assert_eq!(database.agents().await, before);
+    database
+        .run(&format!("DROP SCHEMA rollback CASCADE; DROP OWNED BY {role}; DROP ROLE {role}"))
+        .await;
 }
 
 #[tokio::test]

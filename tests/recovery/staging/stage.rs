@@ -2,18 +2,22 @@
 //! shipped runbook with the same names in place of its own.
 
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use uuid::Uuid;
 
-use super::super::counter::Counter;
+use crate::support::counter::Counter;
 use crate::support::docker::docker;
 use crate::support::output::CommandOutput;
 use crate::support::world::World;
 
 /// The ports that `scripts/staging` uses, without their first three digits.
-const PORTS: [&str; 9] = ["80", "81", "82", "91", "92", "93", "95", "96", "97"];
+const PORTS: [&str; 17] = [
+    "32", "70", "71", "72", "73", "74", "75", "79", "80", "81", "82", "91", "92", "93", "95", "96",
+    "97",
+];
 
 /// One container of a fleet, as the engine tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +50,9 @@ impl Stage {
             text.split_whitespace().take(2).collect::<Vec<_>>().join(" ")
         });
         let (world, ports) = (World::new(), free_ports());
+        // PostgreSQL, as a user of its own, has to pass.
+        let passable = std::fs::Permissions::from_mode(0o711);
+        std::fs::set_permissions(world.path(""), passable).expect("the world is ours");
         let mut stage = Self { world, name, agents, ports, runbook: PathBuf::new(), chat };
         stage.write_runbook();
         stage.script("up");
@@ -63,6 +70,7 @@ impl Stage {
         let environment = read("environments/staging.yaml")
             .replace("/srv/rollback-staging", &root.to_string_lossy())
             .replace("127.0.0.1:180", &format!("127.0.0.1:{}", self.ports))
+            .replace("port: 180", &format!("port: {}", self.ports))
             .replace("legacy/agent:1.0.0", &format!("{name}-legacy/agent:1.0.0"));
         let locks = self.world.path("locks");
         let environment = format!("{environment}\nlock_dir: {}\n", locks.display());
@@ -173,7 +181,12 @@ impl Stage {
 
     /// What users reach.
     pub(super) fn balancer(&self) -> String {
-        format!("127.0.0.1:{}80", self.ports)
+        format!("127.0.0.1:{}", self.port("80"))
+    }
+
+    /// One of [`PORTS`], as a whole.
+    pub(super) fn port(&self, last_digits: &str) -> String {
+        format!("{}{last_digits}", self.ports)
     }
 }
 

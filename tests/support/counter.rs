@@ -6,18 +6,18 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 /// What a request counts as, from its method and path, and its body.
-pub(super) type Key = fn(&str, &str) -> String;
+pub(crate) type Key = fn(&str, &str) -> String;
 
 type Counts = Arc<Mutex<BTreeMap<String, u64>>>;
 
 /// The server, until the test's end.
-pub(super) struct Counter {
+pub(crate) struct Counter {
     url: String,
     counts: Counts,
 }
 
 impl Counter {
-    pub(super) fn start(key: Key) -> Self {
+    pub(crate) fn start(key: Key) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("the loopback has a free port");
         let url = format!("http://{}", listener.local_addr().expect("it is bound"));
         let counts = Counts::default();
@@ -32,17 +32,17 @@ impl Counter {
     }
 
     /// Where it listens.
-    pub(super) fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
     /// How often each request came.
-    pub(super) fn counts(&self) -> BTreeMap<String, u64> {
+    pub(crate) fn counts(&self) -> BTreeMap<String, u64> {
         self.counts.lock().expect("nobody panicked").clone()
     }
 
     /// Forgets them.
-    pub(super) fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.counts.lock().expect("nobody panicked").clear();
     }
 }
