@@ -63,7 +63,7 @@ async fn a_role_that_owns_nothing_but_the_schema_changes_and_takes_back() {
         .await;
     // The superuser of the tests works as that role.
     let url = format!("{}?options=-c%20role%3D{role}", database.url);
-    let port = Port::with(json!({ "url": url }));
+    let port = Port::of(&url);
     let action = port.action(RUN, three_ways()).await;
     let (saved, evidence) = port.apply(action.as_ref()).await;
     assert_ne!(database.agents().await, before);
