@@ -122,7 +122,7 @@ async fn a_reader_that_never_ends_ends_the_attempt_and_not_the_restore() {
     reader.batch_execute("BEGIN; SELECT count(*) FROM agents").await.expect("a long look");
     let action = port.action(RESTORE, swap()).await;
     let saved = port.needed(action.as_ref()).await;
-    let cx = port.cx_until(Instant::now() + Duration::from_secs(4));
+    let cx = port.cx_until(Instant::now() + Duration::from_secs(15));
     let error = action.apply(&cx, &saved).await.expect_err("a reader is in the way");
     assert_eq!((error.kind, error.retryable), (ErrorKind::Failed, true), "{error}");
     assert!(error.message.contains("55P03"), "{error}");
