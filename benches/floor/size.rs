@@ -72,7 +72,7 @@ fn peak_mb(place: &Place, runbook: &Path) -> f64 {
     }
 }
 
-/// `VmHWM` of a process in KiB; none once it has ended (see proc_pid_status(5)).
+/// `VmHWM` of a process in KiB; none once it has ended (see `proc_pid_status(5)`).
 fn high_water(process: u32) -> Option<f64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

@@ -58,16 +58,21 @@ pub struct Permit {
 impl Limiter {
     /// Waits for a turn. At most `cap` items are worked on at once, however fast the system is.
     pub async fn acquire(self: &Arc<Self>, cap: Option<usize>) -> Permit {
-        let mine = {
-            let mut line = self.lock();
-            if line.climb.admit(cap) {
-                return Permit { limiter: self.clone() };
+        loop {
+            let mine = {
+                let mut line = self.lock();
+                if line.climb.admit(cap) {
+                    return Permit { limiter: self.clone() };
+                }
+                let (turn, mine) = oneshot::channel();
+                line.waiting.push_back(Waiter { cap, turn });
+                mine
+            };
+            // Who is in the line stays there until the turn comes.
+            if let Ok(permit) = mine.await {
+                return permit;
             }
-            let (turn, mine) = oneshot::channel();
-            line.waiting.push_back(Waiter { cap, turn });
-            mine
-        };
-        mine.await.expect("who is in the line stays there until the turn comes")
+        }
     }
 
     /// The present limit.
