@@ -21,7 +21,9 @@ pub(crate) fn measure(place: &Place) -> Vec<Row> {
     let rounds = option("ROLLBACK_BENCH_ROUNDS", 2);
     let database = Database::create(rows);
     let megabytes = database.megabytes();
-    place.connect(&format!("connections:\n  postgres: {{url: \"{}\"}}\n", database.url()));
+    // It has a password in it, and is a reference therefore.
+    let url = place.write("url", &database.url());
+    place.connect(&format!("connections:\n  postgres: {{url: {{file: {}}}}}\n", url.display()));
     let snapshot = place.runbook(
         "snapshot",
         &format!("      - id: keep\n        postgres.snapshot: {{table: public.embeddings, name: {SNAPSHOT}}}\n"),

@@ -32,8 +32,20 @@ postgres_as() {
   if [ "$(id -u)" = 0 ]; then runuser -u postgres -- "$@"; else "$@"; fi
 }
 
+# The superuser's address at a port. A cluster that an older version of this script has started has no password until its next start.
+postgres_url() {
+  local password
+  password=$(cat "$postgres_dir/password" 2>/dev/null || true)
+  printf 'postgresql://postgres%s@127.0.0.1:%s/postgres\n' "${password:+:$password}" "$1"
+}
+
 postgres_own_url() {
-  [ -s "$postgres_dir/port" ] && printf 'postgresql://postgres@127.0.0.1:%s/postgres\n' "$(cat "$postgres_dir/port")"
+  [ -s "$postgres_dir/port" ] && postgres_url "$(cat "$postgres_dir/port")"
+}
+
+# An address without what is secret in it.
+postgres_shown() {
+  printf '%s\n' "$1" | sed 's|//\([^:@/]*\):[^@/]*@|//\1@|'
 }
 
 postgres_version() {
@@ -58,10 +70,11 @@ postgres_up() {
   if ! address=$(postgres_address); then
     bin=$(postgres_bin)
     postgres_create "$bin"
+    postgres_secure "$bin"
     postgres_start "$bin"
     address=$(postgres_own_url)
   fi
-  note "postgres $(postgres_version "$address") at $address"
+  note "postgres $(postgres_version "$address") at $(postgres_shown "$address")"
 }
 
 postgres_install() {
@@ -71,7 +84,7 @@ postgres_install() {
   postgres_bin >/dev/null || fail "the package postgresql brought no server"
 }
 
-# The superuser comes in from this machine without a password; every other role needs its own, as in production.
+# The superuser comes in from this machine without a password, unless it is given one; every other role needs its own, as in production.
 postgres_create() {
   [ ! -s "$postgres_dir/data/PG_VERSION" ] || return 0
   mkdir -p "$postgres_dir"
@@ -87,6 +100,19 @@ postgres_create() {
     postgres_as tee "$postgres_dir/data/pg_hba.conf" >/dev/null
 }
 
+# Gives the superuser a random password, once, and lets nobody come in over TCP without one. The socket is in a folder that nobody else can enter.
+postgres_secure() {
+  local password
+  [ ! -s "$postgres_dir/password" ] || return 0
+  password=$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')
+  printf "ALTER ROLE postgres PASSWORD '%s'\n" "$password" |
+    postgres_as "$1/postgres" --single -D "$postgres_dir/data" -c password_encryption=scram-sha-256 postgres >"$postgres_log" 2>&1 ||
+    { tail -n 20 "$postgres_log" >&2; fail "the superuser of $postgres_dir got no password"; }
+  printf '%s\n' 'local all all trust' 'host all all 127.0.0.1/32 scram-sha-256' |
+    postgres_as tee "$postgres_dir/data/pg_hba.conf" >/dev/null
+  (umask 077 && printf '%s\n' "$password" >"$postgres_dir/password")
+}
+
 postgres_start() {
   local bin=$1 tries=0 port=$postgres_port waited started
   while [ "$tries" -lt 5 ]; do
@@ -95,7 +121,7 @@ postgres_start() {
       -c unix_socket_directories="$postgres_dir" -c max_connections=200 </dev/null >"$postgres_log" 2>&1 8>&- 9>&- &
     started=$! waited=0
     while [ "$waited" -lt 100 ] && kill -0 "$started" 2>/dev/null; do
-      if postgres_version "postgresql://postgres@127.0.0.1:$port/postgres" >/dev/null &&
+      if postgres_version "$(postgres_url "$port")" >/dev/null &&
         [ "$(sed -n 4p "$postgres_dir/data/postmaster.pid" 2>/dev/null)" = "$port" ]; then
         printf '%s\n' "$port" >"$postgres_dir/port"
         return 0
@@ -128,7 +154,7 @@ postgres_down() {
 postgres_status() {
   local address
   address=$(postgres_address) || { printf 'postgres does not answer\n'; return 1; }
-  printf 'postgres %s at %s\n' "$(postgres_version "$address")" "$address"
+  printf 'postgres %s at %s\n' "$(postgres_version "$address")" "$(postgres_shown "$address")"
 }
 
 postgres_env() {

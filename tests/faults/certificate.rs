@@ -3,36 +3,36 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
 
 use super::subject::{Subject, Told};
+use crate::support::certificates::{Certificates, Flaw};
 use crate::support::{HANG, install_tls};
 
 /// What is wrong with a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Flaw {
-    Expired,
-    WrongHost,
-    /// The authority is not among those that are trusted.
-    UnknownIssuer,
+enum Wrong {
+    Certificate(Flaw),
     /// It speaks TLS 1.0 alone.
     OldProtocol,
 }
 
-const FLAWS: [Flaw; 4] = [Flaw::Expired, Flaw::WrongHost, Flaw::UnknownIssuer, Flaw::OldProtocol];
+const WRONGS: [Wrong; 4] = [
+    Wrong::Certificate(Flaw::Expired),
+    Wrong::Certificate(Flaw::WrongHost),
+    Wrong::Certificate(Flaw::UnknownIssuer),
+    Wrong::OldProtocol,
+];
 
-impl Flaw {
+impl Wrong {
     /// What an error must say about it.
     fn named(self) -> &'static str {
         match self {
-            Self::Expired | Self::WrongHost | Self::UnknownIssuer => "certificate",
+            Self::Certificate(_) => "certificate",
             Self::OldProtocol => "does not speak TLS 1.2",
         }
     }
@@ -50,48 +50,24 @@ fn server_hello_of_1999() -> Vec<u8> {
 /// A server with a flawed certificate, and the files that a client is given.
 struct Impostor {
     address: SocketAddr,
-    folder: tempfile::TempDir,
+    certificates: Certificates,
     /// How many requests came through.
     trusted: Arc<AtomicUsize>,
 }
 
 impl Impostor {
-    fn start(flaw: Flaw, greets_as_postgres: bool) -> Self {
-        let authority = || {
-            let key = KeyPair::generate().expect("a key");
-            let mut authority = CertificateParams::new(Vec::new()).expect("parameters");
-            authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-            let root = authority.self_signed(&key).expect("a certificate");
-            (root, Issuer::new(authority, key))
+    fn start(flaw: Wrong, greets_as_postgres: bool) -> Self {
+        let certificates = match flaw {
+            Wrong::Certificate(flaw) => Certificates::with("localhost", Some(flaw)),
+            Wrong::OldProtocol => Certificates::of("localhost"),
         };
-        let (root, issuer) = authority();
-        let (stranger, _) = authority();
-        let name = if flaw == Flaw::WrongHost { "elsewhere.example" } else { "localhost" };
-        let key = KeyPair::generate().expect("a key");
-        let mut leaf = CertificateParams::new(vec![name.to_owned()]).expect("parameters");
-        if flaw == Flaw::Expired {
-            leaf.not_before = date_time_ymd(2020, 1, 1);
-            leaf.not_after = date_time_ymd(2020, 2, 1);
-        }
-        let leaf = leaf.signed_by(&key, &issuer).expect("a certificate");
-        let folder = tempfile::tempdir().expect("the temporary folder is writable");
-        let trusted_root = if flaw == Flaw::UnknownIssuer { stranger } else { root };
-        for (file, text) in [
-            ("ca.pem", trusted_root.pem()),
-            ("cert.pem", leaf.pem()),
-            ("key.pem", key.serialize_pem()),
-        ] {
-            std::fs::write(folder.path().join(file), text).expect("it is writable");
-        }
+        let (chain, key) = certificates.server();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("protocol versions")
             .with_no_client_auth()
-            .with_single_cert(
-                vec![leaf.der().clone()],
-                PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der())),
-            )
+            .with_single_cert(chain, key)
             .expect("a server's certificate");
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
@@ -105,7 +81,7 @@ impl Impostor {
                 {
                     continue;
                 }
-                if flaw == Flaw::OldProtocol {
+                if flaw == Wrong::OldProtocol {
                     // The client may have gone at the sight of it.
                     let _told = stream
                         .read(&mut [0; 4096])
@@ -120,24 +96,20 @@ impl Impostor {
                 }
             }
         });
-        Self { address, folder, trusted }
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        Self { address, certificates, trusted }
     }
 
     /// The connection and the arguments of a subject; `None` when it has no TLS, or no authorities of its own to name.
     fn case(&self, subject: Subject) -> Option<(Value, Value)> {
         let at = format!("localhost:{}", self.address.port());
-        let ca = self.file("ca.pem");
+        let ca = self.certificates.file("ca.pem");
         let url = format!("https://{at}/");
         Some(match subject {
             Subject::Post => (json!({"ca_file": ca}), json!({"method": "POST", "url": url})),
             Subject::Expect => (json!({"ca_file": ca}), json!({"url": url})),
             Subject::Slack => (json!({"webhook": url}), json!({"text": "a drill"})),
             Subject::DockerStart => (
-                json!({"host": format!("tcp://{at}"), "tls": {"ca": ca, "cert": self.file("cert.pem"), "key": self.file("key.pem")}}),
+                json!({"host": format!("tcp://{at}"), "tls": {"ca": ca, "cert": self.certificates.file("cert.pem"), "key": self.certificates.file("key.pem")}}),
                 json!({"project": "p", "short_name": "agent-1", "container": "p-agent-1"}),
             ),
             Subject::RedisGreeting => {
@@ -158,7 +130,7 @@ async fn no_adapter_speaks_to_a_server_that_tls_refuses() {
     install_tls();
     let mut wrong = Vec::new();
     let mut tried = 0;
-    for flaw in FLAWS {
+    for flaw in WRONGS {
         for subject in Subject::OVER_HTTP.into_iter().chain(Subject::OTHERS) {
             let impostor = Impostor::start(flaw, subject == Subject::Postgres);
             let Some((settings, item)) = impostor.case(subject) else { continue };
@@ -178,5 +150,5 @@ async fn no_adapter_speaks_to_a_server_that_tls_refuses() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    println!("{} flaws of TLS: {tried} combinations; spoken to 0", FLAWS.len());
+    println!("{} flaws of TLS: {tried} combinations; spoken to 0", WRONGS.len());
 }

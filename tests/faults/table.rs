@@ -19,7 +19,7 @@ pub(super) const OVER_HTTP: &[(Fault, &str)] = &[
     (SlowLoris,                  "unknown  unknown  unknown  not-yet  unknown  again    unknown  not-yet"),
     (HalfClose,                  "unknown  unknown  unknown  not-yet  unknown  again    unknown  not-yet"),
     (Garbage,                    "unknown  unknown  unknown  not-yet  unknown  again    unknown  not-yet"),
-    (Flood,                      "done     done     done     done     done     again    done     not-yet"),
+    (Flood,                      "done     done     done     done     done     failed   done     not-yet"),
     (RedirectLoop,               "failed   failed   failed   not-yet  failed   failed   failed   not-yet"),
     (RedirectToFile,             "failed   failed   failed   not-yet  failed   failed   failed   not-yet"),
     (RedirectElsewhere,          "failed   failed   failed   not-yet  failed   failed   failed   not-yet"),

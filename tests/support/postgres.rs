@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use super::certificates::Certificates;
 use super::{free_port, server_variable, wait_until};
 
 /// A running server; stopped when dropped.
@@ -39,6 +40,17 @@ fn run(command: &mut Command) {
 impl Postgres {
     /// A new cluster whose superuser `postgres` comes in without a password, every other role with its own.
     pub(crate) fn start() -> Self {
+        let access =
+            "host all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
+        Self::start_with(access, None)
+    }
+
+    /// A new cluster that speaks TLS as well, with these lines of `pg_hba.conf`.
+    pub(crate) fn behind_tls(certificates: &Certificates, access: &str) -> Self {
+        Self::start_with(access, Some(certificates))
+    }
+
+    fn start_with(access: &str, certificates: Option<&Certificates>) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("rollback-postgres-")
             .tempdir_in("/var/tmp")
@@ -53,12 +65,41 @@ impl Postgres {
             "--auth-local=trust",
             "--auth-host=scram-sha-256",
         ]));
-        let access =
-            "host all postgres 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
         std::fs::write(data.join("pg_hba.conf"), access).expect("the cluster is writable");
         let mut postgres = Self { folder, port: free_port(), server: None };
+        if let Some(certificates) = certificates {
+            postgres.write(certificates);
+            std::fs::write(data.join("postgresql.auto.conf"), "ssl = on\n").expect("the same");
+        }
         postgres.up();
         postgres
+    }
+
+    /// Puts the server's certificate in its place. The key must be its own and nobody else's to read.
+    fn write(&self, certificates: &Certificates) {
+        for (from, to) in [("cert.pem", "server.crt"), ("key.pem", "server.key")] {
+            let to = self.data().join(to);
+            std::fs::copy(certificates.file(from), &to).expect("the cluster is writable");
+            run(Command::new("chmod").arg("0600").arg(&to));
+            if is_root() {
+                run(Command::new("chown").arg("postgres:").arg(&to));
+            }
+        }
+    }
+
+    /// Gives the running server another certificate; new connections see it once this returns.
+    pub(crate) fn certify(&self, certificates: &Certificates) {
+        let loaded = || {
+            let asking = self.ask("SELECT pg_conf_load_time()").output().expect("psql starts");
+            asking.stdout
+        };
+        let before = loaded();
+        self.write(certificates);
+        signal(&self.data(), Signal::HUP);
+        wait_until("the server to read its certificate", || {
+            let now = loaded();
+            !now.is_empty() && now != before
+        });
     }
 
     /// The superuser's address.
@@ -97,12 +138,19 @@ impl Postgres {
                 .expect("postgres can be started");
             let mut ready = false;
             wait_until("an answer of postgres, or its end", || {
-                ready = answers(self.port);
+                ready = self.ask("SELECT 1").output().is_ok_and(|output| output.status.success());
                 ready || server.try_wait().expect("it is our child").is_some()
             });
             self.server = Some(server);
             ready
         });
+    }
+
+    /// A question of the superuser's.
+    fn ask(&self, sql: &str) -> Command {
+        let mut psql = program("psql");
+        psql.args(["--no-psqlrc", "-tAd", &self.url(), "-c", sql]).stdin(Stdio::null());
+        psql
     }
 
     /// Kills the server, as the kernel does when memory is short.
@@ -113,24 +161,6 @@ impl Postgres {
             server.wait().expect("it is our child");
         }
     }
-}
-
-/// Whether the server takes connections: its first line of a status file says so.
-fn answers(port: u16) -> bool {
-    let mut probe = program("psql");
-    probe.args([
-        "--no-psqlrc",
-        "-h",
-        "127.0.0.1",
-        "-p",
-        &port.to_string(),
-        "-U",
-        "postgres",
-        "-c",
-        "SELECT 1",
-        "postgres",
-    ]);
-    probe.stdin(Stdio::null()).output().is_ok_and(|output| output.status.success())
 }
 
 fn signal(data: &Path, signal: Signal) {

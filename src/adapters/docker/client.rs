@@ -9,6 +9,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bollard::Docker;
 use bollard::errors::Error;
 use bollard::models::{
     ContainerCreateBody, ContainerSummary, ContainerUpdateBody, EndpointSettings, ImageInspect,
@@ -19,7 +20,6 @@ use bollard::query_parameters::{
     RemoveContainerOptionsBuilder, RenameContainerOptionsBuilder, StartContainerOptions,
     StopContainerOptionsBuilder,
 };
-use bollard::{API_DEFAULT_VERSION, Docker};
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -171,8 +171,7 @@ impl Engine {
                     // Whoever came first in the meantime has installed one, which is all that is needed.
                     drop(rustls::crypto::ring::default_provider().install_default());
                 }
-                let (key, cert, ca) = (&files.key, &files.cert, &files.ca);
-                Docker::connect_with_ssl(address, key, cert, ca, NEVER, API_DEFAULT_VERSION)
+                transport::tls(address, files, NEVER)
             }
         };
         match docker {

@@ -2,6 +2,7 @@
 
 use bollard::errors::Error;
 
+use super::transport::TooLong;
 use crate::action::{ActionError, ErrorKind};
 
 /// The most of a remote message that an error carries, in bytes.
@@ -34,6 +35,10 @@ pub(super) fn translate(intent: Intent, doing: &str, at: &str, error: &Error) ->
         }
         _ if intent == Intent::Change => unknown(doing).caused_by(error),
         Error::RequestTimeoutError => late(doing),
+        // It would not be shorter the next time.
+        _ if find::<TooLong>(error).is_some() => {
+            ActionError::new(ErrorKind::Failed, doing).caused_by(error)
+        }
         _ => ActionError::new(ErrorKind::Failed, doing).caused_by(error).retryable(true),
     }
 }
@@ -90,16 +95,23 @@ fn permission_denied(error: &Error) -> bool {
     if let Error::IOError { err } = error {
         return err.kind() == std::io::ErrorKind::PermissionDenied;
     }
+    find::<std::io::Error>(error)
+        .is_some_and(|io| io.kind() == std::io::ErrorKind::PermissionDenied)
+}
+
+/// The first error of this type in the chain.
+fn find<E: std::error::Error + 'static>(error: &Error) -> Option<&E> {
     let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = next {
-        if let Some(io) = error.downcast_ref::<std::io::Error>()
-            && io.kind() == std::io::ErrorKind::PermissionDenied
-        {
-            return true;
+        // What an I/O error wraps is not among its sources.
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let found = error.downcast_ref().or_else(|| inner.and_then(|inner| inner.downcast_ref()));
+        if found.is_some() {
+            return found;
         }
         next = error.source();
     }
-    false
+    None
 }
 
 #[cfg(test)]

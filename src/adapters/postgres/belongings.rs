@@ -4,6 +4,7 @@
 //! and not its name; `CREATE TABLE … LIKE` leaves out triggers, policies, grants and the table's own foreign keys.
 
 use super::errors::conflict;
+use super::name::quoted;
 use super::session::Tx;
 use super::table::Table;
 use crate::action::ActionError;
@@ -11,14 +12,18 @@ use crate::action::ActionError;
 /// Statements that make at the new table again what the old one has; [`at`] puts the new one's name in.
 #[derive(Debug, Default)]
 pub(super) struct Belongings {
-    /// What belongs to it whatever it is called: foreign keys, owner, row security, grants.
+    /// What belongs to it whatever it is called: owner, row security, grants.
     pub(super) at_twin: Vec<String>,
+    /// Its own foreign keys, which lock other tables against writers.
+    pub(super) foreign_keys: Vec<String>,
     /// Its numbering goes on where the old one stands.
     pub(super) counters: Vec<String>,
     /// Its triggers, once it has the name.
     pub(super) triggers: Vec<String>,
     /// The views and functions that are bound to the old one, once it has the name.
     pub(super) referrers: Vec<String>,
+    /// Statements that change nothing and lock the views.
+    views: Vec<String>,
 }
 
 /// Reasons not to swap, one row each: `$1` is the table.
@@ -39,8 +44,7 @@ const IN_THE_WAY: &str = "
 
 /// What belongs to the new table itself.
 const AT_TWIN: &str = "
-    SELECT 1, format('ALTER TABLE {twin} ADD CONSTRAINT %I %s', conname, pg_get_constraintdef(oid)) FROM pg_constraint WHERE conrelid = $1 AND contype = 'f'
-    UNION ALL SELECT 2, format('ALTER TABLE {twin} SET (%s)', array_to_string(reloptions, ', ')) FROM pg_class WHERE oid = $1 AND reloptions IS NOT NULL
+    SELECT 2, format('ALTER TABLE {twin} SET (%s)', array_to_string(reloptions, ', ')) FROM pg_class WHERE oid = $1 AND reloptions IS NOT NULL
     UNION ALL SELECT 3, format('ALTER TABLE {twin} OWNER TO %I', pg_get_userbyid(relowner)) FROM pg_class WHERE oid = $1
     UNION ALL SELECT 4, format('ALTER TABLE {twin} ENABLE ROW LEVEL SECURITY') FROM pg_class WHERE oid = $1 AND relrowsecurity
     UNION ALL SELECT 4, format('ALTER TABLE {twin} FORCE ROW LEVEL SECURITY') FROM pg_class WHERE oid = $1 AND relforcerowsecurity
@@ -50,11 +54,21 @@ const AT_TWIN: &str = "
             (SELECT string_agg(CASE role WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(role)) END, ', ') FROM unnest(polroles) AS role),
             ' USING (' || pg_get_expr(polqual, polrelid) || ')', ' WITH CHECK (' || pg_get_expr(polwithcheck, polrelid) || ')')
         FROM pg_policy WHERE polrelid = $1
-    UNION ALL SELECT 6, format('GRANT %s ON {twin} TO %s%s', acl.privilege_type,
+    UNION ALL SELECT 6, format('REVOKE ALL ON {twin} FROM %I', pg_get_userbyid(relowner)) FROM pg_class WHERE oid = $1 AND relacl IS NOT NULL
+    UNION ALL SELECT 7, format('GRANT %s ON {twin} TO %s%s', acl.privilege_type,
             CASE acl.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(acl.grantee)) END,
             CASE WHEN acl.is_grantable THEN ' WITH GRANT OPTION' END)
-        FROM pg_class c, aclexplode(c.relacl) AS acl WHERE c.oid = $1 AND acl.grantee <> c.relowner
+        FROM pg_class c, aclexplode(c.relacl) AS acl WHERE c.oid = $1
     ORDER BY 1, 2";
+
+const FOREIGN_KEYS: &str = "
+    SELECT 1, format('ALTER TABLE {twin} ADD CONSTRAINT %I %s', conname, pg_get_constraintdef(oid)) FROM pg_constraint WHERE conrelid = $1 AND contype = 'f'
+    ORDER BY 2";
+
+/// What `ALTER DEFAULT PRIVILEGES` has given to others at a new table, to be taken from them.
+const STRANGERS: &str = "
+    SELECT DISTINCT format('REVOKE ALL ON {twin} FROM %s', CASE acl.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(acl.grantee)) END)
+    FROM pg_class c, aclexplode(c.relacl) AS acl WHERE c.oid = to_regclass($1) AND acl.grantee <> c.relowner";
 
 /// Identity columns have a new sequence, which starts anew; the sequence of a `serial` column is handed over.
 const COUNTERS: &str = "
@@ -69,12 +83,18 @@ const TRIGGERS: &str = "SELECT 1, pg_get_triggerdef(oid) FROM pg_trigger WHERE t
 /// What refers to the table by its object id.
 const REFERRERS: &str = "
     SELECT DISTINCT 1, format('CREATE OR REPLACE VIEW %s%s AS %s', v.oid::regclass,
-            ' WITH (' || array_to_string(v.reloptions, ', ') || ')', pg_get_viewdef(v.oid))
+            ' WITH (' || array_to_string(v.reloptions, ', ') || ')', rtrim(pg_get_viewdef(v.oid), ';'))
         FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid AND d.classid = 'pg_rewrite'::regclass
         JOIN pg_class v ON v.oid = r.ev_class WHERE d.refobjid = $1 AND d.refclassid = 'pg_class'::regclass AND v.relkind = 'v'
     UNION ALL SELECT DISTINCT 2, pg_get_functiondef(d.objid) FROM pg_depend d
         WHERE d.refobjid = $1 AND d.refclassid = 'pg_class'::regclass AND d.classid = 'pg_proc'::regclass
     ORDER BY 1, 2";
+
+/// `LOCK TABLE` of a view would lock all tables below it; to give it to its owner locks it alone, and changes nothing.
+const VIEWS: &str = "
+    SELECT DISTINCT 1, format('ALTER VIEW %s OWNER TO %I', v.oid::regclass, pg_get_userbyid(v.relowner))
+    FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid AND d.classid = 'pg_rewrite'::regclass
+    JOIN pg_class v ON v.oid = r.ev_class WHERE d.refobjid = $1 AND d.refclassid = 'pg_class'::regclass AND v.relkind = 'v' ORDER BY 2";
 
 impl Belongings {
     /// Reads what hangs on a table. Refuses when something of it cannot be made again, and names all of it.
@@ -96,9 +116,11 @@ impl Belongings {
         let mut found = Self::default();
         for (statements, sql) in [
             (&mut found.at_twin, AT_TWIN),
+            (&mut found.foreign_keys, FOREIGN_KEYS),
             (&mut found.counters, COUNTERS),
             (&mut found.triggers, TRIGGERS),
             (&mut found.referrers, REFERRERS),
+            (&mut found.views, VIEWS),
         ] {
             let rows = tx.query(&doing, sql, &[&table.oid]).await?;
             statements.extend(rows.iter().map(|row| row.get::<_, String>(1)));
@@ -106,6 +128,65 @@ impl Belongings {
         let back = "SELECT set_config('search_path', $1, true)";
         let _searched = tx.query(&doing, back, &[&former]).await?;
         Ok(found)
+    }
+
+    /// Locks the table and the views on it against everybody: the views first, as a reader of theirs does.
+    pub(super) fn locks(&self, table: &Table) -> String {
+        let table = format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", table.sql);
+        self.views.iter().cloned().chain([table]).collect::<Vec<_>>().join("; ")
+    }
+}
+
+/// Statements that leave a new table, given quoted, to its owner alone.
+pub(super) async fn strangers(tx: &Tx<'_>, twin: &str) -> Result<Vec<String>, ActionError> {
+    let rows = tx.query("read who may use the twin", STRANGERS, &[&twin]).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+/// The names of indexes, of constraints that stand on them, and of the sequences of identity columns go from one table to another.
+pub(super) struct Names {
+    /// Gives the names of the one table free.
+    pub(super) away: Vec<String>,
+    /// Gives them to the other one, in the schema of the former.
+    pub(super) here: Vec<String>,
+}
+
+/// Pairs of such objects that are the same but for their names; a table may have several of the same kind.
+const NAMES: &str = "
+    WITH object AS (
+        SELECT i.indrelid AS owner, 'INDEX' AS kind, c.oid, c.relname, coalesce(k.contype::text, '')
+            || replace(pg_get_indexdef(c.oid), format('INDEX %I ON %I.%I ', c.relname, n.nspname, t.relname), '') AS shape
+        FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_class t ON t.oid = i.indrelid JOIN pg_namespace n ON n.oid = t.relnamespace
+            LEFT JOIN pg_constraint k ON k.conindid = c.oid AND k.conrelid = i.indrelid AND k.contype IN ('p', 'u', 'x')
+        WHERE i.indrelid IN (to_regclass($1), to_regclass($2))
+        UNION ALL
+        SELECT a.attrelid, 'SEQUENCE', c.oid, c.relname, a.attname::text
+        FROM pg_attribute a JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = a.attrelid AND d.refobjsubid = a.attnum AND d.deptype = 'i'
+            JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid AND c.relkind = 'S'
+        WHERE a.attrelid IN (to_regclass($1), to_regclass($2))
+    ), placed AS (SELECT *, row_number() OVER (PARTITION BY owner, kind, shape ORDER BY oid) AS place FROM object)
+    SELECT kind, former.relname::text, present.relname::text FROM placed AS former JOIN placed AS present USING (kind, shape, place)
+    WHERE former.owner = to_regclass($1) AND present.owner = to_regclass($2) ORDER BY former.oid";
+
+impl Names {
+    /// From the first table to the second one, both given quoted; `aside` makes names that are free.
+    pub(super) async fn of(
+        tx: &Tx<'_>,
+        (from, to): (&str, &str),
+        schema: &str,
+        aside: impl Fn(usize) -> String,
+    ) -> Result<Self, ActionError> {
+        let doing = format!("read the names of what belongs to {from}");
+        let schema = quoted(schema);
+        let (mut away, mut here) = (Vec::new(), Vec::new());
+        for (number, row) in tx.query(&doing, NAMES, &[&from, &to]).await?.iter().enumerate() {
+            let (kind, former, present) = (row.get::<_, &str>(0), row.get(1), row.get(2));
+            let (former, present, aside) =
+                (quoted(former), quoted(present), quoted(&aside(number)));
+            away.push(format!("ALTER {kind} {schema}.{former} RENAME TO {aside}"));
+            here.push(format!("ALTER {kind} {schema}.{present} RENAME TO {former}"));
+        }
+        Ok(Self { away, here })
     }
 }
 

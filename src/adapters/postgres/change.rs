@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio_postgres::IsolationLevel;
 
 use super::errors::conflict;
-use super::kept::{Counts, Kept};
+use super::kept::{Kept, put_back};
 use super::ledger::{self, Mark};
 use super::server::Server;
 use super::session::{Patience, Session, Tx};
@@ -154,7 +154,7 @@ impl<C: Change> Action for Once<C> {
         })
     }
 
-    /// Puts the former rows back in one transaction; nothing is to be done when the mark is not there.
+    /// Puts the former rows back in one transaction; nothing is to be done when there is no mark, and none on its way.
     async fn undo(
         &self,
         cx: &StepContext,
@@ -165,15 +165,13 @@ impl<C: Change> Action for Once<C> {
         let mark = Mark::saved(saved)?;
         let mut session = Session::open(&server, &cx.into(), cx.run()).await?;
         let tx = session.change(self.change.patience(), IsolationLevel::ReadCommitted).await?;
-        let Some(facts) = mark.claim(&tx).await? else { return Ok(()) };
+        let Some(facts) = mark.claim(&tx, self.change.verb()).await? else { return Ok(()) };
         if applied.is_some_and(|applied| applied.facts != facts) {
             let text = "take the change back: the ledger and the journal tell different stories";
             return Err(conflict(text));
         }
         let outcome = Outcome::read(&facts)?;
-        for kept in outcome.kept.iter().rev() {
-            let _counts: Counts = kept.put_back(&tx).await?;
-        }
+        put_back(&tx, &outcome.kept).await?;
         self.change.unmake(&tx, &outcome).await?;
         for kept in &outcome.kept {
             kept.discard(&tx).await?;

@@ -1,7 +1,7 @@
 //! What the server or the wire said, as one of the port's kinds. The only place that decides it.
 //!
 //! Classes of SQLSTATE: <https://www.postgresql.org/docs/current/errcodes-appendix.html>. An error's `DETAIL` is left out, since
-//! it quotes rows.
+//! it quotes rows, and so is what a message about data has in quotation marks.
 
 use tokio_postgres::Error;
 use tokio_postgres::error::{DbError, SqlState};
@@ -11,6 +11,9 @@ use crate::secret::Secrets;
 
 /// The most of a remote message that an error carries, in bytes.
 const LONGEST_MESSAGE: usize = 2048;
+
+/// The class of errors about values; they quote the value: `invalid input syntax for type integer: "12 apples"`.
+const DATA: &str = "22";
 
 /// Turns the errors of one call into the port's.
 #[derive(Clone, Copy)]
@@ -88,7 +91,10 @@ fn lost(error: &Error) -> bool {
 /// The server answered with an error.
 fn answered(doing: &str, answer: &DbError, secrets: &Secrets) -> ActionError {
     let code = answer.code();
-    let message = secrets.redact(answer.message());
+    let mut message = secrets.redact(answer.message());
+    if code.code().starts_with(DATA) {
+        message = without_values(&message);
+    }
     let text = format!("{doing}: {} ({})", bounded(&message), code.code());
     let (kind, retryable) = kind(code);
     let failure = ActionError::new(kind, text).retryable(retryable);
@@ -150,6 +156,16 @@ pub(super) fn conflict(text: impl Into<String>) -> ActionError {
     ActionError::new(ErrorKind::Conflict, text)
 }
 
+/// A message with nothing between its first quotation mark and its last one, since a value may have some in it.
+fn without_values(message: &str) -> String {
+    match (message.find('"'), message.rfind('"')) {
+        (Some(first), Some(last)) if first < last => {
+            format!("{}\"…\"{}", &message[..first], &message[last + 1..])
+        }
+        _ => message.to_owned(),
+    }
+}
+
 fn bounded(message: &str) -> &str {
     cut(message.trim(), LONGEST_MESSAGE)
 }
@@ -187,6 +203,13 @@ mod tests {
         for (code, wanted, retryable) in kinds {
             assert_eq!(kind(&SqlState::from_code(code)), (wanted, retryable), "{code}");
         }
+    }
+
+    #[test]
+    fn a_message_about_data_shows_no_value() {
+        let told = "invalid input syntax for type integer: \"it's \"Ann\"\"";
+        assert_eq!(without_values(told), "invalid input syntax for type integer: \"…\"");
+        assert_eq!(without_values("division by zero"), "division by zero");
     }
 
     #[test]

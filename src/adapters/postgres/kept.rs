@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::errors::conflict;
+use super::exchange::{Exchange, exchange, strangers};
 use super::fingerprint::{Fingerprint, Rows};
 use super::ledger::Mark;
 use super::name::{TableName, of_run, ours};
@@ -99,8 +100,8 @@ impl Kept {
         })
     }
 
-    /// Puts the former rows back, if those that were written are still there.
-    pub(super) async fn put_back(&self, tx: &Tx<'_>) -> Result<Counts, ActionError> {
+    /// Locks the table and looks whether the rows that were written are still there, and the former ones unharmed.
+    async fn ready(&self, tx: &Tx<'_>) -> Result<Table, ActionError> {
         let table = Table::read(tx, &self.table).await?;
         table.lock(tx).await?;
         let (was, now) = (ours(&self.was), ours(&self.now));
@@ -119,7 +120,7 @@ impl Kept {
             ))
             .hint(format!("The former rows are in {was}, those that were written in {now}.")));
         }
-        exchange(tx, &table, (&now, &was), self.triggers).await
+        Ok(table)
     }
 
     /// Removes both tables.
@@ -127,6 +128,24 @@ impl Kept {
         let sql = format!("DROP TABLE {}, {}", ours(&self.was), ours(&self.now));
         tx.batch("remove the kept rows", &sql).await
     }
+}
+
+/// Puts the former rows of all these tables back, if those that were written are still there.
+pub(super) async fn put_back(tx: &Tx<'_>, all: &[Kept]) -> Result<(), ActionError> {
+    if all.is_empty() {
+        return Ok(());
+    }
+    let mut tables = Vec::new();
+    for kept in all {
+        tables.push(kept.ready(tx).await?);
+    }
+    let exchanges = tables.iter().zip(all).map(|(table, kept)| Exchange {
+        table,
+        from: ours(&kept.now),
+        to: ours(&kept.was),
+        triggers: kept.triggers,
+    });
+    exchange(tx, &exchanges.collect::<Vec<_>>()).await
 }
 
 /// Copies the rows of [`CHANGED`] from one table into a new one of ours.
@@ -145,80 +164,4 @@ async fn set_aside(
     tx.batch(&doing, &sql).await?;
     table.make_joinable(tx, name).await?;
     Fingerprint::of(tx, Rows::all(name)).await
-}
-
-/// How many rows of a table are not as in `present`, among those that are in `present` or `other`.
-async fn strangers(
-    tx: &Tx<'_>,
-    table: &Table,
-    present: &str,
-    other: &str,
-) -> Result<i64, ActionError> {
-    let sql = format!(
-        "SELECT (SELECT count(*) FROM {present} AS p LEFT JOIN {t} AS t ON {same_pt} WHERE {absent} OR {differ})
-              + (SELECT count(*) FROM {other} AS o JOIN {t} AS t ON {same_ot}
-                 WHERE NOT EXISTS (SELECT FROM {present} AS p WHERE {same_op}))",
-        t = table.sql,
-        same_pt = table.same("p", "t"),
-        same_ot = table.same("o", "t"),
-        same_op = table.same("o", "p"),
-        absent = table.absent("t"),
-        differ = table.differ("p", "t"),
-    );
-    let doing = format!("compare the rows of {}", table.shown);
-    Ok(tx.one(&doing, &sql, &[]).await?.get(0))
-}
-
-/// Replaces the rows `from` of a table by the rows `to`, and fails when the rows are not exactly `to` afterwards.
-pub(super) async fn exchange(
-    tx: &Tx<'_>,
-    table: &Table,
-    (from, to): (&str, &str),
-    triggers: Triggers,
-) -> Result<Counts, ActionError> {
-    let shown = &table.shown;
-    let silenced = match triggers {
-        Triggers::Fire => Vec::new(),
-        Triggers::Skip => table.silence_triggers(tx).await?,
-    };
-    let counts = write(tx, table, from, to).await?;
-    for awake in silenced {
-        tx.batch(&format!("switch the triggers of {shown} on again"), &awake).await?;
-    }
-    match strangers(tx, table, to, from).await? {
-        0 => Ok(counts),
-        others => Err(conflict(format!(
-            "bring rows of {shown} back: {others} of them are not as wanted afterwards"
-        ))
-        .hint(format!(
-            "A trigger or a rule changes what is written: `\\d {shown}` shows it. Row security may hide rows, too."
-        ))),
-    }
-}
-
-/// Removes the extra rows, changes the differing ones and adds the missing ones.
-async fn write(tx: &Tx<'_>, table: &Table, from: &str, to: &str) -> Result<Counts, ActionError> {
-    let (t, shown) = (&table.sql, &table.shown);
-    let remove = format!(
-        "DELETE FROM {t} AS t USING {from} AS f WHERE {} AND NOT EXISTS (SELECT FROM {to} AS n WHERE {})",
-        table.same("t", "f"),
-        table.same("n", "f"),
-    );
-    let removed = tx.execute(&format!("remove extra rows of {shown}"), &remove, &[]).await?;
-    let set = table.assignments("n");
-    let mut changed = 0;
-    if !set.is_empty() {
-        let change =
-            format!("UPDATE {t} AS t SET {set} FROM {to} AS n WHERE {}", table.same("t", "n"));
-        changed = tx.execute(&format!("change differing rows of {shown}"), &change, &[]).await?;
-    }
-    let add = format!(
-        "INSERT INTO {t} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {to} AS n
-         WHERE NOT EXISTS (SELECT FROM {from} AS f WHERE {})",
-        table.names(),
-        table.list("n"),
-        table.same("n", "f"),
-    );
-    let added = tx.execute(&format!("add missing rows of {shown}"), &add, &[]).await?;
-    Ok(Counts { removed, changed, added })
 }

@@ -92,9 +92,14 @@ impl Mark {
         row.map(|row| read(row.get(0))).transpose()
     }
 
-    /// The same, and nobody else may take the work back meanwhile.
-    pub(super) async fn claim(&self, tx: &Tx<'_>) -> Result<Option<Value>, ActionError> {
-        if !exists(tx).await? {
+    /// The same for whoever takes the work back, and for nobody else meanwhile. An attempt whose commit is still on its way is waited for,
+    /// as by another attempt: by trying to set the mark. Without work, that mark must not be committed.
+    pub(super) async fn claim(
+        &self,
+        tx: &Tx<'_>,
+        verb: &str,
+    ) -> Result<Option<Value>, ActionError> {
+        if !exists(tx).await? || self.set(tx, verb).await? {
             return Ok(None);
         }
         let sql = format!(

@@ -5,7 +5,7 @@
 //!   and its transactions, [`errors`] decides in which class a failure falls. [`statement`], [`parameter`], [`name`] and [`scope`] are what a
 //!   runbook may say in SQL: values are bind parameters, names are quoted in one place.
 //! - [`ledger`] marks what was done in the database itself, in the transaction that did it; [`change`] is the one shape that all
-//!   changes share. [`table`] reads the catalogue, [`kept`] keeps what was replaced and puts it back, [`fingerprint`] counts and hashes.
+//!   changes share. [`table`] reads the catalogue, [`kept`] keeps what was replaced, [`exchange`] puts it back, [`fingerprint`] counts and hashes.
 //!
 //! Rows that a change replaced never leave the database: the journal holds names, counts and hashes. Only `postgres.expect` tells
 //! values, of the columns that it asks for. The reasons stand in `docs/design/adapters-postgres.md`.
@@ -14,6 +14,7 @@ mod belongings;
 mod change;
 mod connection;
 mod errors;
+mod exchange;
 mod expect;
 mod fingerprint;
 mod kept;
@@ -31,6 +32,7 @@ mod statement;
 mod swap;
 mod table;
 mod touched;
+mod tries;
 
 use crate::action::{Connection, System, Verb};
 use connection::PostgresConnection;

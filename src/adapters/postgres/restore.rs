@@ -12,8 +12,9 @@ use serde_json::json;
 
 use super::change::{Change, Once, Outcome};
 use super::errors::conflict;
+use super::exchange::{Exchange, exchange};
 use super::fingerprint::Rows;
-use super::kept::{CHANGED, Counts, Kept, Triggers, exchange};
+use super::kept::{CHANGED, Counts, Kept, Triggers};
 use super::ledger::Mark;
 use super::name::ours;
 use super::parameter::bound;
@@ -22,7 +23,6 @@ use super::session::{Patience, Tx};
 use super::snapshots::{Taken, check_name, see_every_row};
 use super::swap::{Swapped, swap};
 use super::table::Table;
-use super::touched::Touched;
 use crate::action::{
     ActionError, Description, ErrorKind, Evidence, ResolveContext, VerbArgs, VerbKind, Work,
 };
@@ -44,7 +44,7 @@ pub(super) struct Restore {
     /// What the table's own triggers do: `fire`, or `skip` (the role must own the table).
     #[serde(default)]
     triggers: Triggers,
-    /// The longest wait for one lock; `2s` unless given.
+    /// The longest wait for one lock; `2s` unless given. `strategy: swap` exchanges the tables in tries of 400 ms at most.
     #[serde(default = "two_seconds")]
     lock_timeout: Lasting,
     /// The longest time for one statement; what the step has left unless given.
@@ -129,10 +129,8 @@ impl RestoreSnapshot {
         let kept = Kept { triggers: self.item.triggers, ..found };
         let counts = kept.counts(tx, table).await?;
         self.check_bounds(counts)?;
-        let before = Touched::read(tx).await?;
-        let (was, now) = (ours(&kept.was), ours(&kept.now));
-        exchange(tx, table, (&was, &now), kept.triggers).await?;
-        refuse_cascades(table, &Touched::read(tx).await?.since(&before))?;
+        let (from, to) = (ours(&kept.was), ours(&kept.now));
+        exchange(tx, &[Exchange { table, from, to, triggers: kept.triggers }]).await?;
         let summary = format!("{} is as in `{}`: {counts}", table.shown, taken.name);
         let more = json!({ "counts": counts });
         Ok(Outcome { summary, kept: vec![kept], more })
@@ -157,12 +155,13 @@ async fn exchange_table(
     mark: &Mark,
     table: &Table,
     taken: &Taken,
+    patience: Duration,
 ) -> Result<Outcome, ActionError> {
     if !taken.scope.is_whole() {
         let text = format!("swap {}: `{}` holds only a part of it", table.shown, taken.name);
         return Err(conflict(text).hint("Use `strategy: differential`."));
     }
-    let swapped = swap(tx, table, taken, mark).await?;
+    let swapped = swap(tx, table, taken, mark, patience).await?;
     let summary = format!(
         "{} has the {} rows of `{}`; the former table is {}",
         table.shown,
@@ -231,12 +230,17 @@ impl Change for RestoreSnapshot {
         let taken = self.snapshot(tx).await?;
         let table = Table::read(tx, &taken.source).await?;
         see_every_row(tx).await?;
-        table.lock(tx).await?;
+        match self.item.strategy {
+            Strategy::Differential => table.lock(tx).await?,
+            Strategy::Swap => table.hold(tx).await?,
+        }
         table.check_columns(tx, &taken.table()).await?;
         self.check_content(tx, &taken).await?;
         match self.item.strategy {
             Strategy::Differential => self.exchange_rows(tx, mark, &table, &taken).await,
-            Strategy::Swap => exchange_table(tx, mark, &table, &taken).await,
+            Strategy::Swap => {
+                exchange_table(tx, mark, &table, &taken, self.item.lock_timeout.0).await
+            }
         }
     }
 
@@ -244,21 +248,6 @@ impl Change for RestoreSnapshot {
         let Some(swapped) = outcome.more.get("swapped") else { return Ok(()) };
         let swapped: Swapped = serde_json::from_value(swapped.clone())
             .map_err(|error| conflict("read what was swapped").caused_by(&error))?;
-        swapped.put_back(tx).await
+        swapped.put_back(tx, self.item.lock_timeout.0).await
     }
-}
-
-/// Rows of other tables must not go or change along, since they would not come back. New ones (of an audit trigger) may stay.
-fn refuse_cascades(table: &Table, touched: &Touched) -> Result<(), ActionError> {
-    let others = touched.others(&[table.oid], |writes| writes.updated + writes.deleted > 0);
-    if others.is_empty() {
-        return Ok(());
-    }
-    let text = format!(
-        "bring rows of {} back: rows of {} would change along, by a foreign key or a trigger; nothing was changed",
-        table.shown,
-        others.join(", ")
-    );
-    Err(conflict(text)
-        .hint("Restore those tables first, so that nothing refers to the rows that go; or say `triggers: skip`."))
 }

@@ -1,7 +1,7 @@
 //! `postgres.run`: statements in one transaction, which can be taken back.
 //!
 //! What a statement replaces is found by comparison, so that it works for every text: the tables in `changes` are copied before,
-//! in the same `REPEATABLE READ` transaction, and compared after. The server's counters then tell whether anything else was changed.
+//! in the same `REPEATABLE READ` transaction, and compared after. The server's counters then tell whether another table was changed.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use super::scope::Scope;
 use super::session::{Patience, Tx};
 use super::statement::{self, Statement};
 use super::table::Table;
-use super::touched::{Touched, Writes};
+use super::touched::Touched;
 use crate::action::{
     ActionError, Description, ErrorKind, Evidence, ResolveContext, Reversal, VerbArgs, VerbKind,
     Work,
@@ -127,6 +127,8 @@ struct Watched {
     table: Table,
     scope: Scope,
     before: String,
+    /// How many rows there were in all, where only a part is copied.
+    rows: Option<i64>,
 }
 
 #[async_trait]
@@ -197,16 +199,18 @@ impl Change for RunStatements {
         for statement in &self.item.statements {
             concerned.push(run(tx, statement).await?.to_string());
         }
+        tx.settle().await?;
         let touched = Touched::read(tx).await?.since(&before);
         let mut kept = Vec::new();
         let mut told = Vec::new();
         if !watched.is_empty() {
             refuse_others(&watched, &touched)?;
+            note_last_write(tx).await?;
         }
         for (index, watched) in watched.iter().enumerate() {
             let found = watched.keep(tx, (mark, index + 1)).await?;
             let counts = found.counts(tx, &watched.table).await?;
-            watched.refuse_beyond_scope(counts, touched.of(watched.table.oid))?;
+            watched.refuse_beyond_scope(tx, counts).await?;
             told.push(format!("{}: {counts}", watched.table.shown));
             kept.push(found);
         }
@@ -237,8 +241,26 @@ async fn copy(tx: &Tx<'_>, index: usize, part: Part) -> Result<Watched, ActionEr
     let _rows = tx.execute(&doing, &sql, &bound(&condition.parameters)).await?;
     let before = format!("pg_temp.{name}");
     tx.batch(&doing, &format!("ANALYZE {before}")).await?;
-    Ok(Watched { table, scope: part.scope, before })
+    let rows = if part.scope.is_whole() { None } else { Some(number_of_rows(tx, &table).await?) };
+    Ok(Watched { table, scope: part.scope, before, rows })
 }
+
+async fn number_of_rows(tx: &Tx<'_>, table: &Table) -> Result<i64, ActionError> {
+    let doing = format!("count the rows of {}", table.shown);
+    Ok(tx.one(&doing, &format!("SELECT count(*) FROM {}", table.sql), &[]).await?.get(0))
+}
+
+/// Writes a row in a subtransaction of its own, whose number is the last one of the transaction so far. Functions that handle
+/// exceptions write in subtransactions, too.
+async fn note_last_write(tx: &Tx<'_>) -> Result<(), ActionError> {
+    let sql = "SAVEPOINT rollback_last; CREATE TEMPORARY TABLE rollback_last ON COMMIT DROP AS SELECT 1 AS one; RELEASE rollback_last";
+    tx.batch("note which rows are new", sql).await
+}
+
+/// Whether a row was written by this transaction or one of its subtransactions: they are numbered from its beginning to the note above.
+const NEW: &str =
+    "pg_catalog.age(t.xmin) BETWEEN (SELECT pg_catalog.age(xmin) FROM pg_temp.rollback_last)
+    AND pg_catalog.age(pg_catalog.pg_current_xact_id()::xid)";
 
 /// Runs one statement and holds it to its bounds.
 async fn run(tx: &Tx<'_>, statement: &Statement) -> Result<u64, ActionError> {
@@ -255,7 +277,7 @@ async fn run(tx: &Tx<'_>, statement: &Statement) -> Result<u64, ActionError> {
 
 fn refuse_others(watched: &[Watched], touched: &Touched) -> Result<(), ActionError> {
     let known: Vec<u32> = watched.iter().map(|watched| watched.table.oid).collect();
-    let others = touched.others(&known, |_| true);
+    let others = touched.others(&known);
     if others.is_empty() {
         return Ok(());
     }
@@ -270,8 +292,8 @@ impl Watched {
     /// Keeps the rows that differ from the copy.
     async fn keep(&self, tx: &Tx<'_>, number: (&Mark, usize)) -> Result<Kept, ActionError> {
         let (table, before) = (&self.table, &self.before);
-        // Beyond the scope there is no copy; there, a row of this transaction is one that it has written.
-        let new = if self.scope.is_whole() { "TRUE" } else { "t.xmin = pg_current_xact_id()::xid" };
+        // Beyond the scope there is no copy to compare with.
+        let new = if self.scope.is_whole() { "TRUE" } else { NEW };
         let sql = format!(
             "CREATE TEMPORARY TABLE rollback_changed ON COMMIT DROP AS
              SELECT {key} FROM {t} AS t FULL JOIN {before} AS b ON {same}
@@ -288,11 +310,12 @@ impl Watched {
         Kept::keep(tx, table, number, (before, &table.sql)).await
     }
 
-    /// Refuses writes that the comparison cannot see, since they are beyond the scope.
-    fn refuse_beyond_scope(&self, seen: Counts, writes: Writes) -> Result<(), ActionError> {
-        let number = |rows: i64| u64::try_from(rows).unwrap_or_default();
-        let beyond = seen.added > number(writes.inserted) || seen.removed < number(writes.deleted);
-        if self.scope.is_whole() || !beyond {
+    /// Refuses writes beyond the scope. A row that changes there looks like a new one, a row that goes there is not missed: so the number
+    /// of rows has to agree with what was seen.
+    async fn refuse_beyond_scope(&self, tx: &Tx<'_>, seen: Counts) -> Result<(), ActionError> {
+        let Some(before) = self.rows else { return Ok(()) };
+        let after = number_of_rows(tx, &self.table).await?;
+        if i128::from(seen.added) - i128::from(seen.removed) == i128::from(after - before) {
             return Ok(());
         }
         let table = &self.table.shown;

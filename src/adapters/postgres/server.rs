@@ -54,7 +54,7 @@ impl Server {
     fn new(settings: &PostgresConnection, secrets: Arc<Secrets>) -> Result<Self, ActionError> {
         let mut config = match &settings.url {
             Some(url) => from_url(settings, url, &secrets)?,
-            None => from_parts(settings, &secrets),
+            None => from_parts(settings, &secrets)?,
         };
         config.connect_timeout(CONNECT_TIMEOUT);
         config.tcp_user_timeout(SILENCE);
@@ -102,7 +102,12 @@ fn from_url(
     Ok(config)
 }
 
-fn from_parts(settings: &PostgresConnection, secrets: &Secrets) -> Config {
+fn from_parts(settings: &PostgresConnection, secrets: &Secrets) -> Result<Config, ActionError> {
+    if settings.password.as_deref().is_some_and(|password| !has_marker(password)) {
+        return Err(invalid("use the connection `postgres`: `password` is no reference to a secret").hint(
+            "Write `password: {variable: NAME}` or `password: {file: PATH}` in the environment file.",
+        ));
+    }
     let reveal = |text: &str| secrets.reveal(text).expose_secret().to_owned();
     let mut config = Config::new();
     config.host(reveal(settings.host.as_deref().unwrap_or("localhost")));
@@ -116,7 +121,7 @@ fn from_parts(settings: &PostgresConnection, secrets: &Secrets) -> Config {
     if let Some(password) = &settings.password {
         config.password(reveal(password));
     }
-    config
+    Ok(config)
 }
 
 /// `host:port/database`, several hosts with commas.
@@ -138,7 +143,12 @@ fn address(config: &Config) -> String {
     format!("{}/{database}", hosts.join(","))
 }
 
+/// Whether nothing leaves this machine. Where addresses are given (`hostaddr`), they are what is connected to, and not the names.
 fn on_this_machine(config: &Config) -> bool {
+    let addresses = config.get_hostaddrs();
+    if !addresses.is_empty() {
+        return addresses.iter().all(std::net::IpAddr::is_loopback);
+    }
     config.get_hosts().iter().all(|host| match host {
         Host::Unix(_) => true,
         Host::Tcp(name) => {
@@ -194,7 +204,8 @@ mod tests {
 
     #[test]
     fn an_address_is_shown_without_its_secrets() {
-        let parts = json!({"host": "10.0.0.7", "user": "app", "database": "agents", "password": "hush", "sslmode": "disable"});
+        let parts =
+            json!({"host": "10.0.0.7", "user": "app", "database": "agents", "sslmode": "disable"});
         assert_eq!(server(parts).map(|server| server.at), Ok("10.0.0.7:5432/agents".into()));
         let socket = server(json!({"host": "/run/postgresql", "user": "app"}));
         assert_eq!(socket.map(|server| server.at), Ok("/run/postgresql:5432/app".into()));
@@ -209,9 +220,12 @@ mod tests {
 
     #[test]
     fn a_password_in_the_open_is_refused_and_never_repeated() {
-        for url in ["postgresql://app:hush@127.0.0.1/agents", "postgresql://app:hush@127.0.0.1:x/"]
-        {
-            let Err(error) = server(json!({ "url": url })) else { panic!("{url} is accepted") };
+        for settings in [
+            json!({"url": "postgresql://app:hush@127.0.0.1/agents"}),
+            json!({"url": "postgresql://app:hush@127.0.0.1:x/"}),
+            json!({"host": "127.0.0.1", "password": "hush"}),
+        ] {
+            let Err(error) = server(settings.clone()) else { panic!("{settings} is accepted") };
             assert_eq!(error.kind, ErrorKind::Invalid);
             assert!(!format!("{error:?}").contains("hush"), "{error:?}");
         }
@@ -224,6 +238,11 @@ mod tests {
         assert!(open("postgresql://app@[::1]/agents"));
         assert!(open("postgresql:///agents?host=/run/postgresql&user=app"));
         assert!(open("postgresql://app@10.0.0.7/agents?sslmode=disable"));
+        assert!(open("postgresql://app@db.example/agents?hostaddr=127.0.0.1"));
+        let settings = json!({
+            "url": "postgresql://app@localhost/agents?hostaddr=10.0.0.7", "ca": "/does/not/exist.pem",
+        });
+        assert!(server(settings).is_err(), "another machine by its address wants TLS");
         let settings = json!({"host": "db.example", "ca": "/does/not/exist.pem"});
         let Err(error) = server(settings) else { panic!("TLS needs its authorities") };
         assert!(error.message.contains("/does/not/exist.pem"), "{error}");

@@ -108,19 +108,7 @@ impl<'a> Session<'a> {
             })
         };
         let client = limits.bound(&doing, connecting).await?;
-        let session = Self { server, client, limits: limits.clone() };
-        session.notice_our_end().await?;
-        Ok(session)
-    }
-
-    /// Lets the server notice within a second that this process is gone, also while a statement is at work (PostgreSQL 14 and
-    /// newer; see `client_connection_check_interval`). Otherwise a killed run would hold its locks until the statement ends.
-    async fn notice_our_end(&self) -> Result<(), ActionError> {
-        let set = self.client.batch_execute("SET client_connection_check_interval = 1000");
-        let outcome = self.limits.bound("prepare the connection", async { Ok(set.await) }).await?;
-        // Older servers and some platforms have no such setting; `statement_timeout` holds there as everywhere.
-        drop(outcome);
-        Ok(())
+        Ok(Self { server, client, limits: limits.clone() })
     }
 
     /// The server's version.
@@ -191,11 +179,17 @@ async fn connect(
     Ok(client)
 }
 
+/// What a transaction begins with. With `client_connection_check_interval` the server notices within a second that this process is gone,
+/// also while a statement is at work; otherwise a killed run would hold its locks until the statement ends. Older servers than
+/// PostgreSQL 14 have no such setting, and not every platform takes it; `statement_timeout` holds there as everywhere. All of it ends with the
+/// transaction, so that nothing stays at a server that a pool hands on.
 fn limits_of(patience: Patience, remaining: Duration) -> String {
     let ms = |time: Duration| time.as_millis().clamp(1, LONGEST_MS);
     let within = |time: Option<Duration>| ms(time.map_or(remaining, |time| time.min(remaining)));
     format!(
-        "SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; SET LOCAL idle_in_transaction_session_timeout = {}",
+        "SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; SET LOCAL idle_in_transaction_session_timeout = {};
+        SELECT CASE WHEN pg_catalog.current_setting('server_version_num')::int >= 140000 AND pg_catalog.version() ~ 'linux'
+            THEN pg_catalog.set_config('client_connection_check_interval', '1000', true) END",
         within(patience.lock),
         within(patience.statement),
         ms(remaining + BEYOND),
@@ -266,6 +260,25 @@ impl Tx<'_> {
         self.call(doing, self.inner.batch_execute(sql)).await
     }
 
+    /// Lets everything happen that waits for the commit: deferred triggers, and checks of foreign keys.
+    pub(super) async fn settle(&self) -> Result<(), ActionError> {
+        self.batch("do what waits for the commit", "SET CONSTRAINTS ALL IMMEDIATE").await
+    }
+
+    /// The time that is left for the transaction.
+    pub(super) fn remaining(&self) -> Duration {
+        self.limits.remaining()
+    }
+
+    /// Waits between two attempts.
+    pub(super) async fn pause(&self, doing: &str, time: Duration) -> Result<(), ActionError> {
+        let pausing = async {
+            tokio::time::sleep(time).await;
+            Ok(())
+        };
+        Ok(self.limits.bound(doing, pausing).await?)
+    }
+
     /// Commits. When no answer comes, the change may have happened.
     pub(super) async fn commit(self, doing: &str) -> Result<(), ActionError> {
         let Self { inner, server, limits, .. } = self;
@@ -318,7 +331,7 @@ mod tests {
         let sql = limits_of(patience, Duration::from_secs(30));
         assert!(sql.contains("lock_timeout = 2000;"), "{sql}");
         assert!(sql.contains("statement_timeout = 30000;"), "{sql}");
-        assert!(sql.ends_with("idle_in_transaction_session_timeout = 35000"), "{sql}");
+        assert!(sql.contains("idle_in_transaction_session_timeout = 35000;"), "{sql}");
         // Zero would switch a limit off.
         let sql = limits_of(Patience::default(), Duration::ZERO);
         assert!(sql.contains("lock_timeout = 1;"), "{sql}");

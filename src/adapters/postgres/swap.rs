@@ -1,12 +1,13 @@
 //! A table exchanged for a twin with a snapshot's rows (`strategy: swap`), and the way back.
 //!
-//! The twin is built and proved beside the table; only then come the renames, under `ACCESS EXCLUSIVE`. Readers queue behind that lock
-//! while a long one is in the way, so that `lock_timeout` ends the attempt, and with it everything that it built. The former table
-//! moves into our schema with its indexes, triggers and policies, where undo finds it.
+//! The twin is built and proved beside the table; only then come the renames, under `ACCESS EXCLUSIVE`, in short tries ([`super::tries`]).
+//! The former table moves into our schema with its indexes, triggers and policies, where undo finds it.
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::belongings::{Belongings, at};
+use super::belongings::{Belongings, Names, at, strangers};
 use super::errors::conflict;
 use super::fingerprint::{Fingerprint, Rows};
 use super::ledger::Mark;
@@ -14,6 +15,7 @@ use super::name::{SCHEMA, TableName, of_run, ours, quoted};
 use super::session::Tx;
 use super::snapshots::Taken;
 use super::table::Table;
+use super::tries::Tries;
 use crate::action::ActionError;
 
 /// What a swap did.
@@ -45,57 +47,115 @@ pub(super) async fn swap(
     table: &Table,
     taken: &Taken,
     mark: &Mark,
+    patience: Duration,
 ) -> Result<Swapped, ActionError> {
-    let shown = &table.shown;
     let belongings = Belongings::of(tx, table).await?;
-    let name = of_run(&mark.run, &mark.place, "twin");
-    let twin = format!("{}.{}", quoted(&table.schema), quoted(&name));
-    let doing = format!("build a twin of {shown}");
-    tx.batch(&doing, &format!("CREATE TABLE {twin} (LIKE {} INCLUDING ALL)", table.sql)).await?;
-    let (names, list, rows) = (table.names(), table.list("s"), taken.table());
-    let fill = format!(
-        "INSERT INTO {twin} ({names}) OVERRIDING SYSTEM VALUE SELECT {list} FROM {rows} AS s; ANALYZE {twin}"
-    );
-    tx.batch(&doing, &fill).await?;
-    for statement in belongings.at_twin.iter().chain(&belongings.counters) {
-        tx.batch(&doing, &at(statement, &twin)).await?;
+    let twin = Twin {
+        name: of_run(&mark.run, &mark.place, "twin"),
+        parked: of_run(&mark.run, &mark.place, "old"),
+        mark,
+        table,
+        belongings,
+    };
+    let content = twin.build(tx, taken).await?;
+    let doing = format!("put the twin in the place of {}", table.shown);
+    let mut tries = Tries::begin(tx, &doing, patience).await?;
+    while let Err(error) = twin.take_the_place(tx, &mut tries).await {
+        tries.again(tx, error).await?;
     }
-    let content = content(tx, table, &twin, &taken.content).await?;
-    if content != taken.content {
-        return Err(conflict(format!("{doing}: its rows are not those of `{}`", taken.name)));
-    }
-    let parked = of_run(&mark.run, &mark.place, "old");
-    let doing = format!("put the twin in the place of {shown}");
-    exchange(tx, &doing, (&table.schema, &table.name), (&name, &parked)).await?;
-    for statement in belongings.triggers.iter().chain(&belongings.referrers) {
-        tx.batch(&doing, statement).await?;
-    }
-    let table = TableName::parse(shown).map_err(conflict)?;
-    Ok(Swapped { table, parked, content })
+    let table = TableName::parse(&table.shown).map_err(conflict)?;
+    Ok(Swapped { table, parked: twin.parked, content })
 }
 
-/// Moves the table into our schema as `parked`, and gives its name to `twin`.
-async fn exchange(
-    tx: &Tx<'_>,
-    doing: &str,
-    (schema, name): (&str, &str),
-    (twin, parked): (&str, &str),
-) -> Result<(), ActionError> {
-    let schema = quoted(schema);
-    let sql = format!(
-        "ALTER TABLE {schema}.{name} RENAME TO {parked};
-        ALTER TABLE {schema}.{parked} SET SCHEMA {SCHEMA};
-        ALTER TABLE {schema}.{twin} RENAME TO {name}",
-        name = quoted(name),
-        parked = quoted(parked),
-        twin = quoted(twin),
-    );
-    tx.batch(doing, &sql).await
+/// The table that takes another one's place.
+struct Twin<'a> {
+    name: String,
+    /// What the former table will be called in our schema.
+    parked: String,
+    mark: &'a Mark,
+    table: &'a Table,
+    belongings: Belongings,
+}
+
+impl Twin<'_> {
+    /// `"schema"."name"`.
+    fn sql(&self) -> String {
+        format!("{}.{}", quoted(&self.table.schema), quoted(&self.name))
+    }
+
+    /// Makes it beside the table, and proves its rows.
+    async fn build(&self, tx: &Tx<'_>, taken: &Taken) -> Result<Fingerprint, ActionError> {
+        let (table, twin) = (self.table, self.sql());
+        let doing = format!("build a twin of {}", table.shown);
+        tx.batch(&doing, &format!("CREATE TABLE {twin} (LIKE {} INCLUDING ALL)", table.sql))
+            .await?;
+        let (names, list, rows) = (table.names(), table.list("s"), taken.table());
+        let fill = format!(
+            "INSERT INTO {twin} ({names}) OVERRIDING SYSTEM VALUE SELECT {list} FROM {rows} AS s; ANALYZE {twin}"
+        );
+        tx.batch(&doing, &fill).await?;
+        let strangers = strangers(tx, &twin).await?;
+        for statement in strangers.iter().chain(&self.belongings.at_twin) {
+            tx.batch(&doing, &at(statement, &twin)).await?;
+        }
+        let content = content(tx, table, &twin, &taken.content).await?;
+        if content != taken.content {
+            return Err(conflict(format!("{doing}: its rows are not those of `{}`", taken.name)));
+        }
+        Ok(content)
+    }
+
+    /// One try at the exchange.
+    async fn take_the_place(&self, tx: &Tx<'_>, tries: &mut Tries<'_>) -> Result<(), ActionError> {
+        let (table, twin) = (self.table, self.sql());
+        tries.hurry();
+        for statement in &self.belongings.foreign_keys {
+            tries.batch(tx, &at(statement, &twin)).await?;
+        }
+        let aside =
+            |number: usize| of_run(&self.mark.run, &self.mark.place, &format!("{number}_name"));
+        let names = Names::of(tx, (&table.sql, &twin), &table.schema, aside).await?;
+        tries.hurry();
+        tries.batch(tx, &self.belongings.locks(table)).await?;
+        let schema = quoted(&table.schema);
+        let mut statements: Vec<String> =
+            self.belongings.counters.iter().map(|statement| at(statement, &twin)).collect();
+        statements.extend(names.away);
+        statements.push(format!(
+            "ALTER TABLE {schema}.{name} RENAME TO {parked};
+            ALTER TABLE {schema}.{parked} SET SCHEMA {SCHEMA};
+            ALTER TABLE {twin} RENAME TO {name}",
+            name = quoted(&table.name),
+            parked = quoted(&self.parked),
+        ));
+        statements.extend(names.here);
+        statements
+            .extend(self.belongings.triggers.iter().chain(&self.belongings.referrers).cloned());
+        tries.batch(tx, &statements.join(";\n")).await
+    }
 }
 
 impl Swapped {
     /// Puts the former table back, if nobody has changed the one that took its place.
-    pub(super) async fn put_back(&self, tx: &Tx<'_>) -> Result<(), ActionError> {
+    pub(super) async fn put_back(
+        &self,
+        tx: &Tx<'_>,
+        patience: Duration,
+    ) -> Result<(), ActionError> {
+        let doing = format!("put the former {} back", self.table.as_str());
+        let mut tries = Tries::begin(tx, &doing, patience).await?;
+        while let Err(error) = self.return_to_its_place(tx, &mut tries).await {
+            tries.again(tx, error).await?;
+        }
+        Ok(())
+    }
+
+    /// One try at the way back. Other writers are locked out anew by each, so that they get on in between.
+    async fn return_to_its_place(
+        &self,
+        tx: &Tx<'_>,
+        tries: &mut Tries<'_>,
+    ) -> Result<(), ActionError> {
         let table = Table::read(tx, &self.table).await?;
         table.lock(tx).await?;
         let parked = ours(&self.parked);
@@ -106,23 +166,24 @@ impl Swapped {
             return Err(conflict(text).hint(format!("The former table is {parked}.")));
         }
         let belongings = Belongings::of(tx, &table).await?;
-        let doing = format!("put the former {} back", table.shown);
         let schema = quoted(&table.schema);
-        let aside = of_run(&crate::digest::sha256(&self.parked)[..12], "aside", "twin");
-        let twin = quoted(&aside);
+        let hash = &crate::digest::sha256(&self.parked)[..12];
+        let aside = |number: usize| of_run(hash, "aside", &format!("{number}_name"));
+        let names = Names::of(tx, (&table.sql, &parked), &table.schema, aside).await?;
+        let twin = quoted(&of_run(hash, "aside", "twin"));
         let (name, old) = (quoted(&table.name), quoted(&self.parked));
-        let sql = format!(
+        tries.hurry();
+        tries.batch(tx, &belongings.locks(&table)).await?;
+        let mut statements = names.away;
+        statements.push(format!(
             "ALTER TABLE {schema}.{name} RENAME TO {twin};
             ALTER TABLE {parked} SET SCHEMA {schema};
             ALTER TABLE {schema}.{old} RENAME TO {name}"
-        );
-        tx.batch(&doing, &sql).await?;
-        for statement in &belongings.counters {
-            tx.batch(&doing, &at(statement, &table.sql)).await?;
-        }
-        for statement in &belongings.referrers {
-            tx.batch(&doing, statement).await?;
-        }
-        tx.batch(&doing, &format!("DROP TABLE {schema}.{twin}")).await
+        ));
+        statements.extend(names.here);
+        statements.extend(belongings.counters.iter().map(|statement| at(statement, &table.sql)));
+        statements.extend(belongings.referrers);
+        statements.push(format!("DROP TABLE {schema}.{twin}"));
+        tries.batch(tx, &statements.join(";\n")).await
     }
 }

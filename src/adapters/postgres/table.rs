@@ -56,8 +56,13 @@ impl Table {
         };
         let (schema, name): (String, String) = (found.get(1), found.get(2));
         let shown = format!("{schema}.{name}");
-        if !matches!(found.get::<_, &str>(3), "r" | "p") {
-            return Err(invalid(format!("use {shown}: it is not a table")));
+        match found.get(3) {
+            "r" => {}
+            "p" => {
+                return Err(invalid(format!("use {shown}: it is partitioned, and its rows are in its partitions"))
+                    .hint(format!("Name the partitions instead: `SELECT inhrelid::regclass FROM pg_inherits WHERE inhparent = '{shown}'::regclass`.")));
+            }
+            _ => return Err(invalid(format!("use {shown}: it is not a table"))),
         }
         let oid: u32 = found.get(0);
         let columns = tx.query(&doing, COLUMNS, &[&oid]).await?;
@@ -142,6 +147,12 @@ impl Table {
     pub(super) async fn lock(&self, tx: &Tx<'_>) -> Result<(), ActionError> {
         let doing = format!("lock {} against other writers", self.shown);
         tx.batch(&doing, &format!("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE", self.sql)).await
+    }
+
+    /// Locks out others who change what the table is, and neither readers nor writers, until the transaction ends.
+    pub(super) async fn hold(&self, tx: &Tx<'_>) -> Result<(), ActionError> {
+        let doing = format!("lock {} against changes of its definition", self.shown);
+        tx.batch(&doing, &format!("LOCK TABLE {} IN SHARE UPDATE EXCLUSIVE MODE", self.sql)).await
     }
 
     /// Refuses a table of ours whose columns are no longer those of this one.

@@ -4,16 +4,19 @@
 
 use std::collections::BTreeMap;
 
+use super::errors::conflict;
+use super::kept::Counts;
 use super::name::SCHEMA;
 use super::session::Tx;
+use super::table::Table;
 use crate::action::{ActionError, ErrorKind};
 
 /// How many rows of one table were written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Writes {
-    pub(super) inserted: i64,
-    pub(super) updated: i64,
-    pub(super) deleted: i64,
+struct Writes {
+    inserted: i64,
+    updated: i64,
+    deleted: i64,
 }
 
 /// The writes of a transaction by table: object id, and `schema.table`.
@@ -56,15 +59,47 @@ impl Touched {
         self
     }
 
-    /// The writes of one table.
-    pub(super) fn of(&self, table: u32) -> Writes {
-        self.0.get(&table).map(|(_, writes)| *writes).unwrap_or_default()
+    /// The names of tables beside these.
+    pub(super) fn others(&self, tables: &[u32]) -> Vec<&str> {
+        self.beside(tables).map(|(name, _)| name.as_str()).collect()
     }
 
-    /// The names of tables beside these, where the writes are such.
-    pub(super) fn others(&self, tables: &[u32], such: fn(Writes) -> bool) -> Vec<&str> {
-        let others =
-            self.0.iter().filter(|(table, (_, writes))| !tables.contains(table) && such(*writes));
-        others.map(|(_, (name, _))| name.as_str()).collect()
+    fn beside(&self, tables: &[u32]) -> impl Iterator<Item = &(String, Writes)> {
+        let others = self.0.iter().filter(move |(table, _)| !tables.contains(table));
+        others.map(|(_, found)| found)
+    }
+
+    /// Refuses writes beyond those that were meant: rows that go or change along would not come back. New rows of other tables, as an audit
+    /// writes them, may stay.
+    pub(super) fn refuse_along(&self, meant: &[(&Table, Counts)]) -> Result<(), ActionError> {
+        let tables: Vec<u32> = meant.iter().map(|(table, _)| table.oid).collect();
+        let others = self.beside(&tables).filter(|(_, writes)| writes.updated + writes.deleted > 0);
+        let mut along: Vec<String> = others.map(|(name, _)| format!("rows of {name}")).collect();
+        let more = meant.iter().filter(|(table, counts)| {
+            let writes = self.0.get(&table.oid).map(|(_, writes)| *writes).unwrap_or_default();
+            writes != Writes::from(*counts)
+        });
+        along.extend(more.map(|(table, _)| format!("more rows of {}", table.shown)));
+        if along.is_empty() {
+            return Ok(());
+        }
+        let shown: Vec<&str> = meant.iter().map(|(table, _)| table.shown.as_str()).collect();
+        Err(conflict(format!(
+            "bring rows of {} back: {} would change along, by a foreign key or a trigger; nothing was changed",
+            shown.join(" and "),
+            along.join(", ")
+        ))
+        .hint("Detach or restore those rows first, so that nothing hangs on the rows that go. A restore leaves triggers out by `triggers: skip`."))
+    }
+}
+
+impl From<Counts> for Writes {
+    fn from(counts: Counts) -> Self {
+        let number = |rows: u64| i64::try_from(rows).unwrap_or(i64::MAX);
+        Self {
+            inserted: number(counts.added),
+            updated: number(counts.changed),
+            deleted: number(counts.removed),
+        }
     }
 }

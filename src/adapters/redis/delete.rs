@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::client::{Redis, within};
 use super::pattern;
-use super::sweep::{self, Sweep, too_many};
+use super::sweep::{self, Sweep, spent, too_many};
 use crate::action::{
     Action, ActionError, Connections, Description, ErrorKind, Evidence, Prediction, Readiness,
     Repeat, ResolveContext, Reversal, Saved, StepContext, VerbArgs, VerbKind, Verdict, Work,
@@ -26,7 +26,7 @@ const GONE: &str = "deleted keys cannot be brought back";
 pub(super) struct Delete {
     /// The pattern, as Redis' KEYS has it: `metrics:v2:*`. It must begin with text that stands for itself.
     pattern: String,
-    /// The most keys that may match: a pattern that is too wide touches nothing. No limit unless given.
+    /// The most keys that may match: a pattern that is too wide touches nothing. It holds over all attempts at the step. No limit unless given.
     #[serde(default)]
     at_most: Option<u64>,
 }
@@ -105,8 +105,11 @@ impl Action for DeleteKeys {
         if found == 0 {
             return Ok(Readiness::AlreadyDone { evidence: Evidence::new(self.none_left()) });
         }
-        if self.item.at_most.is_some_and(|most| found > most) {
-            return Err(too_many(&self.item.pattern, self.item.at_most, &found.to_string()));
+        let spent = spent(cx.notes());
+        if let Some(most) = self.item.at_most
+            && found + spent > most
+        {
+            return Err(too_many(&self.item.pattern, most, spent, &found.to_string()));
         }
         let after =
             Prediction { resource: resource(&self.item.pattern), state: json!({"keys": 0}) };
@@ -119,7 +122,7 @@ impl Action for DeleteKeys {
     async fn apply(&self, cx: &StepContext, _: &Saved) -> Result<Evidence, ActionError> {
         let redis = Redis::of(&self.connections)?;
         let Delete { pattern, at_most } = &self.item;
-        let swept = Sweep::default().run(cx, &redis, pattern, *at_most).await?;
+        let swept = Sweep::new(cx, pattern, *at_most).run(&redis).await?;
         Ok(Evidence::with(
             format!("{} keys deleted, none is left", swept.unlinked),
             json!({"found": swept.found, "unlinked": swept.unlinked, "passes": swept.passes}),

@@ -55,6 +55,12 @@ impl Authority {
 
 /// Answers `requests` connections with a version, to clients that `trusted` signed for only. Returns the port.
 fn serve(trusted: &Authority, signer: &Authority, requests: usize) -> u16 {
+    let body = r#"{"Version":"29.0.0","ApiVersion":"1.52"}"#;
+    serve_with(trusted, signer, requests, body.as_bytes().to_vec())
+}
+
+/// The same, with another body.
+fn serve_with(trusted: &Authority, signer: &Authority, requests: usize, body: Vec<u8>) -> u16 {
     let (cert, key) = signer.sign("localhost", ExtendedKeyUsagePurpose::ServerAuth);
     let certificate = CertificateDer::from_pem_slice(cert.as_bytes()).expect("it is PEM");
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("it is PEM");
@@ -81,11 +87,11 @@ fn serve(trusted: &Authority, signer: &Authority, requests: usize) -> u16 {
             let mut request = [0; 4096];
             // A client that is refused, or refuses, ends here.
             if stream.read(&mut request).is_ok_and(|read| read > 0) {
-                let body = r#"{"Version":"29.0.0","ApiVersion":"1.52"}"#;
                 let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
-                stream.write_all(head.as_bytes()).expect("the client reads");
-                stream.write_all(body.as_bytes()).expect("the client reads");
-                stream.flush().expect("the client reads");
+                // A client that has had enough hangs up.
+                let _sent =
+                    stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
+                let _flushed = stream.flush();
             }
         }
     });
@@ -106,6 +112,16 @@ async fn an_engine_behind_tls_is_reached_with_certificates_only() {
     assert_eq!(error.kind, ErrorKind::Unreachable, "{error}: {:?}", error.causes);
     let port = serve(&foreign, &ours, 1);
     Port::with(ours.settings(folder.path(), port)).reach().await.unwrap_err();
+}
+
+#[tokio::test]
+async fn an_answer_without_an_end_is_cut_off_for_good() {
+    let authority = Authority::new();
+    let folder = tempfile::tempdir().unwrap();
+    let port = serve_with(&authority, &authority, 1, vec![b' '; 9 << 20]);
+    let error = Port::with(authority.settings(folder.path(), port)).reach().await.unwrap_err();
+    assert_eq!((error.kind, error.retryable), (ErrorKind::Failed, false), "{error:?}");
+    assert!(format!("{error:?}").contains("longer than 8 MiB"), "{error:?}");
 }
 
 #[tokio::test]

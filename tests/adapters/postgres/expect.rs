@@ -1,6 +1,7 @@
 //! `postgres.expect`, and the connection.
 
 use rollback::action::{ErrorKind, Verdict};
+use rollback::secret::Secrets;
 use serde_json::{Value, json};
 
 use super::rig::{Database, Port};
@@ -51,15 +52,32 @@ async fn who_answers_is_told_and_who_does_not_too() {
     let line = database.port().reach().await.expect("the server answers");
     assert!(line.starts_with("postgres 1") && line.contains(" at 127.0.0.1:"), "{line}");
 
-    let nobody = Port::with(json!({"host": "127.0.0.1", "port": free_port(), "user": "app"}));
+    let nobody = json!({"host": "127.0.0.1", "port": free_port(), "user": "app"});
+    let nobody = Port::with_secrets(nobody, Secrets::default());
     let error = nobody.reach().await.expect_err("nobody listens there");
     assert_eq!((error.kind, error.retryable), (ErrorKind::Unreachable, true), "{error}");
 
     let missing = database.url.replace("rollback_test_", "not_there_");
-    let error = Port::with(json!({ "url": missing })).reach().await.expect_err("no database");
+    let error = Port::of(&missing).reach().await.expect_err("no database");
     assert_eq!(error.kind, ErrorKind::NotFound, "{error}");
 
-    let unencrypted = Port::with(json!({"url": database.url, "sslmode": "require"}));
-    let error = unencrypted.reach().await.expect_err("the server speaks no TLS");
+    let encrypted = database.port_with(&json!({"sslmode": "require"}));
+    let error = encrypted.reach().await.expect_err("the server speaks no TLS");
     assert_eq!((error.kind, error.retryable), (ErrorKind::Unreachable, false), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_value_that_was_not_asked_for_is_not_told() {
+    let database = Database::of_agents().await;
+    database.run("UPDATE agents SET note = 'Ann \"A.\" Example' WHERE id = 1").await;
+    let port = database.port();
+    for sql in [
+        "SELECT note::int AS n FROM agents WHERE id = 1",
+        "SELECT note::inet AS n FROM agents WHERE id = 1",
+    ] {
+        let probe = port.probe(json!({"sql": sql, "row": {"n": 1}})).await;
+        let error = probe.observe(&port.cx()).await.expect_err(sql);
+        assert_eq!(error.kind, ErrorKind::Invalid);
+        assert!(!format!("{error:?}").contains("Example"), "{error:?}");
+    }
 }

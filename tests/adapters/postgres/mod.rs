@@ -10,4 +10,6 @@ mod rig;
 mod run;
 mod snapshot;
 mod swap;
+mod tls;
+mod undo;
 mod wire;

@@ -1,5 +1,6 @@
 //! The program as a whole: killed at every point, with its server killed, and with its secrets looked for everywhere.
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use serde_json::Value;
@@ -28,10 +29,16 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts")
 }
 
-/// A desk whose database is at this address.
+/// A desk whose database is at this address, which has a password in it.
 fn desk(steps: &str, url: &str) -> Desk {
     let desk = Desk::new(steps);
-    desk.environment(&format!("connections:\n  postgres: {{url: \"{url}\"}}\n"));
+    let path = desk.world.path("url");
+    std::fs::write(&path, url).expect("the world is writable");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("it is ours");
+    desk.environment(&format!(
+        "connections:\n  postgres: {{url: {{file: \"{}\"}}}}\n",
+        path.display()
+    ));
     desk
 }
 

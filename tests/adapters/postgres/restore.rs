@@ -24,6 +24,14 @@ pub(super) const DAMAGE: &str =
     "UPDATE agents SET note = 'bad' WHERE id = 3; DELETE FROM agents WHERE id = 4;
     INSERT INTO agents VALUES (6, '2', 'extra')";
 
+/// Takes the snapshot `good` of the agents and damages them after it.
+pub(super) async fn damaged(database: &Database) -> Port {
+    let port = database.port();
+    snapshot(&port, json!({})).await;
+    database.run(DAMAGE).await;
+    port
+}
+
 /// Restores `good`, which must fail and change nothing.
 async fn refused(database: &Database, port: &Port, more: Value) -> ActionError {
     let before = database.agents().await;
@@ -38,9 +46,7 @@ async fn refused(database: &Database, port: &Port, more: Value) -> ActionError {
 async fn only_what_differs_is_written_and_can_be_taken_back() {
     let database = Database::of_agents().await;
     let good = database.agents().await;
-    let port = database.port();
-    snapshot(&port, json!({})).await;
-    database.run(DAMAGE).await;
+    let port = damaged(&database).await;
     let damaged = database.agents().await;
     let writers = database.rows("SELECT xmin FROM agents WHERE id IN (1, 2, 5) ORDER BY id").await;
 
@@ -83,9 +89,7 @@ async fn what_others_did_beyond_the_scope_stays() {
 #[tokio::test]
 async fn more_rows_than_expected_are_refused() {
     let database = Database::of_agents().await;
-    let port = database.port();
-    snapshot(&port, json!({})).await;
-    database.run(DAMAGE).await;
+    let port = damaged(&database).await;
     let error = refused(&database, &port, json!({"expect_rows": {"at_most": 2}})).await;
     assert!(error.message.contains("would be 3 rows, expected at most 2"), "{error}");
 }
@@ -161,9 +165,7 @@ async fn readers_see_the_table_whole(strategy: &str) {
 async fn rows_that_others_refer_to_do_not_vanish() {
     let database = Database::of_agents().await;
     database.run("CREATE TABLE tasks (id int PRIMARY KEY, agent int REFERENCES agents)").await;
-    let port = database.port();
-    snapshot(&port, json!({})).await;
-    database.run(DAMAGE).await;
+    let port = damaged(&database).await;
     database.run("INSERT INTO tasks VALUES (1, 3), (2, 6)").await;
     let error = refused(&database, &port, json!({})).await;
     assert_eq!(error.kind, ErrorKind::Conflict, "{error}");
@@ -199,8 +201,7 @@ async fn a_role_that_sees_only_some_rows_is_refused() {
         ))
         .await;
     // The superuser of the tests works as that role.
-    let as_role =
-        Port::with(json!({ "url": format!("{}?options=-c%20role%3D{role}", database.url) }));
+    let as_role = Port::of(&format!("{}?options=-c%20role%3D{role}", database.url));
     let error = as_role
         .refused(
             as_role
@@ -234,9 +235,7 @@ async fn views_and_functions_see_the_restored_rows() {
             GRANT SELECT ON agents TO PUBLIC",
         )
         .await;
-    let port = database.port();
-    snapshot(&port, json!({})).await;
-    database.run(DAMAGE).await;
+    let port = damaged(&database).await;
     port.apply(port.action(RESTORE, json!({"snapshot": "good"})).await.as_ref()).await;
     assert_eq!(
         database.rows("SELECT note FROM newer ORDER BY id").await,
@@ -259,9 +258,7 @@ async fn a_trigger_that_changes_rows_is_noticed_and_can_be_skipped() {
         )
         .await;
     let good = database.agents().await;
-    let port = database.port();
-    snapshot(&port, json!({})).await;
-    database.run(DAMAGE).await;
+    let port = damaged(&database).await;
     let damaged = database.agents().await;
     let error = refused(&database, &port, json!({})).await;
     assert!(error.message.contains("1 of them are not as wanted afterwards"), "{error}");
@@ -285,9 +282,7 @@ async fn an_audit_trigger_may_write_beside() {
             CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO audit (what) VALUES (TG_OP); RETURN NULL; END $$",
         )
         .await;
-    let port = database.port();
-    snapshot(&port, json!({})).await;
-    database.run(DAMAGE).await;
+    let port = damaged(&database).await;
     database
         .run("CREATE TRIGGER tell AFTER INSERT OR UPDATE OR DELETE ON agents FOR EACH ROW EXECUTE FUNCTION tell()")
         .await;
@@ -302,9 +297,7 @@ async fn an_audit_trigger_may_write_beside() {
 async fn a_long_reader_is_not_in_the_way_and_a_writer_is_waited_for() {
     let database = Database::of_agents().await;
     let good = database.agents().await;
-    let port = database.port();
-    snapshot(&port, json!({})).await;
-    database.run(DAMAGE).await;
+    let port = damaged(&database).await;
     let reader = database.client().await;
     reader
         .batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM agents")
@@ -330,9 +323,7 @@ async fn a_long_reader_is_not_in_the_way_and_a_writer_is_waited_for() {
 #[tokio::test]
 async fn a_snapshot_that_was_changed_is_refused() {
     let database = Database::of_agents().await;
-    let port = database.port();
-    snapshot(&port, json!({})).await;
-    database.run(DAMAGE).await;
+    let port = damaged(&database).await;
     for forgery in [
         "UPDATE rollback.good SET note = 'forged' WHERE id = 1",
         "DELETE FROM rollback.good WHERE id = 2",

@@ -9,6 +9,7 @@ use rollback::action::{
     StepContext, Verdict, Work,
 };
 use rollback::adapters;
+use rollback::secret::Secrets;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
@@ -100,7 +101,23 @@ impl Database {
 
     /// The port with this database as the environment's.
     pub(super) fn port(&self) -> Port {
-        Port::with(json!({ "url": self.url }))
+        self.port_with(&json!({}))
+    }
+
+    /// The same, with more settings.
+    pub(super) fn port_with(&self, more: &Value) -> Port {
+        let address = url::Url::parse(&self.url).expect("the address is sound");
+        let mut settings = json!({
+            "host": address.host_str(), "port": address.port(), "database": self.name, "user": address.username(),
+        });
+        let settings_of = settings.as_object_mut().expect("a block");
+        settings_of.extend(more.as_object().expect("a block").clone());
+        let mut secrets = Secrets::default();
+        if let Some(password) = address.password() {
+            let marker = secrets.insert("password", password.into());
+            settings_of.insert("password".to_owned(), marker.into());
+        }
+        Port::with_secrets(settings, secrets)
     }
 }
 
@@ -154,10 +171,17 @@ pub(super) struct Port {
 }
 
 impl Port {
-    /// With these settings under `connections: {postgres: …}`.
-    pub(super) fn with(settings: Value) -> Self {
+    /// With this address, which has the superuser's password in it, as a reference.
+    pub(super) fn of(url: &str) -> Self {
+        let mut secrets = Secrets::default();
+        let url = secrets.insert("url", url.into());
+        Self::with_secrets(json!({ "url": url }), secrets)
+    }
+
+    /// With these settings under `connections: {postgres: …}`, and the secrets that they refer to.
+    pub(super) fn with_secrets(settings: Value, secrets: Secrets) -> Self {
         let settings = HashMap::from([("postgres".to_owned(), settings)]);
-        let connections = Connections::new("test", settings, Arc::default());
+        let connections = Connections::new("test", settings, Arc::new(secrets));
         let registry = Arc::new(adapters::registry());
         let resolve = ResolveContext { connections: Arc::new(connections), registry };
         Self { resolve, step: Mutex::new("step".to_owned()) }

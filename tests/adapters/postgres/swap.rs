@@ -1,9 +1,14 @@
 //! `postgres.restore` with `strategy: swap`: what hangs on a table goes along, or is named.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use rollback::action::ErrorKind;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
-use super::restore::{DAMAGE, RESTORE, snapshot};
+use super::restore::{DAMAGE, RESTORE, damaged, snapshot};
 use super::rig::Database;
 
 fn swap() -> Value {
@@ -18,7 +23,9 @@ const BELONGINGS: &str = "
     UNION ALL SELECT 'table ' || (SELECT string_agg(one::text, ',' ORDER BY one::text) FROM unnest(relacl) AS one) || relrowsecurity || coalesce(reloptions::text, '') FROM pg_class WHERE oid = 'public.agents'::regclass
     UNION ALL SELECT 'view ' || pg_get_viewdef('public.newer'::regclass) || (SELECT reloptions::text FROM pg_class WHERE oid = 'public.newer'::regclass)
     UNION ALL SELECT 'function ' || pg_get_functiondef('public.newest'::regproc)
-    UNION ALL SELECT 'sequence ' || pg_get_serial_sequence('public.agents', 'n')
+    UNION ALL SELECT 'sequence ' || pg_get_serial_sequence('public.agents', 'n') || pg_get_serial_sequence('public.agents', 'm')
+    UNION ALL SELECT 'index ' || indexdef FROM pg_indexes WHERE schemaname = 'public' AND tablename = 'agents'
+    UNION ALL SELECT 'constraint ' || conname FROM pg_constraint WHERE conrelid = 'public.agents'::regclass
     ORDER BY 1";
 
 #[tokio::test]
@@ -28,7 +35,8 @@ async fn what_hangs_on_a_table_goes_along_and_comes_back() {
         .run(
             "CREATE TABLE versions (version text PRIMARY KEY); INSERT INTO versions VALUES ('1'), ('2');
             ALTER TABLE agents ADD FOREIGN KEY (version) REFERENCES versions, ADD CHECK (tries >= 0), ADD n serial, ADD m int GENERATED ALWAYS AS IDENTITY;
-            CREATE INDEX ON agents (version) WHERE tries = 0;
+            CREATE INDEX ON agents (version) WHERE tries = 0; CREATE INDEX \"Odd INDEX x ON y USING\" ON agents (note DESC, version);
+            CREATE INDEX ON agents (lower(note)); CREATE INDEX twice ON agents (lower(note)); ALTER TABLE agents ADD UNIQUE (id, note);
             ALTER TABLE agents SET (fillfactor = 70);
             CREATE VIEW newer WITH (security_barrier = true) AS SELECT id, note FROM agents WHERE version = '2';
             CREATE VIEW newest_of_all AS SELECT max(id) FROM newer;
@@ -37,7 +45,8 @@ async fn what_hangs_on_a_table_goes_along_and_comes_back() {
             CREATE TRIGGER pass BEFORE UPDATE ON agents FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE FUNCTION pass();
             ALTER TABLE agents ENABLE ROW LEVEL SECURITY;
             CREATE POLICY few ON agents FOR SELECT TO PUBLIC USING (tries < 100);
-            GRANT SELECT, UPDATE ON agents TO PUBLIC; GRANT INSERT ON agents TO pg_monitor WITH GRANT OPTION",
+            GRANT SELECT, UPDATE ON agents TO PUBLIC; GRANT INSERT ON agents TO pg_monitor WITH GRANT OPTION;
+            ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON TABLES TO pg_read_all_stats; REVOKE TRUNCATE ON agents FROM CURRENT_USER",
         )
         .await;
     let good = database.agents().await;
@@ -105,16 +114,16 @@ async fn what_would_stay_behind_is_named_and_nothing_is_changed() {
 }
 
 #[tokio::test]
-async fn a_long_reader_ends_the_attempt_and_not_the_restore() {
+async fn a_reader_that_never_ends_ends_the_attempt_and_not_the_restore() {
     let database = Database::of_agents().await;
     let good = database.agents().await;
-    let port = database.port();
-    snapshot(&port, json!({})).await;
-    database.run(DAMAGE).await;
+    let port = damaged(&database).await;
     let reader = database.client().await;
     reader.batch_execute("BEGIN; SELECT count(*) FROM agents").await.expect("a long look");
     let action = port.action(RESTORE, swap()).await;
-    let error = port.refused(action.as_ref()).await;
+    let saved = port.needed(action.as_ref()).await;
+    let cx = port.cx_until(Instant::now() + Duration::from_secs(4));
+    let error = action.apply(&cx, &saved).await.expect_err("a reader is in the way");
     assert_eq!((error.kind, error.retryable), (ErrorKind::Failed, true), "{error}");
     assert!(error.message.contains("55P03"), "{error}");
     assert_eq!(database.left().await, ["good"]);
@@ -127,12 +136,85 @@ async fn a_long_reader_ends_the_attempt_and_not_the_restore() {
     assert_eq!(database.agents().await, good);
 }
 
+/// A look that takes six seconds, begun before this returns. It holds the table until it ends.
+async fn six_seconds(database: &Database) -> tokio::task::JoinHandle<()> {
+    let reader = database.client().await;
+    reader.batch_execute("BEGIN; SELECT count(*) FROM agents").await.expect("a long look");
+    tokio::spawn(async move {
+        reader.batch_execute("SELECT pg_sleep(6); COMMIT").await.expect("it ends");
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[expect(clippy::print_stdout, reason = "the slowest look is the figure that is promised")]
+async fn a_long_reader_makes_no_other_wait_for_a_second() {
+    let database = Database::of_agents().await;
+    let good = database.agents().await;
+    database.run("CREATE VIEW newer AS SELECT id, note FROM agents WHERE version = '2'").await;
+    let port = damaged(&database).await;
+    let damaged = database.agents().await;
+    let over = Arc::new(AtomicBool::new(false));
+    let mut readers = Vec::new();
+    for table in ["agents", "newer"] {
+        let (client, over) = (database.client().await, over.clone());
+        readers.push(tokio::spawn(async move {
+            let (mut slowest, mut looks) = (Duration::ZERO, 0);
+            while !over.load(Ordering::SeqCst) {
+                let begin = Instant::now();
+                let look = format!("SELECT count(*) FROM {table}");
+                client.query_one(&look, &[]).await.expect("a reader is never refused");
+                slowest = slowest.max(begin.elapsed());
+                looks += 1;
+            }
+            (slowest, looks)
+        }));
+    }
+    let action = port.action(RESTORE, json!({"snapshot": "good", "strategy": "swap"})).await;
+    let long = six_seconds(&database).await;
+    let (saved, evidence) = port.apply(action.as_ref()).await;
+    long.await.expect("the long reader is not refused");
+    assert_eq!(database.agents().await, good);
+    let long = six_seconds(&database).await;
+    action.undo(&port.cx(), &saved, Some(&evidence)).await.expect("it is taken back");
+    long.await.expect("the long reader is not refused");
+    assert_eq!(database.agents().await, damaged);
+    over.store(true, Ordering::SeqCst);
+    for reader in readers {
+        let (slowest, looks) = reader.await.expect("a reader ends");
+        println!(
+            "a swap and its undo, each behind a reader of 6 s: {looks} looks, the slowest {slowest:?}"
+        );
+        assert!(slowest < Duration::from_secs(1), "one of {looks} looks took {slowest:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_table_can_be_swapped_again_and_again() {
+    let database = Database::of_agents().await;
+    let names = "SELECT indexname FROM pg_indexes WHERE schemaname = 'public' ORDER BY 1";
+    database.run("CREATE INDEX newer ON agents (version)").await;
+    let port = database.port();
+    snapshot(&port, json!({})).await;
+    let mut swaps = Vec::new();
+    for step in ["one", "two"] {
+        port.step(step);
+        let action = port.action(RESTORE, swap()).await;
+        let (saved, evidence) = port.apply(action.as_ref()).await;
+        assert_eq!(database.rows(names).await, ["agents_pkey", "newer"]);
+        swaps.push((step, action, saved, evidence));
+    }
+    for (step, action, saved, evidence) in swaps.into_iter().rev() {
+        port.step(step);
+        port.undo(action.as_ref(), &saved, Some(&evidence)).await;
+        assert_eq!(database.rows(names).await, ["agents_pkey", "newer"]);
+    }
+    assert_eq!(database.left().await, ["good"]);
+}
+
 #[tokio::test]
 async fn undo_refuses_a_table_that_others_have_written_to() {
     let database = Database::of_agents().await;
-    let port = database.port();
-    snapshot(&port, json!({})).await;
-    database.run(DAMAGE).await;
+    let port = damaged(&database).await;
     let action = port.action(RESTORE, swap()).await;
     let (saved, evidence) = port.apply(action.as_ref()).await;
     database.run("UPDATE agents SET note = 'mine' WHERE id = 1").await;

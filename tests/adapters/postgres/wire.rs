@@ -84,10 +84,10 @@ async fn dies_at(database: &Database, point: usize, how: Break) -> bool {
     let action = port.action("postgres.run", args.clone()).await;
     let saved = port.needed(action.as_ref()).await;
 
-    let (host, name) =
-        database.url.split_once('@').and_then(|(_, rest)| rest.split_once('/')).expect("a URL");
+    let (user, rest) = database.url.split_once('@').expect("a URL");
+    let (host, name) = rest.split_once('/').expect("a URL");
     let broken = proxy(host.to_owned(), point, how).await;
-    let mortal = Port::with(json!({ "url": format!("postgresql://postgres@{broken}/{name}") }));
+    let mortal = Port::of(&format!("{user}@{broken}/{name}"));
     let dying = mortal.action("postgres.run", args).await;
     let outcome = dying.apply(&mortal.cx(), &saved).await;
     let at = format!("{how:?} message {point}");

@@ -1,9 +1,32 @@
 //! Deleting by pattern.
 
-use rollback::action::{ErrorKind, Repeat, Reversal, Saved};
-use serde_json::json;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use rollback::action::{ActionError, ErrorKind, Recorder, Repeat, Reversal, Saved};
+use serde_json::{Value, json};
 
 use super::rig::{Rig, already_done, carry_out, cx, needed};
+
+/// Keeps the notes of an attempt.
+#[derive(Default)]
+struct Notes(Mutex<Vec<Value>>);
+
+impl Notes {
+    fn sum(&self, key: &str) -> usize {
+        let notes = self.0.lock().expect("nobody panicked");
+        let numbers = notes.iter().filter_map(|note| note[key].as_u64());
+        usize::try_from(numbers.sum::<u64>()).expect("a small number")
+    }
+}
+
+#[async_trait]
+impl Recorder for Notes {
+    async fn note(&self, note: Value) -> Result<(), ActionError> {
+        self.0.lock().expect("nobody panicked").push(note);
+        Ok(())
+    }
+}
 
 /// More than one answer of SCAN holds.
 const MANY: usize = 2500;
@@ -44,9 +67,22 @@ pub(super) async fn a_pattern_that_is_too_wide_touches_nothing(rig: Rig) {
     assert_eq!(error.kind, ErrorKind::Conflict);
     assert!(rig.left("wide", 60).await >= 1);
 
+    // What earlier attempts may have removed counts, too.
+    let limited = port.delete(json!({"pattern": pattern, "at_most": 100})).await;
+    let notes = vec![json!({"claimed": 60}), json!({"returned": 10}), json!({"claimed": 50})];
+    let resumed = cx().recording(Arc::new(Notes::default()), notes);
+    let error = limited.inspect(&resumed).await.expect_err("100 may be gone already");
+    assert!(error.message.contains("100 may have gone in earlier attempts"), "{error}");
+    let error = limited.apply(&resumed, &Saved::default()).await.expect_err("the same");
+    assert_eq!(error.kind, ErrorKind::Conflict);
+
     let exact = port.delete(json!({"pattern": pattern, "at_most": 60})).await;
-    carry_out(exact.as_ref()).await;
+    let notes = Arc::new(Notes::default());
+    let left = rig.left("wide", 60).await;
+    let noting = cx().recording(notes.clone(), Vec::new());
+    exact.apply(&noting, &Saved::default()).await.expect("they may go");
     assert_eq!(rig.left("wide", 60).await, 0);
+    assert_eq!(notes.sum("claimed") - notes.sum("returned"), left);
     for pattern in ["*", "?a*", "[a-z]*", ""] {
         let refused = port.refused("redis.delete", json!({"pattern": pattern}));
         assert!(refused.is_some(), "{pattern:?} is refused before anything is asked");

@@ -1,6 +1,5 @@
 //! What only real servers have: access control, replicas, TLS, and slots of a cluster that move.
 
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use redis::Value;
@@ -10,6 +9,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::rig::{Port, Rig, carry_out, cx, needed};
+use crate::support::certificates::Certificates;
 use crate::support::world::Running;
 use crate::support::{free_port, server_variable, wait_until};
 
@@ -101,28 +101,10 @@ async fn a_replica_is_recognized_and_left_alone() {
     assert!(error.hints[0].contains("master"), "{error:?}");
 }
 
-/// A certificate for 127.0.0.1, its key and its authority, as files.
-fn certificates(folder: &Path) {
-    let authority_key = rcgen::KeyPair::generate().expect("a key");
-    let mut authority = rcgen::CertificateParams::new(Vec::new()).expect("parameters");
-    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let authority_pem = authority.self_signed(&authority_key).expect("a certificate").pem();
-    let issuer = rcgen::Issuer::new(authority, authority_key);
-    let key = rcgen::KeyPair::generate().expect("a key");
-    let leaf = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("parameters");
-    let leaf = leaf.signed_by(&key, &issuer).expect("a certificate");
-    for (name, text) in
-        [("ca.pem", authority_pem), ("cert.pem", leaf.pem()), ("key.pem", key.serialize_pem())]
-    {
-        std::fs::write(folder.join(name), text).expect("the folder is writable");
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tls_is_verified_against_the_authority_that_is_named() {
-    let folder = TempDir::new().expect("the temporary folder is writable");
-    certificates(folder.path());
-    let file = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let certificates = Certificates::of("127.0.0.1");
+    let file = |name: &str| certificates.file(name).to_string_lossy().into_owned();
     let (cert, key, ca) = (file("cert.pem"), file("key.pem"), file("ca.pem"));
     let server = Server::start(&[
         "--port",
