@@ -16,7 +16,7 @@ use super::table::{Bound, Line, Row};
 const CHECKS: usize = 1_000;
 const AT_ONCE: usize = 32;
 const SERVER: Duration = Duration::from_millis(20);
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 5;
 
 pub(crate) fn measure(place: &Place) -> Vec<Row> {
     let port = serve();
@@ -25,19 +25,16 @@ pub(crate) fn measure(place: &Place) -> Vec<Row> {
     let at_once = AT_ONCE.to_string();
     let all = format!("http://127.0.0.1:{port}/[1-{CHECKS}]");
     let mut others: Vec<(&str, Option<Command>)> = vec![
-        ("curl -Z", peer::find("curl").map(|curl| {
-            let mut command = place.bare(curl);
-            command.args(["-fsSZ", "--parallel-max", &at_once, "-o", "/dev/null", &all]);
-            command
-        })),
+        (
+            "curl -Z",
+            peer::find("curl").map(|curl| {
+                let mut command = place.bare(curl);
+                command.args(["-fsSZ", "--parallel-max", &at_once, "-o", "/dev/null", &all]);
+                command
+            }),
+        ),
         ("oha", peer::find("oha").map(|oha| load(place, &oha, port, &["--no-tui"]))),
         ("hey", peer::find("hey").map(|hey| load(place, &hey, port, &[]))),
-        ("xargs -P and curl", peer::find("curl").map(|_| {
-            let mut command = place.bare("sh");
-            let each = format!("seq {CHECKS} | xargs -P {AT_ONCE} -I N curl -fsS -o /dev/null http://127.0.0.1:{port}/N");
-            command.args(["-c", &each]);
-            command
-        })),
     ];
     // The floor is whichever of the two is here that keeps its connections and does nothing else.
     others.sort_by_key(|(name, command)| (command.is_none(), *name != "oha"));

@@ -119,7 +119,7 @@ impl<'a> Ours<'a> {
         let swap = |name: &str, image: &str| {
             runbook(
                 name,
-                &format!("docker.swap: {{project: {project}, image: \"{image}\", steady: 0s}}"),
+                &format!("docker.swap: {{project: {project}, image: \"{image}\", steady: 1ms}}"),
             )
         };
         Self {

@@ -38,24 +38,15 @@ impl Door {
         self.port
     }
 
-    /// The time from starting a program to its first request. The program may end as it likes.
+    /// The time from starting a program to its first request. What comes after it does not matter here: the program is killed.
     pub(crate) fn first_request(&self, command: &mut Command) -> Duration {
-        self.first_request_then(command, |child| drop(child.wait()))
-    }
-
-    /// The same; `afterwards` decides what becomes of the program.
-    pub(crate) fn first_request_then(
-        &self,
-        command: &mut Command,
-        afterwards: impl FnOnce(&mut std::process::Child),
-    ) -> Duration {
         while self.arrivals.try_recv().is_ok() {}
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let start = now();
         let mut child = command.spawn().expect("the command can be started");
         let arrived = self.arrivals.recv_timeout(HANG);
         let arrived = arrived.unwrap_or_else(|_| panic!("{command:?} has sent no request"));
-        afterwards(&mut child);
+        child.kill().and_then(|()| child.wait()).expect("a child can be ended");
         arrived.duration_since(start)
     }
 }

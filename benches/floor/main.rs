@@ -65,7 +65,10 @@ fn main() -> ExitCode {
     for (name, measure) in WORKS {
         if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
             eprintln!("bench: {name}");
-            rows.extend(measure(&place));
+            let measured = measure(&place);
+            // Whoever interrupts a long run keeps what was measured so far.
+            eprint!("{}", table::render(&measured));
+            rows.extend(measured);
         }
     }
     print!("{}", table::render(&rows));

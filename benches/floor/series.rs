@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// The rounds of a work that takes milliseconds.
-pub(crate) const ROUNDS: usize = 15;
+pub(crate) const ROUNDS: usize = 11;
 
 /// Measurements in one unit, in ascending order.
 #[derive(Debug, Clone, Default)]

@@ -1,7 +1,7 @@
 //! A runbook with 10,000 steps: from Enter to its first request, and the most memory that a whole run of it holds.
 
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use super::door::Door;
@@ -24,8 +24,8 @@ pub(crate) fn measure(place: &Place) -> Vec<Row> {
 
     let started = in_turns(
         ROUNDS,
-        &mut [&mut || door.first_request_then(&mut place.running(&runbook), end), &mut || {
-            door.first_request_then(place.bare("bash").arg(&script), end)
+        &mut [&mut || door.first_request(&mut place.running(&runbook)), &mut || {
+            door.first_request(place.bare("bash").arg(&script))
         }],
     );
     let mut started = started.into_iter().map(Series::ms);
@@ -44,11 +44,6 @@ pub(crate) fn measure(place: &Place) -> Vec<Row> {
             bound: Some(Bound::AtMost { goal: 40.0, gate: 120.0 }),
         },
     ]
-}
-
-/// What comes after the first request does not matter here.
-fn end(child: &mut Child) {
-    child.kill().and_then(|()| child.wait()).expect("a child can be ended");
 }
 
 /// The peak of the resident memory of a whole run, as the kernel has counted it by the last look.

@@ -148,15 +148,17 @@ async fn run_well(
             .await?
             .ok_or_else(|| failed(format!("start container {}: it was removed", container.name)))?;
         let (since, restarts) = *first.get_or_insert((Instant::now(), now.restarts));
-        match fate(&now, restarts) {
+        let pause = match fate(&now, restarts) {
             Fate::Well => return Ok(()),
             Fate::Runs if since.elapsed() >= steady => return Ok(()),
-            Fate::Runs | Fate::Starting => {}
+            // The caller holds one of few places at the engine: not a moment longer than asked for.
+            Fate::Runs => LOOK_AGAIN.min(steady.saturating_sub(since.elapsed())),
+            Fate::Starting => LOOK_AGAIN,
             Fate::Ill(reason) => {
                 return Err(failed(format!("start container {}: {reason}", container.name)));
             }
-        }
-        limits.pause(LOOK_AGAIN, &doing).await?;
+        };
+        limits.pause(pause, &doing).await?;
     }
 }
 
