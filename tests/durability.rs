@@ -38,7 +38,7 @@ fn runbook(desk: &Desk, server: &str, seed: u64) {
     let mut steps = String::new();
     for number in 1..=count {
         let together = if dice.below(2) == 1 { "\n        after: []" } else { "" };
-        let work = match if number == count { 2 } else { dice.below(3) } {
+        let work = match dice.below(3) {
             0 => format!(
                 "script.run: {{argv: [touch, effect-{number:02}.done], undo: [touch, undo-{number:02}.done], cwd: \"{{{{ environment.dir }}}}\"}}"
             ),

@@ -3,7 +3,7 @@
 //! The oracle is never the journal, always the world's own side: the sandbox's state, its ledger of effects, a script's
 //! ledger and a counting server ([`rig`]). [`crash`] kills the program at its numbered points, [`orphan`] while a
 //! child of its own runs; [`journal`] is about what a resumed run accepts, [`subject`] and [`elsewhere`] about who may go on, [`steps`]
-//! about single steps of the shipped runbooks. [`staging`] kills runs at random instants on real servers.
+//! about single steps of the shipped runbooks, [`taken_back`] about changes that a failure takes back. [`staging`] kills runs at random instants on real servers.
 
 mod crash;
 mod elsewhere;
@@ -14,3 +14,4 @@ mod runbooks;
 mod staging;
 mod steps;
 mod subject;
+mod taken_back;

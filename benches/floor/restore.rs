@@ -11,8 +11,8 @@ use super::table::{Bound, Line, Row};
 /// How many times each side restores; the document's way, which takes the readers' rows away, once.
 const SIDES: [(&str, Option<Plain>, bool); 4] = [
     ("rollback run, postgres.restore", None, true),
-    ("plain SQL, differential, IS DISTINCT FROM", Some(Plain::Differential), true),
     ("plain SQL, differential, by bytes (*<>)", Some(Plain::Bytes), true),
+    ("plain SQL, differential, IS DISTINCT FROM", Some(Plain::Differential), true),
     ("the document's TRUNCATE and INSERT, one transaction", Some(Plain::Truncate), false),
 ];
 

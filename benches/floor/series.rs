@@ -27,9 +27,14 @@ impl Series {
         Self(values)
     }
 
-    /// The middle one; 0 of none.
+    /// The middle one, or the mean of the two middle ones; 0 of none.
     pub(crate) fn median(&self) -> f64 {
-        self.0.get(self.0.len() / 2).copied().unwrap_or_default()
+        let middle = self.0.len() / 2;
+        match self.0.get(middle) {
+            None => 0.0,
+            Some(upper) if self.0.len() % 2 == 1 => *upper,
+            Some(upper) => self.0[middle - 1].midpoint(*upper),
+        }
     }
 }
 

@@ -79,19 +79,19 @@ impl Row {
         }
     }
 
-    /// Whether the gate fails.
+    /// Whether the gate fails, or could not be measured.
     pub(crate) fn missed(&self) -> bool {
-        match (self.bound, self.reached()) {
-            (Some(Bound::Times { gate, .. } | Bound::AtMost { gate, .. }), Some(reached)) => {
-                reached > gate
-            }
-            _ => false,
-        }
+        self.bound.is_some_and(|bound| {
+            let (Bound::Times { gate, .. } | Bound::AtMost { gate, .. }) = bound;
+            self.reached().is_none_or(|reached| reached > gate)
+        })
     }
 
     fn verdict(&self) -> String {
         let Some(bound) = self.bound else { return "no goal".to_owned() };
-        let Some(reached) = self.reached() else { return "no floor here".to_owned() };
+        let Some(reached) = self.reached() else {
+            return "NO FLOOR HERE: the gate is not shown to hold".to_owned();
+        };
         let (goal, gate, times) = match bound {
             Bound::Times { goal, gate } => (goal, gate, " times the floor"),
             Bound::AtMost { goal, gate } => (goal, gate, ""),

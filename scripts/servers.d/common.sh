@@ -74,6 +74,9 @@ disable_service() {
 # process_is PID NAME: a process id from a file may belong to somebody else by now.
 process_is() { [ -n "$1" ] && [ "$(cat "/proc/$1/comm" 2>/dev/null)" = "$2" ]; }
 
+# works_in PID FOLDER: whether the process a file names is still the one that this folder belongs to.
+works_in() { [ -n "$1" ] && [ "$(readlink "/proc/$1/cwd" 2>/dev/null)" = "$(realpath -m "$2")" ]; }
+
 # stop_process PID NAME SECONDS: SIGTERM, wait, SIGKILL.
 stop_process() {
   local pid=$1 name=$2 tenths=$(($3 * 10))

@@ -48,8 +48,10 @@ postgres_shown() {
   printf '%s\n' "$1" | sed 's|//\([^:@/]*\):[^@/]*@|//\1@|'
 }
 
+# The list of processes shows arguments to everybody, so the password of an address goes another way.
 postgres_version() {
-  PGCONNECT_TIMEOUT=5 psql --no-psqlrc --no-password -tAc 'show server_version' "$1" 2>/dev/null </dev/null 8>&- 9>&-
+  PGPASSWORD=$(printf '%s\n' "$1" | sed -n 's|^[a-z]*://[^:@/]*:\([^@/]*\)@.*|\1|p') PGCONNECT_TIMEOUT=5 \
+    psql --no-psqlrc --no-password -tAc 'show server_version' "$(postgres_shown "$1")" 2>/dev/null </dev/null 8>&- 9>&-
 }
 
 # Prints the address of the first server that answers.
@@ -106,7 +108,9 @@ postgres_secure() {
   [ ! -s "$postgres_dir/password" ] || return 0
   password=$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')
   printf "ALTER ROLE postgres PASSWORD '%s'\n" "$password" |
-    postgres_as "$1/postgres" --single -D "$postgres_dir/data" -c password_encryption=scram-sha-256 postgres >"$postgres_log" 2>&1 ||
+    postgres_as "$1/postgres" --single -D "$postgres_dir/data" -c password_encryption=scram-sha-256 postgres >"$postgres_log" 2>&1 8>&- 9>&- &&
+    # It goes on after an error, and ends well.
+    ! grep -q 'ERROR:' "$postgres_log" ||
     { tail -n 20 "$postgres_log" >&2; fail "the superuser of $postgres_dir got no password"; }
   printf '%s\n' 'local all all trust' 'host all all 127.0.0.1/32 scram-sha-256' |
     postgres_as tee "$postgres_dir/data/pg_hba.conf" >/dev/null
@@ -139,7 +143,7 @@ postgres_start() {
 postgres_down() {
   local pid
   pid=$(head -n 1 "$postgres_dir/data/postmaster.pid" 2>/dev/null || true)
-  if process_is "$pid" postgres; then
+  if works_in "$pid" "$postgres_dir/data"; then
     kill -INT "$pid"
     local tenths=100
     while process_is "$pid" postgres && [ "$tenths" -gt 0 ]; do

@@ -32,7 +32,8 @@ redis_at() {
   timeout 10 redis-cli -p "$(cat "$folder/port")" "$@" 2>/dev/null 8>&- 9>&-
 }
 
-redis_answers() { [ "$(redis_at "$1" ping)" = PONG ]; }
+# Somebody else's server at a port that was once ours answers, too, and must not be taken for it.
+redis_answers() { redis_at "$1" config get dir | grep -qxF "$1"; }
 
 redis_cluster_answers() {
   local node
@@ -80,8 +81,7 @@ redis_start() {
 redis_waits_for() {
   local waited=0
   while [ "$waited" -lt 50 ]; do
-    # Somebody else's server on this port would answer, too.
-    if redis_answers "$1" && redis_at "$1" config get dir | grep -qxF "$1"; then return 0; fi
+    if redis_answers "$1"; then return 0; fi
     sleep 0.1
     waited=$((waited + 1))
   done
@@ -112,7 +112,11 @@ redis_make_cluster() {
   done
 }
 
-redis_end() { stop_process "$(cat "$1/redis.pid" 2>/dev/null || true)" redis-server 10; }
+redis_end() {
+  local pid
+  pid=$(cat "$1/redis.pid" 2>/dev/null || true)
+  if works_in "$pid" "$1"; then stop_process "$pid" redis-server 10; fi
+}
 
 redis_url() { printf 'redis://127.0.0.1:%s' "$(cat "$1/port")"; }
 

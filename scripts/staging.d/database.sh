@@ -8,12 +8,13 @@ postgres_log=$staging_root/var/log/postgresql.log
 postgres_port=${staging_ports}32
 database_name=sutazai
 
-# database_sql DATABASE ARGUMENT...: psql as the superuser; it ends at the first error.
+# database_sql DATABASE ARGUMENT...: psql as the superuser, by the socket in a folder that nobody else can enter; it ends at the first
+# error.
 database_sql() {
   local database=$1
   shift
   PGCONNECT_TIMEOUT=5 psql --no-psqlrc --no-password --quiet --set ON_ERROR_STOP=1 "$@" \
-    "postgresql://postgres@127.0.0.1:$postgres_port/$database" 8>&-
+    "postgresql:///$database?user=postgres&host=$postgres_dir&port=$postgres_port" 8>&-
 }
 
 # database_ask SQL: one value from the register's database.
@@ -27,7 +28,10 @@ database_up() {
   bin=$(postgres_bin)
   mkdir -p "${postgres_log%/*}"
   postgres_create "$bin"
-  if ! process_is "$(head -n 1 "$postgres_dir/data/postmaster.pid" 2>/dev/null)" postgres; then postgres_start "$bin"; fi
+  if ! works_in "$(head -n 1 "$postgres_dir/data/postmaster.pid" 2>/dev/null)" "$postgres_dir/data"; then
+    postgres_secure "$bin"
+    postgres_start "$bin"
+  fi
   there=$(database_sql postgres --no-align --tuples-only --command "SELECT 1 FROM pg_database WHERE datname = '$database_name'" </dev/null)
   if [ "$there" = 1 ] && [ -e "$staging_own/database-ready" ]; then return; fi
   if [ "$there" != 1 ]; then database_sql postgres --command "CREATE DATABASE $database_name" </dev/null; fi

@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use super::context::Context;
 use super::error::{CliError, UNEXPECTED, USAGE};
+use super::lock::LockArgs;
 use super::output::Format;
 use super::{open, prompt};
 use crate::engine::RunState;
@@ -39,6 +40,8 @@ pub(super) struct ConfirmArgs {
     /// What you saw
     #[arg(long, value_name = "TEXT", requires = "item")]
     remark: Option<String>,
+    #[command(flatten)]
+    lock: LockArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -107,7 +110,8 @@ pub(super) async fn run(cx: &Context, args: ConfirmArgs) -> Result<u8, CliError>
         answers.push((asked, yes));
     }
     let left = open.len() - answers.len();
-    let told = record(&run, answers, args.remark).await?;
+    let left_elsewhere = args.lock.left_elsewhere();
+    let told = record(&run, answers, args.remark, left_elsewhere).await?;
     told.into_iter().for_each(|line| cx.output.progress(line));
     cx.output.progress(match left {
         0 => "no item is open any more".to_owned(),
@@ -178,9 +182,10 @@ async fn record(
     run: &Run,
     answers: Vec<(Asked, bool)>,
     remark: Option<String>,
+    left: LeftElsewhere,
 ) -> Result<Vec<String>, CliError> {
     let by = super::actor::this_process();
-    let Some(_lock) = lock(run, &by).await? else {
+    let Some(_lock) = lock(run, &by, left).await? else {
         for (asked, yes) in &answers {
             run.post(&asked.request(by.clone(), *yes, remark.clone()))?;
         }
@@ -220,17 +225,19 @@ fn too_late(state: &RunState, asked: &Asked, run: &str) -> Option<String> {
 }
 
 /// Makes sure that nobody else writes the journal; `None` when a process runs the run.
-async fn lock(run: &Run, by: &Actor) -> Result<Option<Lock>, CliError> {
+async fn lock(run: &Run, by: &Actor, left: LeftElsewhere) -> Result<Option<Lock>, CliError> {
+    // <state folder>/runs/<run>
+    let state_dir = run.dir().ancestors().nth(2).unwrap_or(run.dir());
     let holder = Holder {
         run: run.id().to_owned(),
         runbook: CONFIRM.to_owned(),
         by: by.clone(),
         since: crate::clock::now(),
-        state_dir: String::new(),
+        state_dir: state_dir.display().to_string(),
     };
     let until = Instant::now() + PATIENCE;
     loop {
-        match run.lock(&holder, LeftElsewhere::MayBeAlive) {
+        match run.lock(&holder, left) {
             Ok(lock) => return Ok(Some(lock)),
             // It reads no letters, and is done in a moment.
             Err(LockError::Held { holder: Some(other), .. })
@@ -264,8 +271,8 @@ mod tests {
         journal.close().await;
         // Both saw the question before either answered.
         let (one, other) = tokio::join!(
-            record(&run, vec![(item(), true)], None),
-            record(&run, vec![(item(), false)], None)
+            record(&run, vec![(item(), true)], None, LeftElsewhere::MayBeAlive),
+            record(&run, vec![(item(), false)], None, LeftElsewhere::MayBeAlive)
         );
         let told = [one.expect("it is told"), other.expect("it is told")].concat();
         assert_eq!(told.iter().filter(|line| line.contains("answered already")).count(), 1);

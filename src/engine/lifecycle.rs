@@ -70,6 +70,7 @@ impl Stage {
                 Applied | Verified | FoundDone | Failed | NotInForce | Unknown | Undoing | Stuck,
                 Event::UndoStarted { .. },
             ) => Undoing,
+            (Undoing, Event::Noted { .. }) => Undoing,
             (Undoing, Event::Undone { .. }) => Undone,
             (Undoing, Event::UndoFailed { .. }) => Stuck,
             _ => return None,

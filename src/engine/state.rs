@@ -290,6 +290,8 @@ impl RunState {
             Event::Undone { .. } => {
                 item.touched = false;
                 item.applied = None;
+                // They told of a change that is no more; a resumed run may make it again, and take that back, too.
+                item.notes.clear();
             }
             _ => {}
         }

@@ -4,6 +4,7 @@
 //! changed journal would give a wrong estimate, not a wrong run.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -79,13 +80,17 @@ const TELLING: [&str; 4] = [
 
 /// The durations of a run's steps, if it is one of these and has recovered.
 fn successful(path: &Path, runbook: &str, environment: &str) -> Option<BTreeMap<String, u64>> {
-    let text = String::from_utf8(files::read(path).ok()?).ok()?;
-    let mut lines = text.lines();
-    let First { header: HeaderPart { plan } } = serde_json::from_str(lines.next()?).ok()?;
+    let mut journal = BufReader::new(files::open_to_read(path).ok()?);
+    let mut text = String::new();
+    let _length = journal.read_line(&mut text).ok()?;
+    let First { header: HeaderPart { plan } } = serde_json::from_str(&text).ok()?;
     if plan.runbook != runbook || plan.environment != environment {
         return None;
     }
-    let telling = lines
+    text.clear();
+    let _length = journal.read_to_string(&mut text).ok()?;
+    let telling = text
+        .lines()
         .filter(|line| TELLING.iter().any(|event| line.contains(event)))
         // Another event may hold such words in its evidence.
         .filter_map(|line| serde_json::from_str(line).ok());

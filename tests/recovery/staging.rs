@@ -290,8 +290,11 @@ fn nothing_lost(stage: &Stage, before: &Before, events: &Events, run: &str, cont
         assert_eq!(events[&member.id].get("die"), Some(&1), "{member:?}; {context}");
     }
     for path in ["/health", "/agents/health"] {
-        let version = ledger::version(&stage.balancer(), path);
-        assert_eq!(version.ok().as_deref(), Some("1.0.0"), "{path}; {context}");
+        // Once more, as a person would: the engine may still be busy with what the run has just done.
+        let ask = || ledger::version(&stage.balancer(), path);
+        let version = ask().or_else(|first| ask().map_err(|second| (first, second)));
+        let version = version.unwrap_or_else(|errors| panic!("{path}: {errors:?}; {context}"));
+        assert_eq!(version, "1.0.0", "{path}; {context}");
     }
     files_are_back(stage, context);
     Data::of(stage).assert_nothing_lost(&before.data, &stage.told(run), context)

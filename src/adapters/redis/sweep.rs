@@ -168,7 +168,13 @@ impl<'a> Sweep<'a> {
         let claimed = self.claimed.fetch_add(number, Ordering::SeqCst) + number;
         match self.at_most {
             Some(most) if claimed > most => {
-                Err(too_many(self.pattern, most, spent(self.cx.notes()), "and more"))
+                let gone = self.unlinked.load(Ordering::SeqCst);
+                Err(too_many(
+                    self.pattern,
+                    most,
+                    spent(self.cx.notes()),
+                    &format!("{gone} have gone, and more"),
+                ))
             }
             Some(_) => self.cx.note(json!({ CLAIMED: number })).await,
             None => Ok(()),

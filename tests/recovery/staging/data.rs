@@ -83,7 +83,12 @@ impl Data {
 
 /// The answer's rows, columns with `|`, asked as the superuser.
 fn ask(stage: &Stage, sql: &str) -> Vec<String> {
-    let url = format!("postgresql://postgres@127.0.0.1:{}/sutazai", stage.port("32"));
+    let socket = stage.root().join("var/lib/postgresql");
+    let url = format!(
+        "postgresql:///sutazai?user=postgres&host={}&port={}",
+        socket.display(),
+        stage.port("32")
+    );
     let mut psql = Command::new("psql");
     psql.args(["--no-psqlrc", "--no-password", "--no-align", "--tuples-only", "--command", sql]);
     lines(psql.arg(url))
