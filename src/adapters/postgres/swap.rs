@@ -174,14 +174,15 @@ impl Swapped {
         let (name, old) = (quoted(&table.name), quoted(&self.parked));
         tries.hurry();
         tries.batch(tx, &belongings.locks(&table)).await?;
-        let mut statements = names.away;
-        statements.push(format!(
+        // The counters are carried over while the sequences still have the names that were read.
+        let mut statements = vec![format!(
             "ALTER TABLE {schema}.{name} RENAME TO {twin};
             ALTER TABLE {parked} SET SCHEMA {schema};
             ALTER TABLE {schema}.{old} RENAME TO {name}"
-        ));
-        statements.extend(names.here);
+        )];
         statements.extend(belongings.counters.iter().map(|statement| at(statement, &table.sql)));
+        statements.extend(names.away);
+        statements.extend(names.here);
         statements.extend(belongings.referrers);
         statements.push(format!("DROP TABLE {schema}.{twin}"));
         tries.batch(tx, &statements.join(";\n")).await

@@ -74,6 +74,8 @@ async fn what_hangs_on_a_table_goes_along_and_comes_back() {
     assert_eq!(database.agents().await, damaged);
     assert_eq!(database.rows(BELONGINGS).await, belongings);
     assert_eq!(database.rows("SELECT max || newest() FROM newest_of_all").await, ["6zzz"]);
+    // A number that was given out meanwhile is not given out again.
+    assert_eq!(super::rig::rows(&client, next).await, ["8|8"]);
     assert_eq!(database.left().await, ["good"]);
     port.apply(action.as_ref()).await;
 }
