@@ -7,6 +7,7 @@ use super::errors::conflict;
 use super::name::quoted;
 use super::session::Tx;
 use super::table::Table;
+use super::tries::Tries;
 use crate::action::ActionError;
 
 /// Statements that make at the new table again what the old one has; [`at`] puts the new one's name in.
@@ -130,10 +131,18 @@ impl Belongings {
         Ok(found)
     }
 
-    /// Locks the table and the views on it against everybody: the views first, as a reader of theirs does.
-    pub(super) fn locks(&self, table: &Table) -> String {
-        let table = format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", table.sql);
-        self.views.iter().cloned().chain([table]).collect::<Vec<_>>().join("; ")
+    /// Locks the table and the views on it against everybody: the views first, as a reader of theirs does. Each has what the locks before it
+    /// have left of the time.
+    pub(super) async fn lock(
+        &self,
+        tx: &Tx<'_>,
+        tries: &Tries<'_>,
+        table: &Table,
+    ) -> Result<(), ActionError> {
+        for view in &self.views {
+            tries.batch(tx, view).await?;
+        }
+        tries.batch(tx, &format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", table.sql)).await
     }
 }
 

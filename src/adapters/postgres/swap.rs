@@ -116,7 +116,7 @@ impl Twin<'_> {
             |number: usize| of_run(&self.mark.run, &self.mark.place, &format!("{number}_name"));
         let names = Names::of(tx, (&table.sql, &twin), &table.schema, aside).await?;
         tries.hurry();
-        tries.batch(tx, &self.belongings.locks(table)).await?;
+        self.belongings.lock(tx, tries, table).await?;
         let schema = quoted(&table.schema);
         let mut statements: Vec<String> =
             self.belongings.counters.iter().map(|statement| at(statement, &twin)).collect();
@@ -173,7 +173,7 @@ impl Swapped {
         let twin = quoted(&of_run(hash, "aside", "twin"));
         let (name, old) = (quoted(&table.name), quoted(&self.parked));
         tries.hurry();
-        tries.batch(tx, &belongings.locks(&table)).await?;
+        belongings.lock(tx, tries, &table).await?;
         // The counters are carried over while the sequences still have the names that were read.
         let mut statements = vec![format!(
             "ALTER TABLE {schema}.{name} RENAME TO {twin};
