@@ -11,7 +11,7 @@ use super::tries::Tries;
 use crate::action::ActionError;
 
 /// Statements that make at the new table again what the old one has; [`at`] puts the new one's name in.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Belongings {
     /// What belongs to it whatever it is called: owner, row security, grants.
     pub(super) at_twin: Vec<String>,
@@ -132,7 +132,7 @@ impl Belongings {
     }
 
     /// Locks the table and the views on it against everybody: the views first, as a reader of theirs does. Each has what the locks before it
-    /// have left of the time.
+    /// have left of the time. Refuses when something else hangs on the table by then: it would stay with the one that goes.
     pub(super) async fn lock(
         &self,
         tx: &Tx<'_>,
@@ -142,7 +142,16 @@ impl Belongings {
         for view in &self.views {
             tries.batch(tx, view).await?;
         }
-        tries.batch(tx, &format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", table.sql)).await
+        tries.batch(tx, &format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", table.sql)).await?;
+        if *self == Self::of(tx, table).await? {
+            return Ok(());
+        }
+        Err(conflict(format!(
+            "swap {}: its views, functions, triggers, keys or grants were changed meanwhile; nothing was changed by this step",
+            table.shown
+        ))
+        .retryable(true)
+        .hint("Run the step again while nobody changes the schema."))
     }
 }
 
