@@ -7,10 +7,11 @@ use super::errors::conflict;
 use super::name::quoted;
 use super::session::Tx;
 use super::table::Table;
+use super::tries::Tries;
 use crate::action::ActionError;
 
 /// Statements that make at the new table again what the old one has; [`at`] puts the new one's name in.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Belongings {
     /// What belongs to it whatever it is called: owner, row security, grants.
     pub(super) at_twin: Vec<String>,
@@ -130,10 +131,27 @@ impl Belongings {
         Ok(found)
     }
 
-    /// Locks the table and the views on it against everybody: the views first, as a reader of theirs does.
-    pub(super) fn locks(&self, table: &Table) -> String {
-        let table = format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", table.sql);
-        self.views.iter().cloned().chain([table]).collect::<Vec<_>>().join("; ")
+    /// Locks the table and the views on it against everybody: the views first, as a reader of theirs does. Each has what the locks before it
+    /// have left of the time. Refuses when something else hangs on the table by then: it would stay with the one that goes.
+    pub(super) async fn lock(
+        &self,
+        tx: &Tx<'_>,
+        tries: &Tries<'_>,
+        table: &Table,
+    ) -> Result<(), ActionError> {
+        for view in &self.views {
+            tries.batch(tx, view).await?;
+        }
+        tries.batch(tx, &format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", table.sql)).await?;
+        if *self == Self::of(tx, table).await? {
+            return Ok(());
+        }
+        Err(conflict(format!(
+            "swap {}: its views, functions, triggers, keys or grants were changed meanwhile; nothing was changed by this step",
+            table.shown
+        ))
+        .retryable(true)
+        .hint("Run the step again while nobody changes the schema."))
     }
 }
 

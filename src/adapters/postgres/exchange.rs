@@ -1,7 +1,8 @@
 //! Rows of one or several tables exchanged for others, and for nothing else.
 //!
 //! What a foreign key or a trigger would change along is found by the server's own counters and refused, since nobody has kept it. Tables
-//! that refer to each other want an order: rows come before those that refer to them, and go after those.
+//! that refer to each other want an order: rows come before those that refer to them, and go after those. Triggers may write what we write, too,
+//! so where there are any, the counters do not have the last word: the rows beside ours do.
 
 use super::errors::conflict;
 use super::kept::{Counts, Triggers};
@@ -29,6 +30,15 @@ enum Order {
     RemoveLast,
 }
 
+/// What tells that no other row of these tables has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Proof {
+    /// The server has counted as many writes as there were meant to be.
+    Counters,
+    /// All other rows are as in a copy from before. Triggers may have written ours, which are straightened until they are as wanted.
+    Copies,
+}
+
 /// Exchanges the rows, and fails when they are not exactly as wanted afterwards, or when anything else has changed.
 pub(super) async fn exchange(tx: &Tx<'_>, exchanges: &[Exchange<'_>]) -> Result<(), ActionError> {
     const TRY: &str = "SAVEPOINT rollback_order";
@@ -37,16 +47,35 @@ pub(super) async fn exchange(tx: &Tx<'_>, exchanges: &[Exchange<'_>]) -> Result<
     let references = references(tx, &tables).await?;
     let order = parents_first(&tables, &references);
     let sorted: Vec<&Exchange<'_>> = order.into_iter().map(|place| &exchanges[place]).collect();
-    if !references.is_empty() {
-        tx.batch(doing, TRY).await?;
-        match attempt(tx, &sorted, Order::RemoveLast).await {
-            Err(error) if error.kind == ErrorKind::Conflict => {
-                tx.batch(doing, &format!("ROLLBACK TO {TRY}")).await?;
-            }
-            outcome => return outcome,
+    let orders = [Order::RemoveLast, Order::RemoveFirst];
+    let orders = if references.is_empty() { &orders[1..] } else { &orders };
+    let proofs = [Proof::Counters, Proof::Copies];
+    let proofs = if triggers_fire(tx, exchanges).await? { &proofs } else { &proofs[..1] };
+    let mut ways = Vec::new();
+    for proof in proofs {
+        ways.extend(orders.iter().map(|order| (*order, *proof)));
+    }
+    tx.batch(doing, TRY).await?;
+    let mut outcome = Ok(());
+    for (order, proof) in ways {
+        if outcome.is_err() {
+            tx.batch(doing, &format!("ROLLBACK TO {TRY}")).await?;
+        }
+        outcome = attempt(tx, &sorted, order, proof).await;
+        if !matches!(&outcome, Err(error) if error.kind == ErrorKind::Conflict) {
+            break;
         }
     }
-    attempt(tx, &sorted, Order::RemoveFirst).await
+    outcome
+}
+
+/// Whether one of the tables has a trigger of its own that will fire.
+async fn triggers_fire(tx: &Tx<'_>, exchanges: &[Exchange<'_>]) -> Result<bool, ActionError> {
+    let tables = exchanges.iter().filter(|one| one.triggers == Triggers::Fire);
+    let tables: Vec<u32> = tables.map(|one| one.table.oid).collect();
+    let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_trigger
+        WHERE tgrelid = ANY ($1) AND NOT tgisinternal AND tgenabled <> 'D')";
+    Ok(tx.one("ask for triggers", sql, &[&tables]).await?.get(0))
 }
 
 /// The foreign keys among these tables: who refers, and to whom.
@@ -79,22 +108,63 @@ async fn attempt(
     tx: &Tx<'_>,
     exchanges: &[&Exchange<'_>],
     order: Order,
+    proof: Proof,
 ) -> Result<(), ActionError> {
     let before = Touched::read(tx).await?;
+    let mut others = Vec::new();
+    if proof == Proof::Copies {
+        for one in exchanges {
+            others.push(one.copy_others(tx).await?);
+        }
+    }
     let mut silenced = Vec::new();
     for one in exchanges.iter().filter(|one| one.triggers == Triggers::Skip) {
         silenced.extend(one.table.silence_triggers(tx).await?);
     }
     let counts = write(tx, exchanges, order).await?;
     tx.settle().await?;
+    if proof == Proof::Copies {
+        straighten(tx, exchanges, order).await?;
+    }
     for awake in silenced {
         tx.batch("switch triggers on again", &awake).await?;
     }
     for one in exchanges {
         one.check(tx).await?;
     }
-    let meant: Vec<(&Table, Counts)> = exchanges.iter().map(|one| one.table).zip(counts).collect();
-    Touched::read(tx).await?.since(&before).refuse_along(&meant)
+    let touched = Touched::read(tx).await?.since(&before);
+    let tables: Vec<&Table> = exchanges.iter().map(|one| one.table).collect();
+    let mut more = Vec::new();
+    for (place, table) in tables.iter().enumerate() {
+        let untouched = match others.get(place) {
+            Some(others) => strangers(tx, table, others, others).await? == 0,
+            None => touched.agrees(table, counts[place]),
+        };
+        if !untouched {
+            more.push(*table);
+        }
+    }
+    touched.refuse_along(&tables, &more)
+}
+
+/// Writes again what triggers have written over, as often as one table can have changed the next one.
+async fn straighten(
+    tx: &Tx<'_>,
+    exchanges: &[&Exchange<'_>],
+    order: Order,
+) -> Result<(), ActionError> {
+    for _ in exchanges {
+        let mut as_wanted = true;
+        for one in exchanges {
+            as_wanted &= strangers(tx, one.table, &one.to, &one.from).await? == 0;
+        }
+        if as_wanted {
+            break;
+        }
+        let _rows = write(tx, exchanges, order).await?;
+        tx.settle().await?;
+    }
+    Ok(())
 }
 
 /// Writes all rows; how many, by table.
@@ -139,32 +209,49 @@ impl Exchange<'_> {
         tx.execute(&format!("remove extra rows of {}", table.shown), &sql, &[]).await
     }
 
+    /// Copies the rows that are neither to come nor to go, and returns the copy's name.
+    async fn copy_others(&self, tx: &Tx<'_>) -> Result<String, ActionError> {
+        let Self { table, from, to, .. } = self;
+        let copy = format!("rollback_others_{}", table.oid);
+        let sql = format!(
+            "CREATE TEMPORARY TABLE {copy} ON COMMIT DROP AS SELECT {} FROM {} AS t
+             WHERE NOT EXISTS (SELECT FROM {from} AS f WHERE {}) AND NOT EXISTS (SELECT FROM {to} AS n WHERE {});
+             ANALYZE pg_temp.{copy}",
+            table.list("t"),
+            table.sql,
+            table.same("f", "t"),
+            table.same("n", "t"),
+        );
+        tx.batch(&format!("copy the other rows of {}", table.shown), &sql).await?;
+        Ok(format!("pg_temp.{copy}"))
+    }
+
     /// Changes the differing rows.
     async fn change(&self, tx: &Tx<'_>) -> Result<u64, ActionError> {
-        let Self { table, from, to, .. } = self;
+        let Self { table, to, .. } = self;
         let set = table.assignments("n");
         if set.is_empty() {
             return Ok(0);
         }
         let sql = format!(
-            "UPDATE {} AS t SET {set} FROM {to} AS n JOIN {from} AS f ON {} WHERE {}",
+            "UPDATE {} AS t SET {set} FROM {to} AS n WHERE {} AND {}",
             table.sql,
-            table.same("n", "f"),
             table.same("t", "n"),
+            table.differ("t", "n"),
         );
         tx.execute(&format!("change differing rows of {}", table.shown), &sql, &[]).await
     }
 
     /// Adds the missing rows.
     async fn add(&self, tx: &Tx<'_>) -> Result<u64, ActionError> {
-        let Self { table, from, to, .. } = self;
+        let Self { table, to, .. } = self;
         let sql = format!(
-            "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {to} AS n
-             WHERE NOT EXISTS (SELECT FROM {from} AS f WHERE {})",
+            "INSERT INTO {0} ({1}) OVERRIDING SYSTEM VALUE SELECT {2} FROM {to} AS n
+             WHERE NOT EXISTS (SELECT FROM {0} AS t WHERE {3})",
             table.sql,
             table.names(),
             table.list("n"),
-            table.same("n", "f"),
+            table.same("n", "t"),
         );
         tx.execute(&format!("add missing rows of {}", table.shown), &sql, &[]).await
     }

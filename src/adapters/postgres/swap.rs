@@ -116,7 +116,7 @@ impl Twin<'_> {
             |number: usize| of_run(&self.mark.run, &self.mark.place, &format!("{number}_name"));
         let names = Names::of(tx, (&table.sql, &twin), &table.schema, aside).await?;
         tries.hurry();
-        tries.batch(tx, &self.belongings.locks(table)).await?;
+        self.belongings.lock(tx, tries, table).await?;
         let schema = quoted(&table.schema);
         let mut statements: Vec<String> =
             self.belongings.counters.iter().map(|statement| at(statement, &twin)).collect();
@@ -173,15 +173,16 @@ impl Swapped {
         let twin = quoted(&of_run(hash, "aside", "twin"));
         let (name, old) = (quoted(&table.name), quoted(&self.parked));
         tries.hurry();
-        tries.batch(tx, &belongings.locks(&table)).await?;
-        let mut statements = names.away;
-        statements.push(format!(
+        belongings.lock(tx, tries, &table).await?;
+        // The counters are carried over while the sequences still have the names that were read.
+        let mut statements = vec![format!(
             "ALTER TABLE {schema}.{name} RENAME TO {twin};
             ALTER TABLE {parked} SET SCHEMA {schema};
             ALTER TABLE {schema}.{old} RENAME TO {name}"
-        ));
-        statements.extend(names.here);
+        )];
         statements.extend(belongings.counters.iter().map(|statement| at(statement, &table.sql)));
+        statements.extend(names.away);
+        statements.extend(names.here);
         statements.extend(belongings.referrers);
         statements.push(format!("DROP TABLE {schema}.{twin}"));
         tries.batch(tx, &statements.join(";\n")).await

@@ -69,21 +69,27 @@ impl Touched {
         others.map(|(_, found)| found)
     }
 
-    /// Refuses writes beyond those that were meant: rows that go or change along would not come back. New rows of other tables, as an audit
-    /// writes them, may stay.
-    pub(super) fn refuse_along(&self, meant: &[(&Table, Counts)]) -> Result<(), ActionError> {
-        let tables: Vec<u32> = meant.iter().map(|(table, _)| table.oid).collect();
+    /// Whether as many rows of a table were written as were meant to be.
+    pub(super) fn agrees(&self, table: &Table, meant: Counts) -> bool {
+        let writes = self.0.get(&table.oid).map(|(_, writes)| *writes).unwrap_or_default();
+        writes == Writes::from(meant)
+    }
+
+    /// Refuses writes beyond those that were meant, among them those of `more`: rows that go or change along would not come back. New rows of
+    /// other tables, as an audit writes them, may stay.
+    pub(super) fn refuse_along(
+        &self,
+        meant: &[&Table],
+        more: &[&Table],
+    ) -> Result<(), ActionError> {
+        let tables: Vec<u32> = meant.iter().map(|table| table.oid).collect();
         let others = self.beside(&tables).filter(|(_, writes)| writes.updated + writes.deleted > 0);
         let mut along: Vec<String> = others.map(|(name, _)| format!("rows of {name}")).collect();
-        let more = meant.iter().filter(|(table, counts)| {
-            let writes = self.0.get(&table.oid).map(|(_, writes)| *writes).unwrap_or_default();
-            writes != Writes::from(*counts)
-        });
-        along.extend(more.map(|(table, _)| format!("more rows of {}", table.shown)));
+        along.extend(more.iter().map(|table| format!("more rows of {}", table.shown)));
         if along.is_empty() {
             return Ok(());
         }
-        let shown: Vec<&str> = meant.iter().map(|(table, _)| table.shown.as_str()).collect();
+        let shown: Vec<&str> = meant.iter().map(|table| table.shown.as_str()).collect();
         Err(conflict(format!(
             "bring rows of {} back: {} would change along, by a foreign key or a trigger; nothing was changed",
             shown.join(" and "),

@@ -43,7 +43,7 @@ impl<'a> Tries<'a> {
         self.until = Instant::now() + self.wait;
     }
 
-    /// Runs statements in what is left of the time for locks.
+    /// Runs statements in what is left of the time for locks. The server grants that to each lock, so only one of them may have to wait.
     pub(super) async fn batch(&self, tx: &Tx<'_>, sql: &str) -> Result<(), ActionError> {
         let left = self.until.saturating_duration_since(Instant::now()).as_millis().max(1);
         tx.batch(self.doing, &format!("SET LOCAL lock_timeout = {left}; {sql}")).await

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::restore::{DAMAGE, RESTORE, damaged, snapshot};
 use super::rig::Database;
+use crate::support::HANG;
 
 fn swap() -> Value {
     json!({"snapshot": "good", "strategy": "swap", "lock_timeout": "100ms"})
@@ -74,6 +75,8 @@ async fn what_hangs_on_a_table_goes_along_and_comes_back() {
     assert_eq!(database.agents().await, damaged);
     assert_eq!(database.rows(BELONGINGS).await, belongings);
     assert_eq!(database.rows("SELECT max || newest() FROM newest_of_all").await, ["6zzz"]);
+    // A number that was given out meanwhile is not given out again.
+    assert_eq!(super::rig::rows(&client, next).await, ["8|8"]);
     assert_eq!(database.left().await, ["good"]);
     port.apply(action.as_ref()).await;
 }
@@ -134,6 +137,37 @@ async fn a_reader_that_never_ends_ends_the_attempt_and_not_the_restore() {
     reader.batch_execute("COMMIT").await.expect("it ends");
     port.apply(action.as_ref()).await;
     assert_eq!(database.agents().await, good);
+}
+
+#[tokio::test]
+async fn a_view_that_comes_while_the_twin_waits_does_not_stay_behind() {
+    let database = Database::of_agents().await;
+    let good = database.agents().await;
+    let port = damaged(&database).await;
+    let damaged = database.agents().await;
+    let reader = database.client().await;
+    reader.batch_execute("BEGIN; SELECT count(*) FROM agents").await.expect("a long look");
+    let action = port.action(RESTORE, swap()).await;
+    let waits = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted AND relation = 'agents'::regclass";
+    let meddle = async {
+        let watch = database.client().await;
+        let end = Instant::now() + HANG;
+        while super::rig::rows(&watch, waits).await == ["0"] {
+            assert!(Instant::now() < end, "the swap never waits");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        database.run("CREATE VIEW late AS SELECT id, note FROM agents").await;
+        reader.batch_execute("COMMIT").await.expect("it ends");
+    };
+    let (error, ()) = tokio::join!(port.refused(action.as_ref()), meddle);
+    assert_eq!((error.kind, error.retryable), (ErrorKind::Conflict, true), "{error}");
+    assert!(error.message.contains("were changed meanwhile"), "{error}");
+    assert_eq!(database.agents().await, damaged);
+
+    port.apply(action.as_ref()).await;
+    assert_eq!(database.agents().await, good);
+    let seen = "SELECT count(*) FROM late JOIN agents USING (id, note)";
+    assert_eq!(database.rows(seen).await, ["5"]);
 }
 
 /// A look that takes six seconds, begun before this returns. It holds the table until it ends.

@@ -99,6 +99,70 @@ async fn rows_that_a_trigger_changes_along_stay() {
     assert_eq!(database.rows("SELECT * FROM audit").await, ["DELETE"]);
 }
 
+/// A trigger on the agents that counts them in another table and tells of it in a third one.
+const COUNTING: &str = "
+    CREATE TABLE fleet (id int PRIMARY KEY, size int); INSERT INTO fleet VALUES (1, 5), (2, 0);
+    CREATE TABLE audit (n serial PRIMARY KEY, what text);
+    CREATE FUNCTION counting() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        INSERT INTO audit (what) VALUES (TG_OP);
+        UPDATE fleet SET size = size + CASE TG_OP WHEN 'INSERT' THEN 1 ELSE -1 END WHERE id = 1;
+        RETURN NULL;
+    END $$;
+    CREATE TRIGGER counting AFTER INSERT OR DELETE ON agents FOR EACH ROW EXECUTE FUNCTION counting()";
+const FLEET: &str = "SELECT * FROM fleet ORDER BY id";
+
+#[tokio::test]
+async fn what_a_trigger_writes_in_a_named_table_comes_back() {
+    let database = Database::of_agents().await;
+    database.run(COUNTING).await;
+    let before = (database.agents().await, database.rows(FLEET).await);
+    let port = database.port();
+    for changes in [json!(["agents", "fleet", "audit"]), json!(["audit", "fleet", "agents"])] {
+        for sql in ["INSERT INTO agents VALUES (6, '2')", "DELETE FROM agents WHERE id = 5"] {
+            database.run("DELETE FROM audit").await;
+            let args = json!({"statements": [{"sql": sql}], "changes": changes});
+            let action = port.action(RUN, args).await;
+            let (saved, evidence) = port.apply(action.as_ref()).await;
+            assert_ne!(database.rows(FLEET).await, before.1);
+            port.undo(action.as_ref(), &saved, Some(&evidence)).await;
+            assert_eq!((database.agents().await, database.rows(FLEET).await), before, "{changes}");
+            // Of the step's own row nothing is left; that of the undo is another one, and stays.
+            let told = if sql.starts_with("INSERT") { "DELETE" } else { "INSERT" };
+            assert_eq!(database.rows("SELECT what FROM audit").await, [told]);
+        }
+    }
+
+    // The trigger has come to write a row that the step has not: nobody has kept it.
+    let other = "CREATE OR REPLACE FUNCTION counting() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        UPDATE fleet SET size = size - 1; RETURN NULL; END $$";
+    let args =
+        json!({"statements": one_more()["statements"], "changes": ["agents", "fleet", "audit"]});
+    let error = undo_is_refused(&database, args, other, FLEET).await;
+    assert!(error.message.contains("more rows of public.fleet would change along"), "{error}");
+}
+
+#[tokio::test]
+async fn what_a_trigger_writes_in_the_row_itself_comes_back() {
+    let database = Database::of_agents().await;
+    database
+        .run(
+            "CREATE FUNCTION again() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                UPDATE agents SET tries = tries + 1 WHERE id = NEW.id; RETURN NULL; END $$;
+            CREATE TRIGGER again AFTER UPDATE ON agents FOR EACH ROW
+            WHEN (OLD.version IS DISTINCT FROM NEW.version) EXECUTE FUNCTION again()",
+        )
+        .await;
+    let before = database.agents().await;
+    let port = database.port();
+    let update = json!([{"sql": "UPDATE agents SET version = '3' WHERE id < 3"}]);
+    let args = json!({"statements": update, "changes": ["agents"]});
+    let action = port.action(RUN, args).await;
+    let (saved, evidence) = port.apply(action.as_ref()).await;
+    assert_eq!(database.agents().await[..2], ["1|3|note 1|1", "2|3|note 2|1"]);
+    port.undo(action.as_ref(), &saved, Some(&evidence)).await;
+    assert_eq!(database.agents().await, before);
+}
+
 /// A table whose rows refer to each other, with a row that others attach to the sixth.
 const TREE: &str = "ALTER TABLE agents ADD parent int REFERENCES agents ON DELETE CASCADE";
 const ATTACH: &str = "INSERT INTO agents (id, version, parent) VALUES (7, '2', 6)";
