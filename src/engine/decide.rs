@@ -1,10 +1,13 @@
-//! What to do next: a pure function of the state and the time. The dispatcher carries it out.
+//! What to do next: pure functions of the state and the time. The [agenda](super::agenda) knows what to ask them about, and the
+//! dispatcher carries out what they say.
 
 use super::deadline;
 use super::lifecycle::Stage;
 use super::state::{RunState, StepState};
 use crate::event::{Outcome, SkipReason};
-use crate::plan::{PlannedPhase, PlannedStep, StepId, Until};
+#[cfg(test)]
+use crate::plan::PlannedPhase;
+use crate::plan::{PlannedStep, StepId, Until};
 
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,8 +24,9 @@ pub enum Command {
     End,
 }
 
-/// The next thing to do at `now_ms` (since the run's start), or `None` when something in flight has to settle first.
-pub fn decide(state: &RunState, now_ms: u64) -> Option<Command> {
+/// What the agenda must come to, from a look at every step: its oracle in all tests of the engine.
+#[cfg(test)]
+pub(super) fn decide(state: &RunState, now_ms: u64) -> Option<Command> {
     if state.ended.is_some() {
         return None;
     }
@@ -51,6 +55,7 @@ pub fn decide(state: &RunState, now_ms: u64) -> Option<Command> {
 }
 
 /// A phase is settled when its required steps are; optional ones hold nobody up.
+#[cfg(test)]
 fn is_settled(state: &RunState, phase: &PlannedPhase) -> bool {
     phase.steps.iter().filter(|step| !step.policy.optional).all(|step| {
         state.steps.get(&step.id).is_some_and(|known| known.outcome.is_some() && !asks(known))
@@ -58,11 +63,12 @@ fn is_settled(state: &RunState, phase: &PlannedPhase) -> bool {
 }
 
 /// Whether a person is being asked how to go on after this step's failure.
-fn asks(step: &StepState) -> bool {
+pub(super) fn asks(step: &StepState) -> bool {
     step.decision == Some(None)
 }
 
-fn start_or_skip(state: &RunState, step: &PlannedStep, now_ms: u64) -> Option<Command> {
+/// What becomes of a step now; `None` when nothing does yet, or something did already.
+pub(super) fn start_or_skip(state: &RunState, step: &PlannedStep, now_ms: u64) -> Option<Command> {
     let known = state.steps.get(&step.id)?;
     if known.started_ms.is_some() || known.outcome.is_some() {
         return None;

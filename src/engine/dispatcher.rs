@@ -1,6 +1,6 @@
 //! The one event loop. Steps, signals, requests and the clock all arrive here; here alone the state changes.
 //!
-//! Every turn carries out what [`decide`](super::decide) wants, then waits for the next thing to happen. Nothing in the loop
+//! Every turn carries out what the [agenda](super::agenda) wants, then waits for the next thing to happen. Nothing in the loop
 //! waits for a system or a disk: steps run in their own tasks, and the journal has its own thread.
 
 use std::path::PathBuf;
@@ -13,7 +13,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::decide::{Command, decide, outcome};
+use super::agenda::Agenda;
+use super::decide::{Command, outcome};
 use super::emitter::{Emitter, Message, TaskEnd};
 use super::executor::{KILL_GRACE, Kit, run_step, undo_step, wants_undo};
 use super::fanout::Limiters;
@@ -113,6 +114,7 @@ pub struct Ended {
 
 struct Dispatcher {
     state: RunState,
+    agenda: Agenda,
     unrecorded: Vec<Record>,
     journal: Journal,
     kit: Arc<Kit>,
@@ -156,6 +158,7 @@ impl Dispatcher {
             notes: super::item::Notes::default(),
         };
         Self {
+            agenda: Agenda::of(&state),
             state,
             unrecorded: Vec::new(),
             journal: engine.journal,
@@ -178,7 +181,7 @@ impl Dispatcher {
             for event in deadline::due(&self.state, self.now_ms()) {
                 self.emit(event);
             }
-            while let Some(command) = decide(&self.state, self.now_ms()) {
+            while let Some(command) = self.next() {
                 self.carry_out(command);
             }
             if self.state.ended.is_some() {
@@ -193,6 +196,18 @@ impl Dispatcher {
         }
         self.journal.close().await;
         Ended { state: self.state, unrecorded: self.unrecorded }
+    }
+
+    fn next(&mut self) -> Option<Command> {
+        let now_ms = self.now_ms();
+        let next = self.agenda.next(&self.state, now_ms);
+        #[cfg(test)]
+        assert_eq!(
+            next,
+            super::decide::decide(&self.state, now_ms),
+            "the agenda has missed something"
+        );
+        next
     }
 
     async fn woken(&mut self) -> Woken {
@@ -239,7 +254,10 @@ impl Dispatcher {
     /// An event that may not follow is a bug in this program: it is not written, and the run stops.
     fn take_in(&mut self, event: &Event) -> bool {
         match self.state.apply(self.now_ms(), event) {
-            Ok(()) => true,
+            Ok(()) => {
+                self.agenda.note(&self.state, event);
+                true
+            }
             Err(illegal) => {
                 self.stop(StopReason::Panicked { message: illegal.to_string() });
                 false

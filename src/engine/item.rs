@@ -3,6 +3,7 @@
 //! The order of the events is the contract with recovery: `ApplyStarted` is on disk before `apply` is called, and a
 //! doubt about an outcome is written down before anything is done about it.
 
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -382,7 +383,7 @@ impl ItemRun {
     fn notes(&self) -> Vec<Value> {
         let mut notes = self.known.notes.clone();
         let taken = self.kit.notes.lock().unwrap_or_else(PoisonError::into_inner);
-        notes.extend(taken.iter().filter(|(at, _)| *at == self.at).map(|(_, note)| note.clone()));
+        notes.extend(taken.get(&self.at).into_iter().flatten().cloned());
         notes
     }
 
@@ -425,13 +426,14 @@ impl Recorder for ItemRecorder {
         self.kit.emitter.intend(event).await.map_err(|error| {
             ActionError::new(ErrorKind::Failed, "write a note into the journal").caused_by(&error)
         })?;
-        self.kit.notes.lock().unwrap_or_else(PoisonError::into_inner).push((self.at.clone(), note));
+        let mut taken = self.kit.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.entry(self.at.clone()).or_default().push(note);
         Ok(())
     }
 }
 
 /// Notes taken in this session.
-pub(super) type Notes = Mutex<Vec<(Place, Value)>>;
+pub(super) type Notes = Mutex<HashMap<Place, Vec<Value>>>;
 
 fn must_not_repeat() -> ActionError {
     ActionError::new(

@@ -111,7 +111,7 @@ pub struct TargetState {
 pub struct RunState {
     /// What it started from, with the items that deferred steps found meanwhile.
     pub header: Header,
-    /// The steps.
+    /// The steps, in the plan's order.
     pub steps: IndexMap<StepId, StepState>,
     /// The targets.
     pub targets: BTreeMap<String, TargetState>,
@@ -372,7 +372,8 @@ impl RunState {
 
     /// The planned step and its state.
     pub fn step(&self, id: &StepId) -> Option<(&PlannedStep, &StepState)> {
-        Some((self.plan().step(id)?, self.steps.get(id)?))
+        let (index, _, known) = self.steps.get_full(id)?;
+        Some((self.plan().nth(index)?, known))
     }
 }
 

@@ -227,6 +227,17 @@ impl Plan {
         self.phases.iter().flat_map(|phase| &phase.steps)
     }
 
+    /// The step at this place in the order of all steps.
+    pub fn nth(&self, mut index: usize) -> Option<&PlannedStep> {
+        for phase in &self.phases {
+            match phase.steps.get(index) {
+                Some(step) => return Some(step),
+                None => index -= phase.steps.len(),
+            }
+        }
+        None
+    }
+
     /// The step of this id.
     pub fn step(&self, id: &StepId) -> Option<&PlannedStep> {
         self.steps().find(|step| step.id == *id)
