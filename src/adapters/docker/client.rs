@@ -36,8 +36,8 @@ use crate::secret;
 /// The library's time-out per request, in seconds: longer than any step.
 const NEVER: u64 = 7 * 24 * 3600;
 
-/// The time for one look while a step is resolved, where no step gives a deadline.
-const RESOLVING: Duration = Duration::from_secs(10);
+/// The time for one look: an engine that hangs over one container must not take the whole time of a step that could ask again.
+const LOOK: Duration = Duration::from_secs(10);
 
 /// The time for the question whether the engine answers; pre-flight has five seconds in all.
 const REACHING: Duration = Duration::from_secs(4);
@@ -52,7 +52,7 @@ pub(super) struct Limits {
 impl Limits {
     /// For looks while a step is resolved.
     pub(super) fn resolving() -> Self {
-        Self::lasting(RESOLVING)
+        Self::lasting(LOOK)
     }
 
     fn lasting(time: Duration) -> Self {
@@ -86,6 +86,14 @@ impl Limits {
     /// The error of a call that the limits have ended before anything was sent.
     fn before_sending(&self, doing: &str) -> ActionError {
         if self.cancel.is_cancelled() { errors::cancelled(doing) } else { errors::late(doing) }
+    }
+
+    /// The limits of one call: a look has less time than the step.
+    fn of_one(&self, intent: Intent) -> Self {
+        match intent {
+            Intent::Read => self.until(Instant::now() + LOOK),
+            Intent::Change => self.clone(),
+        }
     }
 
     /// Runs a future within the limits. What a change left behind when it is cut off is unknown.
@@ -201,10 +209,11 @@ impl Engine {
         call: impl Future<Output = Result<T, Error>> + Send + 'a,
     ) -> BoxFuture<'a, Result<T, ActionError>> {
         let progress = Progress::default();
-        let call = limits.bound(intent, doing, async move {
-            call.await.map_err(|error| errors::translate(intent, doing, &self.at, &error))
-        });
         Box::pin(async move {
+            let limits = limits.of_one(intent);
+            let call = limits.bound(intent, doing, async move {
+                call.await.map_err(|error| errors::translate(intent, doing, &self.at, &error))
+            });
             match progress.track(call).await {
                 Err(error) if error.outcome_unknown() && !progress.may_be_sent() => {
                     Err(limits.before_sending(doing))
@@ -350,5 +359,27 @@ impl Engine {
             Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
             outcome => outcome,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_look_that_hangs_leaves_time_to_ask_again() {
+        let engine = Engine::connect(&Endpoint::Plain("127.0.0.1:1".to_owned()), None)
+            .expect("nothing is sent yet");
+        let limits = Limits::lasting(3 * LOOK);
+        let call =
+            engine.call(&limits, Intent::Read, "inspect", std::future::pending::<Result<(), _>>());
+        let error = call.await.expect_err("no answer comes");
+        assert_eq!((error.kind, error.retryable), (ErrorKind::TimedOut, true));
+        assert!(!limits.over());
+
+        let call =
+            engine.call(&limits, Intent::Change, "stop", std::future::pending::<Result<(), _>>());
+        call.await.expect_err("no answer comes");
+        assert!(limits.over(), "a change is never cut short");
     }
 }
