@@ -93,6 +93,7 @@ async fn make_plan(
 
 /// Runs the plan with a journal in memory, and prints what a person would see.
 async fn run(header: Header, cx: Arc<ResolveContext>) {
+    let header = Arc::new(header);
     let (journal, log) = Journal::in_memory(header.clone());
     let (_signals, signals) = mpsc::unbounded_channel();
     let (_requests, requests) = mpsc::unbounded_channel();

@@ -266,7 +266,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("a folder");
         let store = Store::open(Some(&dir.path().join("state"))).expect("a store");
         let run = store.create_run().expect("a run");
-        let (journal, _) = store.begin(&run, header(crate::clock::now())).expect("a journal");
+        let (journal, _) =
+            store.begin(&run, header(crate::clock::now()).into()).expect("a journal");
         let _record = journal.append(opened("Does it hold?"), 10).await.expect("it is written");
         journal.close().await;
         // Both saw the question before either answered.

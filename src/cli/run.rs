@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -376,8 +377,8 @@ fn header(
     since: Option<Timestamp>,
     left_out: BTreeMap<String, String>,
     run: &Run,
-) -> Header {
-    Header {
+) -> Arc<Header> {
+    Arc::new(Header {
         run: run.id().to_owned(),
         program: env!("CARGO_PKG_VERSION").to_owned(),
         runbook_path: absolute(&opened.path),
@@ -394,7 +395,7 @@ fn header(
         started: clock::now(),
         boot: Boot::now(),
         left_out,
-    }
+    })
 }
 
 fn absolute(path: &std::path::Path) -> String {

@@ -40,7 +40,7 @@ pub(super) struct Session {
 
 impl Session {
     /// Starts a run and goes with it to its end.
-    pub(super) async fn start(self, header: Header) -> Result<u8, CliError> {
+    pub(super) async fn start(self, header: Arc<Header>) -> Result<u8, CliError> {
         let (journal, first) = self.store.begin(&self.run, header.clone())?;
         let screen = Screen::new(self.output.clone(), std::iter::once(&*first))?;
         let begin = Begin { first: Some(first), open: Vec::new() };

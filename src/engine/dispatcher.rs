@@ -84,7 +84,7 @@ pub struct Engine {
 
 impl Engine {
     /// Runs a plan from its start, which the journal has recorded already.
-    pub async fn run(self, header: Header) -> Ended {
+    pub async fn run(self, header: Arc<Header>) -> Ended {
         Dispatcher::new(self, RunState::new(header), 0).run_out().await
     }
 

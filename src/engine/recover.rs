@@ -28,7 +28,7 @@ pub enum RecoverError {
 pub fn fold(records: &[Record], salvaging: bool) -> Result<(RunState, u64), RecoverError> {
     let first = records.first().ok_or(RecoverError::NoStart)?;
     let Event::RunStarted { header } = &first.event else { return Err(RecoverError::NoStart) };
-    let mut state = RunState::new((**header).clone());
+    let mut state = RunState::new(header.clone());
     let damaged = if salvaging { records.len() } else { damaged_until(records) };
     for (index, record) in records.iter().enumerate().skip(1) {
         match state.apply(record.elapsed_ms, &record.event) {
@@ -75,7 +75,7 @@ mod tests {
             id: if boot.is_empty() { now.id } else { boot.to_owned() },
             elapsed_ms: now.elapsed_ms.saturating_sub(90_000),
         };
-        let event = Event::RunStarted { header: Box::new(header.clone()) };
+        let event = Event::RunStarted { header: header.clone().into() };
         let first = Record { seq: 0, at: header.started, elapsed_ms: 0, event };
         fold(&[first], false).expect("a run that has just begun").1
     }

@@ -1,6 +1,7 @@
 //! The state of a run: a fold over its events. Recovery is the same fold over the journal's records.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use indexmap::IndexMap;
 use serde_json::Value;
@@ -110,7 +111,7 @@ pub struct TargetState {
 #[derive(Debug, Clone)]
 pub struct RunState {
     /// What it started from, with the items that deferred steps found meanwhile.
-    pub header: Header,
+    pub header: Arc<Header>,
     /// The steps, in the plan's order.
     pub steps: IndexMap<StepId, StepState>,
     /// The targets.
@@ -136,7 +137,7 @@ pub struct RunState {
 
 impl RunState {
     /// The state right after the start.
-    pub fn new(header: Header) -> Self {
+    pub fn new(header: Arc<Header>) -> Self {
         let steps = header
             .plan
             .steps()
@@ -352,8 +353,8 @@ impl RunState {
         items: &[PlannedItem],
         event: &Event,
     ) -> Result<(), IllegalEvent> {
-        let planned = self
-            .header
+        // The journal and the screen keep the plan as the run began with it.
+        let planned = Arc::make_mut(&mut self.header)
             .plan
             .phases
             .iter_mut()

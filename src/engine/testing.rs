@@ -298,7 +298,7 @@ impl Bench {
 
     /// Starts a run; the future is the run.
     pub(super) fn start(&self, plan: Plan) -> (impl Future<Output = Ended> + use<>, Handles) {
-        let header = header(plan);
+        let header = Arc::new(header(plan));
         let (journal, log) = Journal::in_memory(header.clone());
         let (engine, handles) = self.engine(journal, log);
         (engine.run(header), handles)

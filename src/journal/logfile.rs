@@ -49,8 +49,10 @@ pub(super) struct LogFile {
     path: PathBuf,
     file: File,
     chain: Chain,
-    /// The end of the last batch that is on disk.
+    /// The end of the last batch that was written.
     end: u64,
+    /// The end of what is on disk.
+    flushed: u64,
     allocated: u64,
     can_allocate: bool,
     size_limit: Option<u64>,
@@ -93,6 +95,7 @@ impl LogFile {
             file,
             chain,
             end,
+            flushed: end,
             allocated: end,
             can_allocate: true,
             size_limit: limit.current,
@@ -126,6 +129,13 @@ impl LogFile {
 
     /// Writes a batch and flushes it once; one outcome per entry, in their order.
     pub(super) fn commit(&mut self, entries: &[Entry]) -> Vec<Outcome> {
+        let outcomes = self.append(entries);
+        self.flush(outcomes)
+    }
+
+    /// Writes a batch, which outlives this process from then on, but not a loss of power. One outcome per entry, in their order, for
+    /// [`flush`](Self::flush).
+    pub(super) fn append(&mut self, entries: &[Entry]) -> Vec<Outcome> {
         if let Health::Lost(error) = &self.health {
             return refuse_all(entries, error);
         }
@@ -147,6 +157,32 @@ impl LogFile {
                 outcomes
             }
         }
+    }
+
+    /// Flushes what was written. The outcomes of what was written since the last flush become those of what is on disk.
+    pub(super) fn flush(&mut self, outcomes: Vec<Outcome>) -> Vec<Outcome> {
+        if self.flushed == self.end {
+            return outcomes;
+        }
+        failpoint::reach("journal.before-sync");
+        let flushed = match &self.health {
+            Health::Lost(error) => Err(error.clone()),
+            Health::Good | Health::Full(_) => self.sync(),
+        };
+        failpoint::reach("journal.after-sync");
+        match flushed {
+            Ok(()) => outcomes,
+            Err(error) => {
+                self.health = Health::Lost(error.clone());
+                outcomes.into_iter().map(|outcome| outcome.and(Err(error.clone()))).collect()
+            }
+        }
+    }
+
+    fn sync(&mut self) -> Result<(), JournalError> {
+        self.file.sync_data().map_err(|error| files::not_synced(&self.path, error))?;
+        self.flushed = self.end;
+        Ok(())
     }
 
     /// Gives back the room beyond the end. It is only room: that it fails changes nothing.
@@ -197,7 +233,7 @@ impl LogFile {
         Ok(())
     }
 
-    /// Writes behind the end and flushes. After an error the end is where it was.
+    /// Writes behind the end. After an error the end is where it was.
     fn write(&mut self, bytes: &[u8]) -> Result<(), JournalError> {
         if bytes.is_empty() {
             return Ok(());
@@ -219,18 +255,15 @@ impl LogFile {
             self.cut_back()?;
             return Err(JournalError::io("write to", &self.path, error));
         }
-        failpoint::reach("journal.before-sync");
-        self.file.sync_data().map_err(|error| files::not_synced(&self.path, error))?;
-        failpoint::reach("journal.after-sync");
         self.end = new_end;
         Ok(())
     }
 
-    fn cut_back(&self) -> Result<(), JournalError> {
+    fn cut_back(&mut self) -> Result<(), JournalError> {
         self.file
             .set_len(self.end)
             .map_err(|error| JournalError::io("cut a torn record off", &self.path, error))?;
-        self.file.sync_data().map_err(|error| files::not_synced(&self.path, error))
+        self.sync()
     }
 
     fn no_space(&self, source: io::Error) -> JournalError {

@@ -5,6 +5,7 @@
 //! be continued on a history that somebody or something has changed.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::error::JournalError;
 use super::files;
@@ -48,7 +49,7 @@ impl History {
     }
 
     /// What the run started from; `None` only for a history that was put together by hand.
-    pub fn header(&self) -> Option<&Header> {
+    pub fn header(&self) -> Option<&Arc<Header>> {
         match self.records.first().map(|record| &record.event) {
             Some(Event::RunStarted { header }) => Some(header),
             _ => None,

@@ -36,7 +36,7 @@ pub struct Summary {
     /// Its folder.
     pub run: Run,
     /// What it started from.
-    pub header: Header,
+    pub header: Arc<Header>,
     /// Its end, if it has one.
     pub ended: Option<(RunVerdict, u8)>,
     /// Milliseconds from its start to its end, or to its last record.
@@ -108,7 +108,11 @@ impl Store {
 
     /// Begins a run: its journal with the first record, durably. If that fails the run's folder is removed again.
     /// Returns the journal and its first record.
-    pub fn begin(&self, run: &Run, header: Header) -> Result<(Journal, Arc<Record>), JournalError> {
+    pub fn begin(
+        &self,
+        run: &Run,
+        header: Arc<Header>,
+    ) -> Result<(Journal, Arc<Record>), JournalError> {
         let begun = run.sync().and_then(|()| Journal::create(&run.journal_path(), header));
         begun.map_err(|error| match run.discard_unbegun() {
             Ok(()) => unwritable(&self.dir, error),

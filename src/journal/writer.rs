@@ -1,8 +1,8 @@
 //! The writing end of a journal: appends from many tasks, one thread that commits them in groups.
 //!
 //! Whatever is queued while the disk is busy goes out with the next write and the next flush, so a run with a hundred items in flight
-//! pays for a few flushes, not for hundreds. What nobody waits for and nobody would have to doubt stays a moment for company: the end
-//! of a step, the start of the next and the announcement of its change become one flush. Records reach subscribers only after they are on disk,
+//! pays for a few flushes, not for hundreds. What nobody waits for is flushed a moment later, in company: the end of a step, the start of
+//! the next and the announcement of its change become one flush. How a change ended is *written* at once, so that a killed process takes no knowledge with it. Records reach subscribers only after they are on disk,
 //! and before their appends are acknowledged.
 
 use std::path::Path;
@@ -24,7 +24,7 @@ use super::reader::{History, Tail};
 use crate::clock;
 use crate::event::{Event, Header, Record};
 
-/// How long a record that nobody waits for may stay in memory. The next step's announcement follows within a fraction of it.
+/// How long a record that nobody waits for may stay unflushed. The next step's announcement follows within a fraction of it.
 const COMPANY: Duration = Duration::from_millis(2);
 
 /// A journal that is being written. Clones write to the same journal; it ends when the last one is dropped,
@@ -56,13 +56,13 @@ enum Command {
 impl Journal {
     /// Creates the journal at `path`, whose folder must exist, and records [`Event::RunStarted`] durably.
     /// Returns the journal and that first record. Blocks for the time of a few flushes; on an error no file is left.
-    pub fn create(path: &Path, header: Header) -> Result<(Self, Arc<Record>), JournalError> {
+    pub fn create(path: &Path, header: Arc<Header>) -> Result<(Self, Arc<Record>), JournalError> {
         Self::create_with(path, header, Room::USUAL)
     }
 
     pub(super) fn create_with(
         path: &Path,
-        header: Header,
+        header: Arc<Header>,
         room: Room,
     ) -> Result<(Self, Arc<Record>), JournalError> {
         let mut file = LogFile::create(path, room)?;
@@ -98,7 +98,7 @@ impl Journal {
     }
 
     /// A journal in memory, which acknowledges at once, and the log it writes to. For engine tests and rehearsals.
-    pub fn in_memory(header: Header) -> (Self, MemoryLog) {
+    pub fn in_memory(header: Arc<Header>) -> (Self, MemoryLog) {
         let log = MemoryLog::default();
         let (journal, log) = Self::continue_in_memory(log);
         let Entry { event, elapsed_ms, .. } = first_entry(header);
@@ -141,8 +141,8 @@ impl Journal {
         }
     }
 
-    /// Appends an event that nothing waits for. How a change ended goes to disk at once, the rest a few milliseconds later or with
-    /// the next event that somebody waits for. If it fails, [`trouble`](Self::trouble) and the next append tell.
+    /// Appends an event that nothing waits for. How a change ended is written at once; all of it is flushed a few milliseconds later,
+    /// or with the next event that somebody waits for. If it fails, [`trouble`](Self::trouble) and the next append tell.
     pub fn append_nowait(&self, event: Event, elapsed_ms: u64) {
         let entry = Entry { at: clock::now(), elapsed_ms, event };
         match &self.backend {
@@ -204,27 +204,27 @@ impl Shared {
     }
 }
 
-fn first_entry(header: Header) -> Entry {
-    Entry {
-        at: header.started,
-        elapsed_ms: 0,
-        event: Event::RunStarted { header: Box::new(header) },
-    }
+fn first_entry(header: Arc<Header>) -> Entry {
+    Entry { at: header.started, elapsed_ms: 0, event: Event::RunStarted { header } }
 }
 
 fn write_until_closed(mut file: LogFile, inbox: &Receiver<Command>, shared: &Shared) {
     let mut closing = None;
     while closing.is_none() {
         let Ok(first) = inbox.recv() else { break };
-        let (mut entries, mut waiting) = (Vec::new(), Vec::new());
+        let (mut entries, mut waiting, mut outcomes) = (Vec::new(), Vec::new(), Vec::new());
         let mut company = Company::until_somebody_waits();
         let mut next = Some(first);
         while let Some(command) = next {
             match command {
                 Command::Append(entry, sender) => {
-                    company.is_over |= sender.is_some() || settles_change(&entry.event);
+                    company.is_over |= sender.is_some();
+                    let settles = settles_change(&entry.event);
                     entries.push(*entry);
                     waiting.push(sender);
+                    if settles {
+                        outcomes.extend(file.append(&entries[outcomes.len()..]));
+                    }
                 }
                 Command::Close(sender) => {
                     closing = Some(sender);
@@ -233,7 +233,8 @@ fn write_until_closed(mut file: LogFile, inbox: &Receiver<Command>, shared: &Sha
             }
             next = company.next(inbox);
         }
-        let outcomes = file.commit(&entries);
+        outcomes.extend(file.append(&entries[outcomes.len()..]));
+        let outcomes = file.flush(outcomes);
         if let Some(error) = file.trouble() {
             shared.note_trouble(error);
         }

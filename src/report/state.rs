@@ -1,5 +1,7 @@
 //! A run as its readers see it: a fold over its records.
 
+use std::sync::Arc;
+
 use indexmap::IndexMap;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -10,10 +12,10 @@ use crate::event::{
 use crate::plan::{Items, StepId};
 
 /// Everything that a report shows.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct View {
     /// What the run started from.
-    pub header: Header,
+    pub header: Arc<Header>,
     /// The steps in the order of the plan.
     pub steps: IndexMap<StepId, StepView>,
     /// The targets in the order of the plan.
@@ -144,7 +146,7 @@ impl View {
         Some(Self {
             steps: steps.collect(),
             targets: targets.collect(),
-            header: (**header).clone(),
+            header: header.clone(),
             questions: Vec::new(),
             undecided: Vec::new(),
             warnings: Vec::new(),

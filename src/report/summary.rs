@@ -232,7 +232,7 @@ mod tests {
         };
         View {
             at: header.started,
-            header,
+            header: header.into(),
             steps: steps.iter().map(step).collect(),
             targets: indexmap::IndexMap::new(),
             questions: Vec::new(),

@@ -12,7 +12,7 @@ use crate::plan::testing::{plan, planned, planned_phase};
 pub(crate) fn begun() -> (View, impl FnMut(&mut View, Event)) {
     let started = clock::now();
     let record = move |seq: u64, event| Record { seq, at: started, elapsed_ms: seq * 10, event };
-    let first = record(0, Event::RunStarted { header: Box::new(header(started)) });
+    let first = record(0, Event::RunStarted { header: header(started).into() });
     let mut seq = 0;
     let take = move |view: &mut View, event| {
         seq += 1;

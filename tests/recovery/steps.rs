@@ -127,7 +127,7 @@ impl Bench {
     }
 
     async fn run(&self, plan: Plan) -> Ended {
-        let header = header(plan);
+        let header = std::sync::Arc::new(header(plan));
         let (journal, _log) = Journal::in_memory(header.clone());
         let (_signals, signals) = mpsc::unbounded_channel();
         let (_requests, requests) = mpsc::unbounded_channel();

@@ -25,7 +25,7 @@ fn one_of_each() -> Vec<Event> {
     let evidence = json!({"evidence": {"summary": "stopped in 1.2s", "facts": {"code": 0}}});
     let by = json!({"user": "ada", "host": "ops-1", "pid": 4711});
     vec![
-        Event::RunStarted { header: Box::new(header()) },
+        Event::RunStarted { header: header() },
         event(
             json!({"event": "run-resumed", "by": by, "salvaged": "line 3 (byte 812): it is cut"}),
         ),

@@ -21,8 +21,8 @@ use super::{Holder, Journal, JournalError};
 use crate::event::{Actor, Event, Header, Record, RunVerdict, StopReason};
 
 /// A header of a run with one step.
-fn header() -> Header {
-    header_of("emergency", "staging")
+fn header() -> Arc<Header> {
+    header_of("emergency", "staging").into()
 }
 
 fn header_of(runbook: &str, environment: &str) -> Header {
@@ -81,7 +81,7 @@ fn entry(event: Event, elapsed_ms: u64) -> Entry {
 
 /// The lines of a journal with the run's start and `more` records behind it.
 fn lines(more: u64) -> Vec<u8> {
-    let started = Event::RunStarted { header: Box::new(header()) };
+    let started = Event::RunStarted { header: header() };
     let (mut chain, mut bytes) = (Chain::START, Vec::new());
     let events = std::iter::once(started)
         .chain((0..more).map(|n| if n % 2 == 0 { apply_started(n) } else { applied(n - 1) }));

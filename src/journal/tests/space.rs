@@ -149,7 +149,7 @@ async fn fill_behind(disk: &Path, before: u64) {
 fn write_short(disk: &Path, before: u64) {
     let path = disk.join(format!("short-{before}.jsonl"));
     let mut file = LogFile::create(&path, SMALL).expect("there is room").without_allocation();
-    let start = entry(Event::RunStarted { header: Box::new(header()) }, 0);
+    let start = entry(Event::RunStarted { header: header() }, 0);
     assert!(file.commit(&[start])[0].is_ok());
     for item in 0..before {
         assert!(file.commit(&[entry(applied(item), 1)])[0].is_ok());

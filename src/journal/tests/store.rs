@@ -20,7 +20,7 @@ async fn finished(store: &Store, second: i64, took_ms: u64, verdict: RunVerdict)
     let mut header = header_of("emergency", "staging");
     header.run = run.id().to_owned();
     header.started += jiff::SignedDuration::from_secs(second);
-    let (journal, _) = Journal::create(&run.journal_path(), header).expect("a journal");
+    let (journal, _) = Journal::create(&run.journal_path(), header.into()).expect("a journal");
     let step = |kind: &str, more: Value| {
         let mut value = json!({"event": kind, "step": "stop/agents"});
         value.as_object_mut().expect("an object").extend(more.as_object().expect("one").clone());
@@ -108,7 +108,7 @@ async fn a_step_that_a_crash_interrupted_is_not_measured() {
     let run = store.create_run().expect("a run");
     let header = header_of("emergency", "staging");
     let by = header.by.clone();
-    let (journal, _) = Journal::create(&run.journal_path(), header).expect("a journal");
+    let (journal, _) = Journal::create(&run.journal_path(), header.into()).expect("a journal");
     let started = json!({"event": "step-started", "step": "a/b"});
     let ended = json!({"event": "step-ended", "step": "a/b", "outcome": "done"});
     journal.append_nowait(event(started), 1);
@@ -202,8 +202,8 @@ fn a_folder_that_cannot_be_written_is_answered_with_one_that_can() {
 fn a_run_that_cannot_begin_leaves_no_folder_but_an_existing_journal_stays() {
     let (_dir, store) = store();
     let run = store.create_run().expect("a run");
-    drop(store.begin(&run, header_of("emergency", "staging")).expect("room"));
-    assert!(store.begin(&run, header_of("emergency", "staging")).is_err(), "it has begun");
+    drop(store.begin(&run, header_of("emergency", "staging").into()).expect("room"));
+    assert!(store.begin(&run, header_of("emergency", "staging").into()).is_err(), "it has begun");
     assert_eq!(store.list().expect("readable").runs.len(), 1);
 }
 

@@ -112,7 +112,7 @@ fn what_could_not_be_read_back_is_not_written() {
     let mut file = LogFile::create(&path, Room::USUAL).expect("a new file");
     let deep = (0..200).fold(serde_json::json!(1), |inner, _| serde_json::json!([inner]));
     let noted = event(serde_json::json!({"event": "noted", "step": "a/b", "note": deep}));
-    let start = Event::RunStarted { header: Box::new(header()) };
+    let start = Event::RunStarted { header: header() };
     let outcomes = file.commit(&[entry(start, 0), entry(noted, 1), entry(applied(1), 2)]);
     assert!(matches!(outcomes[1], Err(JournalError::Unrecordable { .. })), "{outcomes:?}");
     let history = read(&path).expect("intact");
