@@ -1,10 +1,14 @@
 //! The value types of the language that adapters share: durations with a unit, bounded counts, argument vectors.
 
+mod json_text;
+
 use std::fmt;
 use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+pub use json_text::JsonText;
 
 /// The longest duration that the language accepts: ten years.
 pub const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);

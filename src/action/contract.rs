@@ -86,9 +86,7 @@ pub(crate) async fn make(
         .map_err(|problem| ActionError::new(ErrorKind::Invalid, problem))?;
     let mut work = Vec::new();
     for item in verb.expand(args, &cx).await? {
-        let text = serde_json::to_string(&item.args).expect("an item is JSON");
-        let args = serde_json::from_str(&text).expect("and reads back");
-        work.push((item.name, verb.make(args, &cx)?));
+        work.push((item.name, verb.make(&item.args, &cx)?));
     }
     Ok(work)
 }

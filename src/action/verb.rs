@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{ActionError, Connections, ErrorKind, Registry, Work};
+use crate::value::JsonText;
 
 /// What a verb is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +30,7 @@ pub struct Item {
     /// The name that tells the items of a step apart; empty when there is just one.
     pub name: String,
     /// Everything `make` needs, fully resolved ("previous" is an absolute version here), without secrets.
-    pub args: Value,
+    pub args: JsonText,
 }
 
 /// What resolving and making may use.
@@ -85,7 +86,7 @@ type ExpandFn =
     for<'a> fn(Value, &'a ResolveContext) -> BoxFuture<'a, Result<Vec<Item>, ActionError>>;
 type ListFn =
     for<'a> fn(Value, &'a ResolveContext) -> BoxFuture<'a, Result<Vec<Value>, ActionError>>;
-type MakeFn = fn(Value, &ResolveContext) -> Result<Work, ActionError>;
+type MakeFn = fn(&JsonText, &ResolveContext) -> Result<Work, ActionError>;
 
 /// A verb with its type erased.
 #[derive(Clone, Copy)]
@@ -110,9 +111,11 @@ pub struct Verb {
 }
 
 fn parse<A: DeserializeOwned>(verb: &str, args: Value) -> Result<A, ActionError> {
-    serde_json::from_value(args).map_err(|error| {
-        ActionError::new(ErrorKind::Invalid, format!("read the arguments of `{verb}`: {error}"))
-    })
+    serde_json::from_value(args).map_err(|error| unreadable(verb, &error))
+}
+
+fn unreadable(verb: &str, error: &serde_json::Error) -> ActionError {
+    ActionError::new(ErrorKind::Invalid, format!("read the arguments of `{verb}`: {error}"))
 }
 
 fn wrong_kind(verb: &str, wanted: &str) -> ActionError {
@@ -138,7 +141,7 @@ impl Verb {
                     let args: A = parse(A::NAME, args)?;
                     let mut items = Vec::new();
                     for (name, item) in args.expand(cx).await? {
-                        let args = serde_json::to_value(item).map_err(|error| {
+                        let args = JsonText::of(&item).map_err(|error| {
                             ActionError::new(
                                 ErrorKind::Invalid,
                                 format!("record the arguments of `{}`", A::NAME),
@@ -151,7 +154,10 @@ impl Verb {
                 })
             },
             list: |_, _| Box::pin(async { Err(wrong_kind(A::NAME, "the source of an input")) }),
-            make: |args, cx| A::make(parse(A::NAME, args)?, cx),
+            make: |args, cx| {
+                let item = args.read().map_err(|error| unreadable(A::NAME, &error))?;
+                A::make(item, cx)
+            },
         }
     }
 
@@ -189,7 +195,7 @@ impl Verb {
     }
 
     /// Makes the work for one item; contacts nothing.
-    pub fn make(&self, item: Value, cx: &ResolveContext) -> Result<Work, ActionError> {
+    pub fn make(&self, item: &JsonText, cx: &ResolveContext) -> Result<Work, ActionError> {
         (self.make)(item, cx)
     }
 }

@@ -40,6 +40,13 @@ pub(super) struct Opened {
     pub(super) resolve: Arc<ResolveContext>,
 }
 
+impl Opened {
+    /// What a run needs of it. The rest goes: the tree of a long runbook is larger than its plan.
+    pub(super) fn planned(self) -> (Arc<ResolveContext>, Store) {
+        (self.resolve, self.store)
+    }
+}
+
 /// Finds, loads and resolves.
 pub(super) async fn open(
     cx: &Context,

@@ -48,7 +48,7 @@ pub(super) async fn show(
     let head_start = args.head_start()?;
     let built = make_plan(cx, opened, args, DRY).await?;
     let left_out = left_out(&built.plan, args)?;
-    let plan = without(built.plan, &left_out);
+    let plan = without(&built.plan, &left_out);
     if explain {
         cx.output.data(defuse(crate::plan::explain(&plan).trim_end()));
         return Ok(0);

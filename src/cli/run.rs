@@ -1,5 +1,6 @@
 //! `rollback --emergency` and its siblings, and `rollback run`: from the command line to a run.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -115,7 +116,7 @@ pub(super) async fn run(cx: Context, which: Which, args: StartArgs) -> Result<u8
         }
     };
     let header = header(&opened, built.plan, &args, since, left_out, &run);
-    let Opened { resolve, store, .. } = opened;
+    let (resolve, store) = opened.planned();
     let session = Session { output: cx.output, resolve, store, run, signals, locks };
     session.start(header).await
 }
@@ -145,12 +146,13 @@ async fn prepare(
         .map_err(|refused| refusal(run.id(), &refused.reasons))?;
     outline.environment.clone_from(&opened.environment.name);
     let left_out = left_out(&outline, args)?;
-    pre_flight(cx, opened, &without(outline, &left_out)).await?;
+    pre_flight(cx, opened, &without(&outline, &left_out)).await?;
     let built = make_plan(cx, opened, args, run.id()).await?;
-    let shown = without(built.plan.clone(), &left_out);
     if cx.output.format == super::output::Format::Human {
         let head_start = args.head_start()?;
-        plan::screen(&shown, head_start).into_iter().for_each(|line| cx.output.progress(line));
+        plan::screen(&without(&built.plan, &left_out), head_start)
+            .into_iter()
+            .for_each(|line| cx.output.progress(line));
     }
     if !args.yes {
         if !cx.output.interactive {
@@ -273,8 +275,12 @@ async fn pre_flight(cx: &Context, opened: &Opened, plan: &Plan) -> Result<(), Cl
 }
 
 /// The plan as it will be carried out: what is left out is skipped, and takes no time.
-pub(super) fn without(mut plan: Plan, left_out: &BTreeMap<String, String>) -> Plan {
-    for step in plan.phases.iter_mut().flat_map(|phase| &mut phase.steps) {
+pub(super) fn without<'a>(plan: &'a Plan, left_out: &BTreeMap<String, String>) -> Cow<'a, Plan> {
+    let mut plan = Cow::Borrowed(plan);
+    if left_out.is_empty() {
+        return plan;
+    }
+    for step in plan.to_mut().phases.iter_mut().flat_map(|phase| &mut phase.steps) {
         if let Some(because) = left_out.get(&step.id.0) {
             step.skip = Some(format!("left out by {because}"));
         }

@@ -1,7 +1,7 @@
 //! One step at work: finds its items, fans out over them, and takes its own changes back when its policy says so.
 
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -106,12 +106,16 @@ async fn work_on(
         permit = limiter.acquire(step.policy.parallel) => permit,
     };
     let made = verb(kit, &step.verb)
-        .and_then(|verb| verb.make(item.args, &kit.resolve))
+        .and_then(|verb| verb.make(&item.args, &kit.resolve))
         .and_then(|work| Ok((work, extra_probe(kit, step)?)));
     match made {
         Ok((work, probe)) => {
+            let place = at.clone();
             let run = ItemRun { kit: kit.clone(), policy: step.policy.clone(), at, known, probe };
-            run.work(work).await
+            let worked = run.work(work).await;
+            // From here on they are in the state, with those of earlier sessions.
+            kit.notes.lock().unwrap_or_else(PoisonError::into_inner).remove(&place);
+            worked
         }
         Err(error) => {
             kit.emitter.emit(match known.stage {
@@ -133,7 +137,7 @@ pub(super) async fn undo_step(kit: Arc<Kit>, step: PlannedStep, known: StepState
         let planned = step.items.resolved().iter().find(|item| item.name == at.item);
         let made = planned
             .ok_or_else(|| ActionError::new(ErrorKind::Invalid, "find the item in the plan"))
-            .and_then(|item| verb(&kit, &step.verb)?.make(item.args.clone(), &kit.resolve));
+            .and_then(|item| verb(&kit, &step.verb)?.make(&item.args, &kit.resolve));
         match made.and_then(undoable) {
             Ok(Work::Action(action)) => {
                 let policy = step.policy.clone();
@@ -179,7 +183,7 @@ fn verb<'a>(kit: &'a Kit, name: &str) -> Result<&'a Verb, ActionError> {
 
 fn extra_probe(kit: &Kit, step: &PlannedStep) -> Result<Option<Box<dyn Probe>>, ActionError> {
     let Some(planned) = &step.policy.verify.probe else { return Ok(None) };
-    match verb(kit, &planned.verb)?.make(planned.args.clone(), &kit.resolve)? {
+    match verb(kit, &planned.verb)?.make(&planned.args, &kit.resolve)? {
         Work::Probe(probe) => Ok(Some(probe)),
         _ => {
             Err(ActionError::new(ErrorKind::Invalid, format!("use `{}` as a probe", planned.verb)))

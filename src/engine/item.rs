@@ -26,6 +26,7 @@ use crate::action::{
 use crate::event::{Event, Place, SavedRecord};
 use crate::failpoint;
 use crate::plan::StepPolicy;
+use crate::value::JsonText;
 
 /// How long after its deadline a call may still return by itself before it is dropped.
 const GRACE: Duration = Duration::from_millis(200);
@@ -103,7 +104,7 @@ impl ItemRun {
 
     async fn change(&mut self, action: &dyn Action) {
         if self.known.stage == Stage::Applied {
-            let applied = self.known.applied.clone().unwrap_or_default();
+            let applied = self.known.applied().unwrap_or_default();
             return self.prove(action, &applied).await;
         }
         let mut doubt = self.known.stage == Stage::Unknown;
@@ -236,14 +237,12 @@ impl ItemRun {
         predicted: Vec<crate::action::Prediction>,
         doubt: bool,
     ) -> Result<Saved, Attempt> {
-        let kept = match &self.known.saved {
-            Some(record) if doubt => {
-                self.kit.recall(record).await.map(|saved| (saved, record.clone()))
-            }
+        let kept = match self.known.saved() {
+            Some(record) if doubt => self.kit.recall(&record).await.map(|saved| (saved, record)),
             _ => self.kit.keep(&self.at, &fresh).await.map(|record| (fresh, record)),
         };
         let (saved, record) = kept.map_err(|error| self.not_seen(error, doubt))?;
-        self.known.saved = Some(record.clone());
+        self.known.keep(&record);
         self.kit.emitter.emit(Event::Inspected { at: self.at.clone(), saved: record, predicted });
         Ok(saved)
     }
@@ -337,14 +336,15 @@ impl ItemRun {
             self.kit.emitter.intend(Event::UndoStarted { at: self.at.clone() }).await.ok()?;
             let deadline = Instant::now() + self.policy.timeout;
             let cx = self.context(deadline);
-            let saved = match &self.known.saved {
-                Some(record) => self.kit.recall(record).await,
+            let saved = match self.known.saved() {
+                Some(record) => self.kit.recall(&record).await,
                 None => Ok(Saved::default()),
             };
             let undone = match saved {
                 Ok(saved) => {
-                    let applied = self.known.applied.as_ref();
-                    match self.bounded(deadline, action.undo(&cx, &saved, applied)).await {
+                    let applied = self.known.applied();
+                    let undoing = action.undo(&cx, &saved, applied.as_ref());
+                    match self.bounded(deadline, undoing).await {
                         Ok(undone) => undone,
                         Err(cut) => {
                             Err(self.cut_off("take the change back", &cut, ErrorKind::Unknown))
@@ -381,10 +381,9 @@ impl ItemRun {
 
     /// The notes of earlier sessions and of this one.
     fn notes(&self) -> Vec<Value> {
-        let mut notes = self.known.notes.clone();
         let taken = self.kit.notes.lock().unwrap_or_else(PoisonError::into_inner);
-        notes.extend(taken.get(&self.at).into_iter().flatten().cloned());
-        notes
+        let taken = taken.get(&self.at).into_iter().flatten().cloned();
+        self.known.notes.iter().map(JsonText::value).chain(taken).collect()
     }
 
     /// Runs a call that should end by itself at the deadline, and cuts it off when it does not.

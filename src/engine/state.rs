@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use serde_json::Value;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::lifecycle::Stage;
 use crate::action::{ErrorKind, Evidence};
@@ -13,6 +14,7 @@ use crate::event::{
 };
 use crate::plan::budget::Schedule;
 use crate::plan::{Items, Plan, PlannedItem, PlannedStep, StepId};
+use crate::value::JsonText;
 
 /// An event that may not follow: a bug on writing, a damaged journal on reading.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,12 +33,10 @@ pub struct IllegalEvent {
 pub struct ItemState {
     /// Where it stands.
     pub stage: Stage,
-    /// The state before the first change, for undo.
-    pub saved: Option<SavedRecord>,
-    /// What `apply` reported.
-    pub applied: Option<Evidence>,
+    saved: Option<JsonText>,
+    applied: Option<JsonText>,
     /// Facts noted by attempts.
-    pub notes: Vec<Value>,
+    pub notes: Vec<JsonText>,
     /// Attempts so far.
     pub attempts: u32,
     /// Whether a change of this run may be in force: an attempt began and was not taken back.
@@ -65,6 +65,23 @@ impl Default for ItemState {
             answer_required: false,
             error: None,
         }
+    }
+}
+
+impl ItemState {
+    /// The state before the first change, for undo.
+    pub(super) fn saved(&self) -> Option<SavedRecord> {
+        self.saved.as_ref().map(unpacked)
+    }
+
+    /// What `apply` reported.
+    pub(super) fn applied(&self) -> Option<Evidence> {
+        self.applied.as_ref().map(unpacked)
+    }
+
+    /// Takes in the state before the change.
+    pub(super) fn keep(&mut self, saved: &SavedRecord) {
+        self.saved = Some(packed(saved));
     }
 }
 
@@ -138,11 +155,10 @@ pub struct RunState {
 impl RunState {
     /// The state right after the start.
     pub fn new(header: Arc<Header>) -> Self {
-        let steps = header
-            .plan
-            .steps()
-            .map(|step| (step.id.clone(), step_state(step.items.resolved())))
-            .collect();
+        let mut steps = IndexMap::with_capacity(header.plan.steps().count());
+        steps.extend(
+            header.plan.steps().map(|step| (step.id.clone(), step_state(step.items.resolved()))),
+        );
         let targets =
             header.plan.targets.iter().map(|target| (target.name.clone(), TargetState::default()));
         let schedule = Schedule::of(&header.plan);
@@ -259,7 +275,7 @@ impl RunState {
         match event {
             // What was there before the first attempt is what undo restores.
             Event::Inspected { saved, .. } if !item.touched || item.saved.is_none() => {
-                item.saved = Some(saved.clone());
+                item.keep(saved);
             }
             Event::ApplyStarted { attempt, .. } => {
                 item.attempts = *attempt;
@@ -268,12 +284,12 @@ impl RunState {
                 item.order = order;
             }
             Event::Noted { note, .. } => {
-                item.notes.push(note.clone());
+                item.notes.push(packed(note));
                 item.noted = true;
             }
             Event::QuestionOpened { required, .. } => item.answer_required = *required,
             Event::Applied { evidence, .. } => {
-                item.applied = Some(evidence.clone());
+                item.applied = Some(packed(evidence));
                 item.order = order;
             }
             Event::ApplyFailed { error, .. } | Event::RetryScheduled { error, .. } => {
@@ -383,6 +399,15 @@ fn step_state(items: &[PlannedItem]) -> StepState {
         items: items.iter().map(|item| (item.name.clone(), ItemState::default())).collect(),
         ..StepState::default()
     }
+}
+
+fn unpacked<T: DeserializeOwned>(text: &JsonText) -> T {
+    text.read().expect("the text of a value reads back")
+}
+
+/// What has to be remembered of thousands of items, in as little memory as it takes.
+fn packed(value: &impl Serialize) -> JsonText {
+    JsonText::of(value).expect("what stands in the journal is JSON")
 }
 
 fn insert(set: &mut BTreeSet<String>, name: &str) {

@@ -30,6 +30,7 @@ use crate::plan::{
 };
 use crate::runbook::{OnFailure, Scenario};
 use crate::signal::Signal;
+use crate::value::JsonText;
 
 /// What is really so, whatever the journal says.
 #[derive(Default)]
@@ -436,14 +437,14 @@ pub(super) fn switch(id: &str, args: Switch) -> PlannedStep {
 pub(super) fn fleet(id: &str, switches: Vec<(String, Switch)>) -> PlannedStep {
     let items = switches
         .into_iter()
-        .map(|(name, args)| Item { name, args: serde_json::to_value(args).unwrap() })
+        .map(|(name, args)| Item { name, args: JsonText::of(&args).unwrap() })
         .collect();
     step(id, Switch::NAME, items)
 }
 
 /// A step that asks whether a switch is on (or a person, when the key begins with `ask:`).
 pub(super) fn expect(id: &str, key: &str) -> PlannedStep {
-    step(id, Expect::NAME, vec![Item { name: String::new(), args: json!({"key": key}) }])
+    step(id, Expect::NAME, vec![Item { name: String::new(), args: json!({"key": key}).into() }])
 }
 
 /// A number from the environment, for the long form; `short` without it.

@@ -503,7 +503,7 @@ fn eventful(next: &mut impl FnMut(u64) -> u64) -> Plan {
 fn switches(plan: &Plan) -> Vec<(StepId, Switch)> {
     plan.steps()
         .flat_map(|step| step.items.resolved().iter().map(move |item| (step.id.clone(), item)))
-        .map(|(step, item)| (step, serde_json::from_value(item.args.clone()).unwrap()))
+        .map(|(step, item)| (step, item.args.read().unwrap()))
         .collect()
 }
 

@@ -4,8 +4,9 @@
 //! changed journal would give a wrong estimate, not a wrong run.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -17,6 +18,8 @@ use crate::event::{Outcome, RunVerdict};
 const RUNS: usize = 10;
 /// As many are looked at, whatever they are of: a long history must not make the next run start later.
 const LOOKED_AT: usize = 100;
+/// As many bytes of them are read: nor must a few very long runs.
+const READ: u64 = 32 * 1024 * 1024;
 
 /// The median duration of each step in the newest successful runs among `journals`, which are newest first.
 pub(super) fn medians(
@@ -25,8 +28,15 @@ pub(super) fn medians(
     environment: &str,
 ) -> BTreeMap<String, Duration> {
     let mut all: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-    let successful =
-        journals.take(LOOKED_AT).filter_map(|path| successful(&path, runbook, environment));
+    let mut left = READ;
+    let files = journals.take(LOOKED_AT).filter_map(|path| files::open_to_read(&path).ok());
+    let read = files.take_while(|file| {
+        let size = file.metadata().map_or(0, |metadata| metadata.len());
+        let fits = size <= left;
+        left = left.saturating_sub(size);
+        fits
+    });
+    let successful = read.filter_map(|file| successful(file, runbook, environment));
     for durations in successful.take(RUNS) {
         for (step, took) in durations {
             all.entry(step).or_default().push(took);
@@ -79,21 +89,20 @@ const TELLING: [&str; 4] = [
 ];
 
 /// The durations of a run's steps, if it is one of these and has recovered.
-fn successful(path: &Path, runbook: &str, environment: &str) -> Option<BTreeMap<String, u64>> {
-    let mut journal = BufReader::new(files::open_to_read(path).ok()?);
-    let mut text = String::new();
-    let _length = journal.read_line(&mut text).ok()?;
-    let First { header: HeaderPart { plan } } = serde_json::from_str(&text).ok()?;
+fn successful(journal: File, runbook: &str, environment: &str) -> Option<BTreeMap<String, u64>> {
+    let mut journal = BufReader::new(journal);
+    // Of a first line that is megabytes long only these words are taken into memory.
+    let mut first = serde_json::Deserializer::from_reader(&mut journal);
+    let First { header: HeaderPart { plan } } = First::deserialize(&mut first).ok()?;
     if plan.runbook != runbook || plan.environment != environment {
         return None;
     }
-    text.clear();
-    let _length = journal.read_to_string(&mut text).ok()?;
-    let telling = text
+    let telling = journal
         .lines()
+        .map_while(Result::ok)
         .filter(|line| TELLING.iter().any(|event| line.contains(event)))
         // Another event may hold such words in its evidence.
-        .filter_map(|line| serde_json::from_str(line).ok());
+        .filter_map(|line| serde_json::from_str(&line).ok());
     durations(telling)
 }
 

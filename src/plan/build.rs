@@ -12,7 +12,7 @@ mod tests;
 use std::collections::HashSet;
 use std::time::Duration;
 
-use futures_util::{StreamExt as _, stream};
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use indexmap::IndexMap;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -25,7 +25,7 @@ use crate::action::{ActionError, ErrorKind, Registry, ResolveContext};
 use crate::environment::Environment;
 use crate::runbook::diagnostic::Source;
 use crate::runbook::template::Scope;
-use crate::runbook::{Phase, Runbook, Step};
+use crate::runbook::{Phase, Runbook};
 
 use items::{Resolution, Resolver};
 pub use items::{STEP_TIMEOUT, expand};
@@ -144,13 +144,14 @@ fn planned_phase(
         }],
     };
     let waits = waits(phase).map_err(|error| invalid(error.to_string()))?;
-    let planned = phase.steps.iter().zip(waits).map(|(step, waits)| {
+    let mut steps = Vec::with_capacity(phase.steps.len());
+    for (step, waits) in phase.steps.iter().zip(waits) {
         let verb = registry.verb(&step.verb).ok_or_else(|| {
             invalid(format!("find the verb `{}` of step `{}`", step.verb, step.id))
         })?;
         let id = step_id(phase, step);
         let policy = policy::policy(step, verb, history(&id));
-        Ok(PlannedStep {
+        steps.push(PlannedStep {
             id,
             title: step.title.clone(),
             verb: step.verb.clone(),
@@ -158,13 +159,13 @@ fn planned_phase(
             skip: None,
             items: Items::Resolved(Vec::new()),
             policy,
-        })
-    });
+        });
+    }
     Ok(PlannedPhase {
         id: phase.id.clone(),
         title: phase.title.clone().unwrap_or_else(|| phase.id.clone()),
         budget: phase.budget,
-        steps: planned.collect::<Result<_, _>>()?,
+        steps,
     })
 }
 
@@ -177,8 +178,9 @@ async fn resolve_all(request: &Request<'_>) -> Vec<Resolution> {
         scope: scope(request),
         deadline: Instant::now() + STEP_TIMEOUT,
     };
-    let steps: Vec<&Step> = request.runbook.phases.iter().flat_map(|phase| &phase.steps).collect();
-    let futures: Vec<_> = steps.into_iter().map(|step| resolver.resolve(step)).collect();
+    let steps = request.runbook.phases.iter().flat_map(|phase| &phase.steps);
+    // One after another as their turn comes: ten thousand at once are a lot of memory.
+    let futures = steps.map(|step| resolver.resolve(step).boxed());
     stream::iter(futures).buffered(PARALLEL_STEPS).collect().await
 }
 

@@ -139,12 +139,12 @@ mod tests {
         fleet.title = Some("All agents".into());
         fleet.policy.on_failure = OnFailure::Continue;
         fleet.policy.verify.probe =
-            Some(PlannedProbe { verb: "memory.expect".into(), args: json!({"key": "k"}) });
+            Some(PlannedProbe { verb: "memory.expect".into(), args: json!({"key": "k"}).into() });
         fleet.items = Items::Resolved(
             ["a", "b"]
                 .map(|name| PlannedItem {
                     name: name.into(),
-                    args: json!({}),
+                    args: json!({}).into(),
                     does: format!("stop {name}"),
                     undo: String::new(),
                 })
@@ -196,7 +196,7 @@ Targets, measured from the start:
         let marker = crate::secret::Secrets::default().insert("values.token", "s3cret".into());
         step.items = Items::Resolved(vec![PlannedItem {
             name: String::new(),
-            args: json!({}),
+            args: json!({}).into(),
             does: format!("call\n# heading <script> {marker}"),
             undo: String::new(),
         }]);

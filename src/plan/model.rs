@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::action::Item;
 use crate::runbook::{OnFailure, Scenario};
+use crate::value::JsonText;
 
 /// A fully resolved plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -137,7 +138,7 @@ pub struct PlannedItem {
     /// Tells the items of a step apart; empty when there is just one.
     pub name: String,
     /// What the verb makes its work from.
-    pub args: Value,
+    pub args: JsonText,
     /// What it will do, in words.
     pub does: String,
     /// What undo would do, in words; empty for probes and irreversible changes.
@@ -218,7 +219,7 @@ pub struct PlannedProbe {
     /// `<system>.expect`.
     pub verb: String,
     /// Its item's arguments.
-    pub args: Value,
+    pub args: JsonText,
 }
 
 impl Plan {

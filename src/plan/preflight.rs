@@ -84,12 +84,12 @@ fn systems<'a>(
         match &step.items {
             Items::Resolved(items) => {
                 for item in items {
-                    nested(&item.args, registry, &mut used);
+                    nested(&item.args.value(), registry, &mut used);
                 }
             }
             Items::Deferred { args, .. } => {
                 for item in args {
-                    nested(&item.args, registry, &mut used);
+                    nested(&item.args.value(), registry, &mut used);
                 }
             }
         }
@@ -161,7 +161,8 @@ mod tests {
         let mut plan = two_phases("one/a");
         let _later = plan.phases.pop();
         let Items::Resolved(items) = &mut plan.phases[0].steps[0].items else { panic!("resolved") };
-        items[0].args = json!({"items": [{"probe": {"memory.expect": {"key": "a", "is": "b"}}}]});
+        items[0].args =
+            json!({"items": [{"probe": {"memory.expect": {"key": "a", "is": "b"}}}]}).into();
         let connections = testing::connections(json!({"down": true}));
         let found = preflight(&plan, &testing::registry(), &connections).await;
         assert_eq!(found.refusals.len(), 1);

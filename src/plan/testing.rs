@@ -107,7 +107,7 @@ pub(crate) fn planned(id: &str, waits: &[&str]) -> PlannedStep {
         skip: None,
         items: Items::Resolved(vec![PlannedItem {
             name: String::new(),
-            args: json!({"key": id, "to": "new"}),
+            args: json!({"key": id, "to": "new"}).into(),
             does: format!("set {id} to new"),
             undo: format!("set {id} back"),
         }]),

@@ -273,7 +273,7 @@ async fn work(cx: &ResolveContext, verb: &str, args: Value) -> Result<Work, Acti
     (verb.validate)(args.clone()).expect("the arguments are valid");
     let items = verb.expand(args, cx).await?;
     let [Item { args, .. }] = items.as_slice() else { panic!("{} items", items.len()) };
-    verb.make(args.clone(), cx)
+    verb.make(args, cx)
 }
 
 /// A service that answers every request with its name.

@@ -166,9 +166,9 @@ impl Subject {
         let item = match self {
             // The plan adds what the environment says about the side.
             Self::Proof => verb.expand(item, &cx).await?.remove(0).args,
-            _ => item,
+            _ => item.into(),
         };
-        let work = verb.make(item, &cx)?;
+        let work = verb.make(&item, &cx)?;
         let deadline = Instant::now() + time;
         let cx =
             StepContext::new(deadline, CancellationToken::new(), std::env::temp_dir(), "run-1");

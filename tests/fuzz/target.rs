@@ -281,8 +281,10 @@ impl Target for RetryAfter {
         let connections = Connections::new("fuzz", [].into(), Arc::new(Secrets::default()));
         let cx =
             ResolveContext { connections: Arc::new(connections), registry: Arc::new(registry) };
-        let item = json!({"method": "POST", "url": format!("http://{}/", self.address)});
-        let Ok(Work::Action(call)) = verb.make(item, &cx) else { panic!("http.call is an action") };
+        let item = json!({"method": "POST", "url": format!("http://{}/", self.address)}).into();
+        let Ok(Work::Action(call)) = verb.make(&item, &cx) else {
+            panic!("http.call is an action")
+        };
         let error = self.runtime.block_on(async {
             let deadline = Instant::now() + HANG;
             let step =

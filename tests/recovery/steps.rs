@@ -103,7 +103,7 @@ impl Bench {
 
     fn work(&self, step: &PlannedStep, item: &PlannedItem) -> Work {
         let verb = self.registry().verb(&step.verb).expect("a planned verb exists");
-        verb.make(item.args.clone(), &self.resolve).expect("a planned item can be made")
+        verb.make(&item.args, &self.resolve).expect("a planned item can be made")
     }
 
     /// The world, without what a change parks until it may be undone.

@@ -13,6 +13,7 @@ use crate::action::{
     ActionError, Description, ErrorKind, Evidence, Probe, Question, ResolveContext, StepContext,
     Verb, VerbArgs, VerbKind, Verdict, Work,
 };
+use crate::value::JsonText;
 
 /// The longest name of an item, in characters.
 const LONGEST_NAME: usize = 48;
@@ -51,7 +52,7 @@ pub(super) struct ConfirmItem {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct ProbeCall {
     verb: String,
-    items: Vec<Value>,
+    items: Vec<JsonText>,
 }
 
 #[async_trait]
@@ -104,7 +105,7 @@ impl VerbArgs for Checklist {
         let verb = probe_verb(&name, cx)?;
         let mut probes = Vec::new();
         for item in items {
-            match verb.make(item, cx)? {
+            match verb.make(&item, cx)? {
                 Work::Probe(probe) => probes.push(probe),
                 Work::Action(_) | Work::Manual(_) => return Err(not_a_probe(&name)),
             }

@@ -15,6 +15,7 @@ use crate::runbook::diagnostic::Source;
 use crate::runbook::node::{Node, NodeValue};
 use crate::runbook::template::{self, Scope, TemplateError};
 use crate::runbook::{ForEach, ProbeCall, Step};
+use crate::value::JsonText;
 
 /// How long resolving may take.
 pub const STEP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -96,7 +97,7 @@ impl Resolver<'_> {
     /// The verb's arguments, once or for each element.
     fn arguments(&self, step: &Step) -> Result<Vec<Item>, ActionError> {
         let Some(ForEach { list }) = &step.for_each else {
-            let args = self.evaluate(&step.args, &self.scope)?;
+            let args = self.evaluate(&step.args, &self.scope)?.into();
             return Ok(vec![Item { name: String::new(), args }]);
         };
         let elements = match self.evaluate(list, &self.scope)? {
@@ -115,7 +116,7 @@ impl Resolver<'_> {
         for (index, element) in elements.into_iter().enumerate() {
             let name = element_name(&element, index);
             scope = scope.with_item(element, index);
-            args.push(Item { name, args: self.evaluate(&step.args, &scope)? });
+            args.push(Item { name, args: self.evaluate(&step.args, &scope)?.into() });
         }
         Ok(args)
     }
@@ -126,7 +127,7 @@ impl Resolver<'_> {
             .registry
             .verb(&call.verb)
             .ok_or_else(|| invalid(format!("find the verb `{}`", call.verb)))?;
-        let args = self.evaluate(&call.args, &self.scope)?;
+        let args = self.evaluate(&call.args, &self.scope)?.into();
         let args = [Item { name: String::new(), args }];
         let mut items = expand(verb, &args, self.cx, self.deadline).await?;
         match (items.pop(), items.is_empty()) {
@@ -185,7 +186,9 @@ pub async fn expand(
         args.iter().map(|element| expand_one(verb, element, cx, deadline)).collect();
     let items: Vec<Vec<PlannedItem>> =
         stream::iter(futures).buffered(PARALLEL_ELEMENTS).try_collect().await?;
-    let items: Vec<PlannedItem> = items.into_iter().flatten().collect();
+    let mut all = Vec::with_capacity(items.iter().map(Vec::len).sum());
+    all.extend(items.into_iter().flatten());
+    let items: Vec<PlannedItem> = all;
     if items.is_empty() {
         return Err(ActionError::new(
             ErrorKind::NotFound,
@@ -205,7 +208,7 @@ async fn expand_one(
     cx: &ResolveContext,
     deadline: Instant,
 ) -> Result<Vec<PlannedItem>, ActionError> {
-    let expanding = verb.expand(element.args.clone(), cx);
+    let expanding = verb.expand(element.args.value(), cx);
     let items = tokio::time::timeout_at(deadline, expanding).await.unwrap_or_else(|_| {
         let message = format!("resolve `{}` in time: no answer", verb.name);
         Err(ActionError::new(ErrorKind::TimedOut, message))
@@ -224,10 +227,10 @@ async fn expand_one(
 
 fn describe(
     verb: &Verb,
-    args: &Value,
+    args: &JsonText,
     cx: &ResolveContext,
 ) -> Result<(String, String), ActionError> {
-    Ok(match verb.make(args.clone(), cx)? {
+    Ok(match verb.make(args, cx)? {
         Work::Action(action) => {
             let description = action.describe();
             match action.reversal() {
@@ -251,7 +254,7 @@ fn irreversible_remarks(
     if step.irreversible || step.optional {
         return Vec::new();
     }
-    let reason = items.iter().find_map(|item| match verb.make(item.args.clone(), cx) {
+    let reason = items.iter().find_map(|item| match verb.make(&item.args, cx) {
         Ok(Work::Action(action)) => match action.reversal() {
             Reversal::Irreversible { reason } => Some(reason),
             Reversal::Automatic => None,

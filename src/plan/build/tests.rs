@@ -83,7 +83,7 @@ async fn a_plan_holds_evaluated_arguments_words_and_policy() {
     let item = &shift.items.resolved()[0];
     assert_eq!(item.does, "set traffic to blue");
     assert_eq!(item.undo, "set traffic back");
-    assert_eq!(item.args, json!({"key": "traffic", "to": "blue"}));
+    assert_eq!(item.args.value(), json!({"key": "traffic", "to": "blue"}));
     assert_eq!(shift.policy.timeout, Duration::from_secs(7));
     assert_eq!(shift.policy.verify.within, Duration::from_secs(10));
     assert_eq!(shift.policy.expected_from, ExpectedFrom::Assumed);
@@ -173,7 +173,7 @@ async fn a_dead_system_after_the_first_target_defers() {
     let Items::Deferred { args, reason } = &find(&built.plan, "three/late").items else {
         panic!("deferred");
     };
-    assert_eq!(args[0].args, json!({"key": "redis", "to": "blue"}));
+    assert_eq!(args[0].args.value(), json!({"key": "redis", "to": "blue"}));
     assert_eq!(reason, "reach memory");
     let skip = find(&built.plan, "three/chat").skip.as_deref().expect("dropped");
     assert!(skip.contains("optional"), "{skip}");
@@ -249,7 +249,7 @@ async fn an_additional_probe_is_resolved_too() {
     let verify = &find(&built.plan, "one/a").policy.verify;
     assert_eq!(verify.within, Duration::from_secs(4));
     let probe = verify.probe.as_ref().expect("a probe");
-    assert_eq!(probe.args["key"], "traffic");
+    assert_eq!(probe.args.value()["key"], "traffic");
 }
 
 #[tokio::test]

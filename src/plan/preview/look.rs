@@ -71,7 +71,7 @@ impl<'a> Looker<'a> {
         let verb = self.cx.resolve.registry.verb(&step.verb).ok_or_else(|| {
             ActionError::new(ErrorKind::Invalid, format!("find the verb `{}`", step.verb))
         })?;
-        verb.make(item.args.clone(), &self.cx.resolve)
+        verb.make(&item.args, &self.cx.resolve)
     }
 
     /// A context for one look, and its end.

@@ -9,7 +9,7 @@ fn step(id: &str, waits: &[&str], verb: &str, args: Value) -> PlannedStep {
     step.verb = verb.into();
     step.items = Items::Resolved(vec![PlannedItem {
         name: String::new(),
-        args,
+        args: args.into(),
         does: "do it".into(),
         undo: String::new(),
     }]);

@@ -329,7 +329,7 @@ impl Port {
     /// The action of an item.
     pub(super) fn action(&self, verb: &str, item: &Item) -> Box<dyn Action> {
         let verb = self.resolve.registry.verb(verb).expect("the verb exists");
-        match verb.make(item.args.clone(), &self.resolve).expect("the item is sound") {
+        match verb.make(&item.args, &self.resolve).expect("the item is sound") {
             Work::Action(action) => action,
             _ => panic!("{} is an action", verb.name),
         }
@@ -346,7 +346,7 @@ impl Port {
     pub(super) async fn probe(&self, args: Value) -> Box<dyn Probe> {
         let items = self.items("docker.expect", args).await.expect("the step is expanded");
         let verb = self.resolve.registry.verb("docker.expect").expect("the verb exists");
-        match verb.make(items[0].args.clone(), &self.resolve).expect("the item is sound") {
+        match verb.make(&items[0].args, &self.resolve).expect("the item is sound") {
             Work::Probe(probe) => probe,
             _ => panic!("docker.expect is a probe"),
         }

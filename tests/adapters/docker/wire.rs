@@ -14,7 +14,7 @@ use crate::support::{HANG, free_port};
 /// An item of `docker.stop` as the plan records it.
 fn item() -> Item {
     let target = json!({"project": "p", "short_name": "web-1", "container": "p-web-1"});
-    Item { name: "web-1".into(), args: json!({"target": target, "grace": "10000ms"}) }
+    Item { name: "web-1".into(), args: json!({"target": target, "grace": "10000ms"}).into() }
 }
 
 fn running() -> String {

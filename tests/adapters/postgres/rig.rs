@@ -204,7 +204,7 @@ impl Port {
         let verb = self.resolve.registry.verb(verb).expect("the verb exists");
         (verb.validate)(args.clone()).expect("the arguments are sound");
         let items = verb.expand(args, &self.resolve).await.expect("the step is expanded");
-        verb.make(items[0].args.clone(), &self.resolve).expect("the item is sound")
+        verb.make(&items[0].args, &self.resolve).expect("the item is sound")
     }
 
     /// The action of a step.

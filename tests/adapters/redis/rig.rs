@@ -187,7 +187,7 @@ impl Port {
         let verb = self.resolve.registry.verb(verb).expect("the verb exists");
         let items = verb.expand(args, &self.resolve).await.expect("the step is expanded");
         assert_eq!(items.len(), 1);
-        verb.make(items[0].args.clone(), &self.resolve).expect("the item is sound")
+        verb.make(&items[0].args, &self.resolve).expect("the item is sound")
     }
 
     /// The action of `redis.delete`.
