@@ -238,7 +238,7 @@ async fn lock(run: &Run, by: &Actor, left: LeftElsewhere) -> Result<Option<Lock>
     let until = Instant::now() + PATIENCE;
     loop {
         match run.lock(&holder, left) {
-            Ok(lock) => return Ok(Some(lock)),
+            Ok(lock) => return Ok(Some(lock.published()?)),
             // It reads no letters, and is done in a moment.
             Err(LockError::Held { holder: Some(other), .. })
                 if other.runbook == CONFIRM && Instant::now() < until =>

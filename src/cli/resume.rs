@@ -38,7 +38,7 @@ pub(super) async fn run(cx: Context, args: ResumeArgs) -> Result<u8, CliError> {
     let store = open::store(&cx, &config)?;
     let run = store.find(&args.run)?;
     let left = args.lock.left_elsewhere();
-    let mut locks = vec![run.lock(&holder(&run, None, store.dir()), left)?];
+    let mut locks = vec![run.lock(&holder(&run, None, store.dir()), left)?.published()?];
     let (history, salvaged) = history(&cx, &run, args.salvage)?;
     let header = history
         .header()
@@ -70,12 +70,9 @@ pub(super) async fn run(cx: Context, args: ResumeArgs) -> Result<u8, CliError> {
         environment.sandbox,
         store.dir(),
     )?;
-    locks.push(dir.acquire(
-        &plan.environment,
-        &plan.subject,
-        &holder(&run, Some(&header), store.dir()),
-        left,
-    )?);
+    let holder = holder(&run, Some(&header), store.dir());
+    let subject = dir.acquire(&plan.environment, &plan.subject, &holder, left)?;
+    locks.push(subject.published()?);
     let journal = Journal::reopen(&run.journal_path(), &history)?;
     let signals = super::run::listen()?;
     let session = Session { output: cx.output, resolve, store, run, signals, locks };

@@ -164,7 +164,7 @@ async fn prepare(
             return Err(CliError::new(USAGE, "start: you said no; nothing was touched"));
         }
     }
-    Ok((built, left_out, vec![own, subject]))
+    Ok((built, left_out, vec![own.published()?, subject.published()?]))
 }
 
 /// Resolves the inputs (asking for what is missing) and makes the plan.

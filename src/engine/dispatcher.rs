@@ -355,7 +355,11 @@ impl Dispatcher {
                 }
             }
             Message::Waiting { at, answer } => self.waiting.push((at, answer)),
-            Message::Finished { step, end } => self.finish(&step, end),
+            Message::Finished { step, end } => {
+                // A set of tasks keeps those that have ended until somebody asks for them.
+                while self.tasks.try_join_next().is_some() {}
+                self.finish(&step, end);
+            }
         }
     }
 

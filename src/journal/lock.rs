@@ -9,6 +9,7 @@ use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::fs::OFlags;
@@ -46,6 +47,8 @@ pub struct LockDir {
 pub struct Lock {
     file: File,
     path: PathBuf,
+    /// The flush of the description, beside whatever comes before the first change.
+    flushing: Option<JoinHandle<io::Result<()>>>,
 }
 
 /// Why a lock was not given.
@@ -142,7 +145,7 @@ impl Lock {
                             holder: Box::new(other),
                         });
                     }
-                    let mut lock = Self { file, path: path.to_owned() };
+                    let mut lock = Self { file, path: path.to_owned(), flushing: None };
                     lock.describe(holder).map_err(failed)?;
                     return Ok(lock);
                 }
@@ -175,6 +178,18 @@ impl Lock {
         }
     }
 
+    /// Returns when the description is on disk, which began when the lock was taken. Where machines share a folder but not its
+    /// locks, the others see it only on the server: nothing may be changed before.
+    pub fn published(mut self) -> Result<Self, JournalError> {
+        if let Some(flushing) = self.flushing.take() {
+            flushing
+                .join()
+                .unwrap_or_else(|_| Err(io::Error::other("the flush panicked")))
+                .map_err(|error| JournalError::io("describe the holder of", &self.path, error))?;
+        }
+        Ok(self)
+    }
+
     /// The lock's file.
     pub fn path(&self) -> &Path {
         &self.path
@@ -185,8 +200,9 @@ impl Lock {
         self.file.set_len(0)?;
         self.file.rewind()?;
         self.file.write_all(text.as_bytes())?;
-        // Where machines share a folder but not its locks, the others see it only on the server.
-        self.file.sync_data()
+        let file = self.file.try_clone()?;
+        self.flushing = Some(std::thread::spawn(move || file.sync_data()));
+        Ok(())
     }
 }
 

@@ -30,11 +30,9 @@ pub(super) fn medians(
     let mut all: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     let mut left = READ;
     let files = journals.take(LOOKED_AT).filter_map(|path| files::open_to_read(&path).ok());
-    let read = files.take_while(|file| {
-        let size = file.metadata().map_or(0, |metadata| metadata.len());
-        let fits = size <= left;
-        left = left.saturating_sub(size);
-        fits
+    let read = files.filter(|file| {
+        let size = file.metadata().map_or(u64::MAX, |metadata| metadata.len());
+        left.checked_sub(size).inspect(|rest| left = *rest).is_some()
     });
     let successful = read.filter_map(|file| successful(file, runbook, environment));
     for durations in successful.take(RUNS) {

@@ -141,7 +141,7 @@ impl std::fmt::Display for Misfit {
 impl Schedule {
     /// The timing of a plan.
     pub fn of(plan: &Plan) -> Self {
-        let mut steps = Vec::new();
+        let mut steps = Vec::with_capacity(plan.steps().count());
         let mut phases = Vec::with_capacity(plan.phases.len());
         for (number, phase) in plan.phases.iter().enumerate() {
             let first = steps.len();

@@ -132,19 +132,20 @@ impl View {
     /// The view right after a run's first record.
     pub fn start(record: &Record) -> Option<Self> {
         let Event::RunStarted { header } = &record.event else { return None };
-        let steps = header.plan.steps().map(|step| {
+        let mut steps = IndexMap::with_capacity(header.plan.steps().count());
+        steps.extend(header.plan.steps().map(|step| {
             let items = match &step.items {
                 Items::Resolved(items) => items.iter().map(item_view).collect(),
                 Items::Deferred { .. } => IndexMap::new(),
             };
             (step.id.clone(), StepView { items, ..StepView::default() })
-        });
+        }));
         let targets = header.plan.targets.iter().map(|target| {
             let within_ms = u64::try_from(target.within.as_millis()).unwrap_or(u64::MAX);
             (target.name.clone(), TargetView { within_ms, took_ms: None, late: false })
         });
         Some(Self {
-            steps: steps.collect(),
+            steps,
             targets: targets.collect(),
             header: header.clone(),
             questions: Vec::new(),

@@ -103,6 +103,17 @@ async fn durations_are_the_median_of_the_last_ten_successful_runs_of_the_same_ki
 }
 
 #[tokio::test]
+async fn a_journal_that_would_take_long_to_read_is_not_measured() {
+    let (_dir, store) = store();
+    finished(&store, 10, 2000, RunVerdict::Recovered).await;
+    let long = finished(&store, 20, 4000, RunVerdict::Recovered).await;
+    let journal = std::fs::File::options().write(true).open(long.journal_path());
+    journal.expect("it is there").set_len(1 << 40).expect("a hole takes no room");
+    let measured = store.measured("emergency", "staging").expect("readable");
+    assert_eq!(measured.get("stop/agents"), Some(&Duration::from_millis(2000)));
+}
+
+#[tokio::test]
 async fn a_step_that_a_crash_interrupted_is_not_measured() {
     let (_dir, store) = store();
     let run = store.create_run().expect("a run");

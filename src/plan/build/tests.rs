@@ -7,7 +7,7 @@ use super::*;
 use crate::plan::ExpectedFrom;
 use crate::plan::testing::{self, node, runbook, step_with};
 use crate::runbook::node::Span;
-use crate::runbook::{ForEach, ProbeCall, Target, Verify};
+use crate::runbook::{ForEach, ProbeCall, Step, Target, Verify};
 
 fn set(id: &str, key: &str) -> Step {
     step_with(id, "memory.set", &json!({"key": key, "to": "blue"}))
