@@ -1,6 +1,6 @@
 //! The only place that writes to standard output and standard error. A reader that goes away never stops the program.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -58,6 +58,8 @@ struct Stream {
 
 impl Stream {
     fn new(name: &'static str, writer: Box<dyn Write + Send>, color: ColorChoice) -> Self {
+        // A line is one write: pieces of two programs' lines would mix, and each is a system call.
+        let writer: Box<dyn Write + Send> = Box::new(BufWriter::new(writer));
         let writer = Mutex::new(AutoStream::new(writer, color));
         Self { name, writer, lost: AtomicBool::new(false) }
     }

@@ -5,8 +5,9 @@
 //! spare time. All times are measured from where the targets are measured (the start, or `--since`).
 //! Nothing here ever cancels anything: rule 3 of the language.
 
-use std::collections::HashMap;
 use std::time::Duration;
+
+use indexmap::IndexSet;
 
 use super::layers::wait_indices;
 use super::{Plan, StepId};
@@ -18,12 +19,12 @@ pub struct Schedule {
     steps: Vec<Slot>,
     phases: Vec<PhaseSlot>,
     targets: Vec<TargetSlot>,
-    places: HashMap<StepId, usize>,
+    /// Their ids.
+    ids: IndexSet<StepId>,
 }
 
 #[derive(Debug, Clone)]
 struct Slot {
-    id: StepId,
     phase: usize,
     waits: Vec<usize>,
     expected: Duration,
@@ -147,7 +148,6 @@ impl Schedule {
             let first = steps.len();
             for (step, waits) in phase.steps.iter().zip(wait_indices(phase)) {
                 steps.push(Slot {
-                    id: step.id.clone(),
                     phase: number,
                     waits: waits.into_iter().map(|wait| first + wait).collect(),
                     expected: step.skip.as_ref().map_or(step.policy.expected, |_| Duration::ZERO),
@@ -160,18 +160,18 @@ impl Schedule {
                 order: sorted(&steps, first),
             });
         }
-        let places: HashMap<StepId, usize> =
-            steps.iter().enumerate().map(|(index, step)| (step.id.clone(), index)).collect();
+        let mut ids = IndexSet::with_capacity(steps.len());
+        ids.extend(plan.steps().map(|step| step.id.clone()));
         let targets = plan
             .targets
             .iter()
             .map(|target| TargetSlot {
                 name: target.name.clone(),
                 within: target.within,
-                step: places.get(&target.reached_by).copied(),
+                step: ids.get_index_of(&target.reached_by),
             })
             .collect();
-        Self { steps, phases, targets, places }
+        Self { steps, phases, targets, ids }
     }
 
     /// Nothing done yet, at this time.
@@ -181,8 +181,8 @@ impl Schedule {
 
     /// Notes where a step stands. A step that is not part of the plan changes nothing.
     pub fn note(&self, progress: &mut Progress, step: &StepId, stage: Stage) {
-        if let Some(place) = self.places.get(step) {
-            progress.stages[*place] = stage;
+        if let Some(place) = self.ids.get_index_of(step) {
+            progress.stages[place] = stage;
         }
     }
 
@@ -224,7 +224,7 @@ impl Schedule {
     /// Whether an optional step may start now: only when it would fit even if everything required waited for
     /// it. So the time that targets need, their verification included, is kept back.
     pub fn fits(&self, step: &StepId, progress: &Progress) -> Result<(), NoSpareTime> {
-        let Some(&place) = self.places.get(step) else { return Ok(()) };
+        let Some(place) = self.ids.get_index_of(step) else { return Ok(()) };
         let needs = self.steps[place].expected;
         match self.spare(self.steps[place].phase, progress) {
             Some(left) if left < needs => Err(NoSpareTime { needs, left }),
@@ -292,7 +292,7 @@ impl Schedule {
         while let Some(index) = next {
             let slot = &self.steps[index];
             if !slot.expected.is_zero() {
-                path.push((slot.id.clone(), slot.expected));
+                path.push((self.ids[index].clone(), slot.expected));
             }
             let slowest = slot.waits.iter().copied().max_by_key(|wait| projection.steps[*wait]);
             next = slowest.or_else(|| {
