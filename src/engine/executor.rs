@@ -100,9 +100,12 @@ async fn work_on(
 ) -> Result<(), String> {
     let at = Place { step: step.id.clone(), item: item.name };
     let limiter = kit.limiters.of(&step.verb);
+    // What a crash has left in doubt is looked at even if the run stops: nobody should have to do that by hand.
+    let in_doubt = matches!(known.stage, Stage::Unknown | Stage::Applied);
     let _permit = tokio::select! {
         biased;
-        () = kit.stopping.cancelled() => return Ok(()),
+        () = kit.stopping.cancelled(), if !in_doubt => return Ok(()),
+        () = kit.cut() => return Ok(()),
         permit = limiter.acquire(step.policy.parallel) => permit,
     };
     let made = verb(kit, &step.verb)

@@ -195,8 +195,10 @@ impl ItemRun {
         };
         match found {
             Ok(Readiness::AlreadyDone { evidence }) => {
-                if let Some(error) = self.extra_probe(deadline).await {
-                    return Err(self.not_seen(error, doubt));
+                match self.extra_probe(deadline).await {
+                    Some(Ok(())) => {}
+                    Some(Err(error)) => return Err(self.not_seen(error, doubt)),
+                    None => return Err(Attempt::Stopped),
                 }
                 self.kit.emitter.emit(Event::FoundDone { at: self.at.clone(), evidence });
                 Err(Attempt::Settled)
@@ -270,28 +272,26 @@ impl ItemRun {
     async fn prove(&mut self, action: &dyn Action, applied: &Evidence) {
         let deadline = Instant::now() + self.policy.verify.within;
         let proved = match self.until_it_holds(deadline, Asked::Action(action, applied)).await {
-            Some(Ok(evidence)) => match self.extra_probe(deadline).await {
-                None => Ok(evidence),
-                Some(error) => Err(error),
-            },
-            Some(Err(error)) => Err(error),
-            None => return,
+            Some(Ok(evidence)) => {
+                self.extra_probe(deadline).await.map(|held| held.map(|()| evidence))
+            }
+            unproved => unproved,
         };
+        let Some(proved) = proved else { return };
         self.kit.emitter.emit(match proved {
             Ok(evidence) => Event::Verified { at: self.at.clone(), evidence },
             Err(error) => Event::VerifyFailed { at: self.at.clone(), error },
         });
     }
 
-    /// Asks the step's own `verify.probe`, if there is one: the error when it does not hold in time.
-    async fn extra_probe(&mut self, deadline: Instant) -> Option<ActionError> {
-        let probe = self.probe.take()?;
-        let answer = self.until_it_holds(deadline, Asked::Probe(probe.as_ref())).await;
-        self.probe = Some(probe);
-        answer?.err()
+    /// Asks the step's own `verify.probe`, if there is one, until it holds. `None` when the run is stopped at once.
+    async fn extra_probe(&self, deadline: Instant) -> Option<Result<(), ActionError>> {
+        let Some(probe) = &self.probe else { return Some(Ok(())) };
+        let answer = self.until_it_holds(deadline, Asked::Proof(probe.as_ref())).await?;
+        Some(answer.map(drop))
     }
 
-    /// Asks until the answer is as expected. `None` when the run is stopped and nothing depends on the answer.
+    /// Asks until the answer is as expected. `None` when the run is stopped at once, or stopped while nothing depends on the answer.
     async fn until_it_holds(
         &self,
         deadline: Instant,
@@ -300,7 +300,9 @@ impl ItemRun {
         let cx = self.context(deadline);
         loop {
             let answer = match asked {
-                Asked::Probe(probe) => self.bounded(deadline, probe.observe(&cx)).await,
+                Asked::Probe(probe) | Asked::Proof(probe) => {
+                    self.bounded(deadline, probe.observe(&cx)).await
+                }
                 Asked::Action(action, applied) => {
                     self.bounded(deadline, action.verify(&cx, applied)).await
                 }
@@ -409,6 +411,8 @@ impl ItemRun {
 #[derive(Clone, Copy)]
 enum Asked<'a> {
     Probe(&'a dyn Probe),
+    /// Whether a change is in force depends on it.
+    Proof(&'a dyn Probe),
     Action(&'a dyn Action, &'a Evidence),
 }
 

@@ -49,7 +49,7 @@ impl World {
         self.effects.lock().unwrap().get(key).copied().unwrap_or(0)
     }
 
-    fn turn(&self, key: &str, on: bool) {
+    pub(super) fn turn(&self, key: &str, on: bool) {
         let _former = self.switches.lock().unwrap().insert(key.to_owned(), on);
         *self.effects.lock().unwrap().entry(key.to_owned()).or_default() += 1;
     }

@@ -11,7 +11,7 @@ use super::testing::{
 use super::{Request, RunState};
 use crate::event::{Event, Outcome, Place, Record, RunVerdict, StopReason};
 use crate::journal::{JournalError, MemoryLog};
-use crate::plan::{Items, Plan, StepId, Until};
+use crate::plan::{Items, Plan, PlannedProbe, StepId, Until};
 use crate::runbook::OnFailure;
 use crate::signal::Signal;
 
@@ -65,6 +65,32 @@ async fn a_failure_stops_what_comes_later_and_keeps_what_was_achieved() {
     assert_eq!(verdict(&state), (RunVerdict::FailedPartial, 7));
     assert!(bench.world().is_on("a"));
     assert_eq!(outcome(&state, "p1/c"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_takes_no_proof_for_granted() {
+    let bench = Bench::new();
+    let mut unproved = switch("a", on("a"));
+    let probe = serde_json::json!({"key": "never"}).into();
+    unproved.policy.verify.probe = Some(PlannedProbe { verb: "test.expect".into(), args: probe });
+    let fails = switch("b", Switch { takes_ms: 500, ..bad("b", Trouble::Fails) });
+    let (state, _) = bench.run(plan(vec![vec![unproved, fails]])).await;
+    assert_eq!(state.stop, Some(StopReason::StepFailed { step: StepId("p0/b".into()) }));
+    assert_eq!(outcome(&state, "p0/a"), Some(Outcome::Failed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_crash_left_in_doubt_is_looked_at_even_if_the_resumed_run_stops() {
+    let bench = Bench::new();
+    let slow = Switch { takes_ms: 1000, ..on("a") };
+    let (run, handles) = bench.start(plan(vec![vec![switch("a", slow)]]));
+    assert!(tokio::time::timeout(Duration::from_millis(500), run).await.is_err(), "killed");
+    bench.world().turn("a", true);
+    let (run, resumed) = bench.resume(handles.log, None);
+    resumed.signals.send(Signal::Interrupt).unwrap();
+    let state = run.await.state;
+    assert_eq!(state.stop, Some(StopReason::Interrupted));
+    assert_eq!(outcome(&state, "p0/a"), Some(Outcome::AlreadyDone));
 }
 
 #[tokio::test(start_paused = true)]

@@ -139,7 +139,7 @@ fn failures(view: &View) -> Vec<String> {
                 .find(|item| matches!(item.stage, ItemStage::Failed | ItemStage::Unknown))
                 .and_then(|item| item.note.clone())
                 .or_else(|| step.summary.clone())
-                .unwrap_or_default();
+                .unwrap_or_else(|| "tell what became of it: it was cut off".to_owned());
             lines.push(format!(
                 "  {} {}: failed to {}",
                 paint(BAD, "✗"),
