@@ -183,6 +183,7 @@ pub(super) async fn watch(
 ) -> Screen {
     let mut person = Person::new(screen.output.interactive);
     screen.begin(&begin);
+    tell_what_was_lost(&screen, &to_engine);
     begin.open.iter().for_each(|record| person.hear(&record.event));
     let mut ticks = interval(DRAW_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -200,13 +201,18 @@ pub(super) async fn watch(
             _ = ticks.tick() => screen.draw(),
         }
         screen.pose(person.question());
-        while let Some(what) = screen.output.take_lost() {
-            // The run goes on without a screen, and the journal says so. When it has ended, nobody needs to know.
-            let _over = to_engine.send(Request::Tell(Event::OutputLost { what }));
-        }
+        tell_what_was_lost(&screen, &to_engine);
     }
     screen.clear();
     screen
+}
+
+/// The run goes on without a screen, and the journal says so.
+fn tell_what_was_lost(screen: &Screen, to_engine: &mpsc::UnboundedSender<Request>) {
+    while let Some(what) = screen.output.take_lost() {
+        // When the run has ended, nobody needs to know.
+        let _over = to_engine.send(Request::Tell(Event::OutputLost { what }));
+    }
 }
 
 /// Takes a line that the person has typed.

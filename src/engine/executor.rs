@@ -1,7 +1,7 @@
 //! One step at work: finds its items, fans out over them, and takes its own changes back when its policy says so.
 
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -113,12 +113,8 @@ async fn work_on(
         .and_then(|work| Ok((work, extra_probe(kit, step)?)));
     match made {
         Ok((work, probe)) => {
-            let place = at.clone();
             let run = ItemRun { kit: kit.clone(), policy: step.policy.clone(), at, known, probe };
-            let worked = run.work(work).await;
-            // From here on they are in the state, with those of earlier sessions.
-            kit.notes.lock().unwrap_or_else(PoisonError::into_inner).remove(&place);
-            worked
+            run.work(work).await
         }
         Err(error) => {
             kit.emitter.emit(match known.stage {

@@ -40,6 +40,13 @@ pub(super) struct ItemRun {
     pub(super) probe: Option<Box<dyn Probe>>,
 }
 
+impl Drop for ItemRun {
+    /// Whoever works on the item again has its notes from the state.
+    fn drop(&mut self) {
+        self.kit.notes.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.at);
+    }
+}
+
 /// How an attempt ended.
 enum Attempt {
     /// Everything is told.
@@ -435,7 +442,7 @@ impl Recorder for ItemRecorder {
     }
 }
 
-/// Notes taken in this session.
+/// The notes of items at work, by this session. Those of all sessions are in the state.
 pub(super) type Notes = Mutex<HashMap<Place, Vec<Value>>>;
 
 fn must_not_repeat() -> ActionError {

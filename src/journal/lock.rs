@@ -201,7 +201,12 @@ impl Lock {
         self.file.rewind()?;
         self.file.write_all(text.as_bytes())?;
         let file = self.file.try_clone()?;
-        self.flushing = Some(std::thread::spawn(move || file.sync_data()));
+        let flushing = std::thread::Builder::new().name("lock".into());
+        match flushing.spawn(move || file.sync_data()) {
+            Ok(flushing) => self.flushing = Some(flushing),
+            // A machine that is out of threads has to wait.
+            Err(_) => self.file.sync_data()?,
+        }
         Ok(())
     }
 }

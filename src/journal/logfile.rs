@@ -53,6 +53,8 @@ pub(super) struct LogFile {
     end: u64,
     /// The end of what is on disk.
     flushed: u64,
+    /// Why that is where it stays.
+    unflushable: Option<JournalError>,
     allocated: u64,
     can_allocate: bool,
     size_limit: Option<u64>,
@@ -96,6 +98,7 @@ impl LogFile {
             chain,
             end,
             flushed: end,
+            unflushable: None,
             allocated: end,
             can_allocate: true,
             size_limit: limit.current,
@@ -108,6 +111,13 @@ impl LogFile {
     #[cfg(test)]
     pub(super) fn without_allocation(mut self) -> Self {
         self.can_allocate = false;
+        self
+    }
+
+    /// As under a limit on the size of files.
+    #[cfg(test)]
+    pub(super) fn limited_to(mut self, bytes: u64) -> Self {
+        self.size_limit = Some(bytes);
         self
     }
 
@@ -165,10 +175,7 @@ impl LogFile {
             return outcomes;
         }
         failpoint::reach("journal.before-sync");
-        let flushed = match &self.health {
-            Health::Lost(error) => Err(error.clone()),
-            Health::Good | Health::Full(_) => self.sync(),
-        };
+        let flushed = self.sync();
         failpoint::reach("journal.after-sync");
         match flushed {
             Ok(()) => outcomes,
@@ -179,8 +186,16 @@ impl LogFile {
         }
     }
 
+    /// A flush that has failed is never tried again.
     fn sync(&mut self) -> Result<(), JournalError> {
-        self.file.sync_data().map_err(|error| files::not_synced(&self.path, error))?;
+        if let Some(error) = &self.unflushable {
+            return Err(error.clone());
+        }
+        self.file.sync_data().map_err(|error| {
+            let error = files::not_synced(&self.path, error);
+            self.unflushable = Some(error.clone());
+            error
+        })?;
         self.flushed = self.end;
         Ok(())
     }

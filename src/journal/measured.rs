@@ -4,8 +4,7 @@
 //! changed journal would give a wrong estimate, not a wrong run.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use crate::event::{Outcome, RunVerdict};
 const RUNS: usize = 10;
 /// As many are looked at, whatever they are of: a long history must not make the next run start later.
 const LOOKED_AT: usize = 100;
-/// As many bytes of them are read: nor must a few very long runs.
+/// As many bytes of them are read, of those of other runbooks only the beginning: nor must a few very long runs.
 const READ: u64 = 32 * 1024 * 1024;
 
 /// The median duration of each step in the newest successful runs among `journals`, which are newest first.
@@ -30,11 +29,12 @@ pub(super) fn medians(
     let mut all: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     let mut left = READ;
     let files = journals.take(LOOKED_AT).filter_map(|path| files::open_to_read(&path).ok());
-    let read = files.filter(|file| {
-        let size = file.metadata().map_or(u64::MAX, |metadata| metadata.len());
-        left.checked_sub(size).inspect(|rest| left = *rest).is_some()
+    let successful = files.filter_map(|file| {
+        let mut file = file.take(left);
+        let successful = successful(&mut file, runbook, environment);
+        left = file.limit();
+        successful
     });
-    let successful = read.filter_map(|file| successful(file, runbook, environment));
     for durations in successful.take(RUNS) {
         for (step, took) in durations {
             all.entry(step).or_default().push(took);
@@ -87,7 +87,11 @@ const TELLING: [&str; 4] = [
 ];
 
 /// The durations of a run's steps, if it is one of these and has recovered.
-fn successful(journal: File, runbook: &str, environment: &str) -> Option<BTreeMap<String, u64>> {
+fn successful(
+    journal: impl Read,
+    runbook: &str,
+    environment: &str,
+) -> Option<BTreeMap<String, u64>> {
     let mut journal = BufReader::new(journal);
     // Of a first line that is megabytes long only these words are taken into memory.
     let mut first = serde_json::Deserializer::from_reader(&mut journal);

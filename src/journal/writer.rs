@@ -23,6 +23,7 @@ use super::memory::MemoryLog;
 use super::reader::{History, Tail};
 use crate::clock;
 use crate::event::{Event, Header, Record};
+use crate::failpoint;
 
 /// How long a record that nobody waits for may stay unflushed. The next step's announcement follows within a fraction of it.
 const COMPANY: Duration = Duration::from_millis(2);
@@ -224,6 +225,7 @@ fn write_until_closed(mut file: LogFile, inbox: &Receiver<Command>, shared: &Sha
                     waiting.push(sender);
                     if settles {
                         outcomes.extend(file.append(&entries[outcomes.len()..]));
+                        failpoint::reach("journal.unflushed");
                     }
                 }
                 Command::Close(sender) => {

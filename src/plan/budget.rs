@@ -19,7 +19,7 @@ pub struct Schedule {
     steps: Vec<Slot>,
     phases: Vec<PhaseSlot>,
     targets: Vec<TargetSlot>,
-    /// Their ids.
+    /// The steps' ids, in the same order.
     ids: IndexSet<StepId>,
 }
 

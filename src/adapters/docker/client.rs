@@ -88,12 +88,9 @@ impl Limits {
         if self.cancel.is_cancelled() { errors::cancelled(doing) } else { errors::late(doing) }
     }
 
-    /// The limits of one call: a look has less time than the step.
-    fn of_one(&self, intent: Intent) -> Self {
-        match intent {
-            Intent::Read => self.until(Instant::now() + LOOK),
-            Intent::Change => self.clone(),
-        }
+    /// The limits of one look, where it will be asked again within these.
+    pub(super) fn for_one_look(&self) -> Self {
+        self.until(Instant::now() + LOOK)
     }
 
     /// Runs a future within the limits. What a change left behind when it is cut off is unknown.
@@ -209,11 +206,10 @@ impl Engine {
         call: impl Future<Output = Result<T, Error>> + Send + 'a,
     ) -> BoxFuture<'a, Result<T, ActionError>> {
         let progress = Progress::default();
+        let call = limits.bound(intent, doing, async move {
+            call.await.map_err(|error| errors::translate(intent, doing, &self.at, &error))
+        });
         Box::pin(async move {
-            let limits = limits.of_one(intent);
-            let call = limits.bound(intent, doing, async move {
-                call.await.map_err(|error| errors::translate(intent, doing, &self.at, &error))
-            });
             match progress.track(call).await {
                 Err(error) if error.outcome_unknown() && !progress.may_be_sent() => {
                     Err(limits.before_sending(doing))
@@ -371,15 +367,11 @@ mod tests {
         let engine = Engine::connect(&Endpoint::Plain("127.0.0.1:1".to_owned()), None)
             .expect("nothing is sent yet");
         let limits = Limits::lasting(3 * LOOK);
-        let call =
-            engine.call(&limits, Intent::Read, "inspect", std::future::pending::<Result<(), _>>());
-        let error = call.await.expect_err("no answer comes");
+        let look = limits.for_one_look();
+        let silence = std::future::pending::<Result<(), _>>();
+        let error = engine.call(&look, Intent::Read, "inspect", silence).await;
+        let error = error.expect_err("no answer comes");
         assert_eq!((error.kind, error.retryable), (ErrorKind::TimedOut, true));
-        assert!(!limits.over());
-
-        let call =
-            engine.call(&limits, Intent::Change, "stop", std::future::pending::<Result<(), _>>());
-        call.await.expect_err("no answer comes");
-        assert!(limits.over(), "a change is never cut short");
+        assert!(look.over() && !limits.over());
     }
 }

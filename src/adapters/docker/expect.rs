@@ -143,7 +143,7 @@ impl Probe for ExpectProject {
         let engine = Engine::of(&self.connections)?;
         let limits = Limits::from(cx);
         let item = &self.item;
-        let found = Project::read(&engine, &limits, &item.project).await?;
+        let found = Project::read(&engine, &limits.for_one_look(), &item.project).await?;
         let members: Vec<&Member> = found
             .active(item.services.as_deref())?
             .into_iter()
@@ -254,7 +254,7 @@ async fn is_well(
     if !runs || !member.running {
         return Ok(runs);
     }
-    let container = engine.find(limits, &member.id).await?;
+    let container = engine.find(&limits.for_one_look(), &member.id).await?;
     Ok(container.is_some_and(|container| container.healthy()))
 }
 

@@ -36,12 +36,47 @@ async fn a_kill_at_any_point_loses_nothing_that_was_acknowledged() {
         if said.last().is_some_and(|last| last == "ended") {
             let passed = std::fs::read_to_string(report).expect("a report").lines().count();
             assert_eq!(passed, point - 1, "the loop covered every point");
-            assert_eq!(passed, 16, "four points in each of four appends");
+            assert_eq!(
+                passed, 17,
+                "four points in each of four appends, and one before the flush of an outcome"
+            );
             assert!(torn > 0, "some kills must leave a torn record, or the test shows nothing");
             return;
         }
         torn += u32::from(recovers(&dir.path().join("journal.jsonl"), said.len(), point).await);
     }
+}
+
+#[tokio::test]
+#[ignore = "a part played in a helper process"]
+async fn writer_that_waits_for_nothing() {
+    let path = PathBuf::from(setting(DIR)).join("journal.jsonl");
+    let (journal, _) = Journal::create(&path, header()).expect("a new journal");
+    append(&journal, apply_started(1)).await.expect("room");
+    journal.append_nowait(applied(1), 2);
+    journal.close().await;
+    say("ended");
+}
+
+#[tokio::test]
+async fn how_a_change_ended_outlives_a_kill_before_its_flush() {
+    let dir = private_temp_dir();
+    let report = dir.path().join("points");
+    let start = |at: &str| {
+        let mut command = command("crash::writer_that_waits_for_nothing");
+        command.env(DIR, dir.path());
+        command.env("ROLLBACK_CRASH_AT", at).env("ROLLBACK_CRASH_REPORT", &report);
+        let mut helper = Helper::start(command);
+        std::iter::from_fn(|| helper.hear()).count()
+    };
+    let path = dir.path().join("journal.jsonl");
+    assert_eq!(start("0"), 1, "it ends by itself");
+    std::fs::remove_file(&path).expect("a journal");
+    let points = std::fs::read_to_string(&report).expect("a report");
+    let point = points.lines().find_map(|line| line.strip_suffix(" journal.unflushed"));
+    assert_eq!(start(point.expect("an outcome is written before it is flushed")), 0, "killed");
+    let history = read(&path).expect("a kill is no damage");
+    assert_eq!(history.records.last().map(|record| &record.event), Some(&applied(1)));
 }
 
 /// Reads the journal of a killed run and continues it. Tells whether its end was torn.

@@ -106,6 +106,26 @@ fn a_failed_flush_is_never_tried_again() {
 }
 
 #[test]
+fn what_was_written_before_a_failed_write_counts_once_it_is_flushed() {
+    // The process's limit on the size of files, which only this file reads: writing past it fails.
+    let dir = private_temp_dir();
+    let path = dir.path().join("journal.jsonl");
+    let start = || entry(Event::RunStarted { header: header() }, 0);
+    let room = Room { reserve: 0, chunk: 0 };
+    let measure =
+        LogFile::create(&dir.path().join("measure"), room).expect("a new file").append(&[start()]);
+    assert!(measure[0].is_ok());
+    let length = std::fs::metadata(dir.path().join("measure")).expect("it is there").len();
+    let mut file = LogFile::create(&path, room).expect("a new file").limited_to(length);
+    let mut outcomes = file.append(&[start()]);
+    outcomes.extend(file.append(&[entry(applied(1), 1)]));
+    let outcomes = file.flush(outcomes);
+    assert!(matches!(&outcomes[..], [Ok(_), Err(_)]), "{outcomes:?}");
+    assert!(file.trouble().is_some(), "nothing more is announced");
+    assert_eq!(read(&path).expect("intact").records.len(), 1);
+}
+
+#[test]
 fn what_could_not_be_read_back_is_not_written() {
     let dir = private_temp_dir();
     let path = dir.path().join("journal.jsonl");
