@@ -13,7 +13,7 @@ use crate::event::Record;
 /// Looks at most this far ahead per poll, so that a long journal arrives in parts.
 const WINDOW: usize = 8 * 1024 * 1024;
 
-/// A reader that remembers how far it has come. Records are seen once they are written, which is up to a flush
+/// A reader that remembers how far it has come. Records are seen once they are written, which is up to 2 ms and a flush
 /// earlier than their durability: what it shows may be lost if the machine dies now.
 #[derive(Debug)]
 pub struct Follower {
