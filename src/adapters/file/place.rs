@@ -153,10 +153,17 @@ impl Place {
     /// Creates a file with all its content at once. False when something has this name already.
     pub(super) fn create(&self, run: &str, content: &Content) -> Result<bool, ActionError> {
         let draft = self.draft(run, content)?;
-        // A link, not O_EXCL: a crash must never leave a file that does not say yet whose it is.
-        let linked = linkat(&self.folder, &draft, &self.folder, &self.name, AtFlags::empty());
+        // Not O_EXCL: a crash must never leave a file that does not say yet whose it is. Nor, where the file system can do without, a
+        // link: between it and the removal of the draft a crash would leave that.
+        let flags = RenameFlags::NOREPLACE;
+        let named = match renameat_with(&self.folder, &draft, &self.folder, &self.name, flags) {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+                linkat(&self.folder, &draft, &self.folder, &self.name, AtFlags::empty())
+            }
+            named => named,
+        };
         self.unlink(&draft)?;
-        match linked {
+        match named {
             Ok(()) => self.sync().map(|()| true),
             Err(Errno::EXIST) => Ok(false),
             Err(error) => Err(fail(format!("create `{}`", self.shown), error)),
