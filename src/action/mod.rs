@@ -17,8 +17,8 @@ pub use connections::{Connections, SystemConnection};
 pub use context::{Predictions, Recorder, StepContext};
 pub use error::{ActionError, ErrorKind, chain};
 pub use port::{
-    Action, Description, Evidence, Prediction, Probe, Question, Readiness, Repeat, Reversal, Saved,
-    Verdict, Work,
+    Action, Answer, Description, Evidence, Prediction, Probe, Question, Readiness, Repeat,
+    Reversal, Saved, Verdict, Work,
 };
 pub use system::{Connection, Reach, Registry, System};
 pub use verb::{Inventory, Item, ResolveContext, Verb, VerbArgs, VerbKind};

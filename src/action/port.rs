@@ -52,6 +52,15 @@ pub trait Probe: Send + Sync {
 
     /// Asks once. The engine repeats it until it holds or the step's time is up.
     async fn observe(&self, cx: &StepContext) -> Result<Verdict, ActionError>;
+
+    /// Asks once, and tells what is not so apart from what cannot be known now. The engine repeats both; a decision
+    /// must not take the second for the first. A probe whose `observe` makes no error of what it cannot know says it here.
+    async fn answer(&self, cx: &StepContext) -> Result<Answer, ActionError> {
+        Ok(match self.observe(cx).await? {
+            Verdict::Holds { evidence } => Answer::Yes { evidence },
+            Verdict::NotYet { observed } => Answer::No { observed },
+        })
+    }
 }
 
 /// A question that only a person can answer.
@@ -212,6 +221,36 @@ impl Verdict {
     /// It does not hold yet.
     pub fn not_yet(observed: impl Into<String>) -> Self {
         Self::NotYet { observed: observed.into() }
+    }
+}
+
+/// The answer to a question where "nobody knows" is an answer of its own.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// It is so.
+    Yes {
+        /// What shows it.
+        evidence: Evidence,
+    },
+    /// It is not so.
+    No {
+        /// What was seen instead.
+        observed: String,
+    },
+    /// There is nothing to tell it by.
+    NoData {
+        /// What is missing.
+        reason: String,
+    },
+}
+
+impl From<Answer> for Verdict {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Answer::Yes { evidence } => Self::Holds { evidence },
+            Answer::No { observed } => Self::NotYet { observed },
+            Answer::NoData { reason } => Self::NotYet { observed: format!("no data: {reason}") },
+        }
     }
 }
 

@@ -14,17 +14,17 @@ const MOST_QUOTED: usize = 300;
 
 /// What came back.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Vec<u8>,
+pub(in crate::adapters) struct Answer {
+    pub(in crate::adapters) status: u16,
+    pub(in crate::adapters) headers: HeaderMap,
+    pub(in crate::adapters) body: Vec<u8>,
     /// Whether there was more than [`MOST_BYTES`].
-    pub(super) cut: bool,
+    pub(in crate::adapters) cut: bool,
 }
 
 impl Answer {
     /// The status with what helps to understand it: where a redirect points, or how the body begins.
-    pub(super) fn gist(&self, secrets: &Secrets) -> String {
+    pub(in crate::adapters) fn gist(&self, secrets: &Secrets) -> String {
         if let Some(place) = self.headers.get(LOCATION) {
             let place = quoted(place.as_bytes(), secrets);
             return format!("{} to {place} (redirects are not followed)", self.status);
@@ -55,7 +55,7 @@ pub(in crate::adapters) fn retry_after(headers: &HeaderMap, now: Timestamp) -> O
 }
 
 /// The beginning of a remote text on one line, without secrets.
-pub(super) fn quoted(text: &[u8], secrets: &Secrets) -> String {
+pub(in crate::adapters) fn quoted(text: &[u8], secrets: &Secrets) -> String {
     // Redacted before it is cut, so that no half of a secret is left at the cut.
     let clean = secrets.redact(&String::from_utf8_lossy(text));
     let line = clean.split_whitespace().collect::<Vec<_>>().join(" ");

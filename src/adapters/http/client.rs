@@ -34,9 +34,11 @@ struct Route {
 }
 
 /// The shared client. Cheap to make; connections and certificates are loaded with the first request that needs them.
-pub(super) struct Client {
+pub(in crate::adapters) struct Client {
     settings: HttpConnection,
     secrets: Arc<Secrets>,
+    /// Where the certificate authorities are named, for hints.
+    authorities_setting: &'static str,
     routes: Mutex<HashMap<Route, reqwest::Client>>,
 }
 
@@ -45,12 +47,22 @@ impl Client {
     pub(super) fn shared(connections: &Connections) -> Result<Arc<Self>, ActionError> {
         let secrets = connections.secrets().clone();
         connections.client::<HttpConnection, Self, _>(|settings, _| {
-            Ok(Self { settings, secrets, routes: Mutex::default() })
+            Ok(Self::new(settings, secrets, "{http: {ca_file: …}}"))
         })
     }
 
+    /// A client with these settings, for an adapter whose system speaks HTTP; `authorities_setting` is where a person names
+    /// the certificate authorities.
+    pub(in crate::adapters) fn new(
+        settings: HttpConnection,
+        secrets: Arc<Secrets>,
+        authorities_setting: &'static str,
+    ) -> Self {
+        Self { settings, secrets, authorities_setting, routes: Mutex::default() }
+    }
+
     /// The secrets, for judging what came back.
-    pub(super) fn secrets(&self) -> &Secrets {
+    pub(in crate::adapters) fn secrets(&self) -> &Secrets {
         &self.secrets
     }
 
@@ -58,7 +70,7 @@ impl Client {
     ///
     /// Fails with [`Unknown`](ErrorKind::Unknown) when the request may have left and no complete answer came,
     /// with `Unreachable`, `TimedOut` or `Cancelled` when it certainly has not.
-    pub(super) async fn exchange(
+    pub(in crate::adapters) async fn exchange(
         &self,
         message: &Message,
         deadline: Instant,
@@ -161,7 +173,7 @@ impl Client {
         for cause in &mut failure.causes {
             *cause = self.secrets.redact(cause);
         }
-        failure.unless_refused_by_tls(Some("{http: {ca_file: …}}"))
+        failure.unless_refused_by_tls(Some(self.authorities_setting))
     }
 }
 

@@ -22,8 +22,8 @@ use super::fields;
 use super::message::{Content, Message, Method, resolve_map};
 use super::status::StatusSet;
 use crate::action::{
-    ActionError, Description, ErrorKind, Evidence, Probe, ResolveContext, StepContext, VerbArgs,
-    VerbKind, Verdict, Work,
+    ActionError, Answer as Told, Description, ErrorKind, Evidence, Probe, ResolveContext,
+    StepContext, VerbArgs, VerbKind, Verdict, Work,
 };
 use crate::value::{Lasting, brief};
 
@@ -126,6 +126,22 @@ impl VerbArgs for Expect {
     }
 }
 
+/// Why it is not as expected.
+enum Miss {
+    /// Nobody answered, so nothing is known.
+    NoAnswer(String),
+    /// The answer is another one.
+    Differs(String),
+}
+
+impl Miss {
+    fn text(self) -> String {
+        match self {
+            Self::NoAnswer(text) | Self::Differs(text) => text,
+        }
+    }
+}
+
 struct ExpectProbe {
     client: Arc<Client>,
     message: Message,
@@ -134,23 +150,23 @@ struct ExpectProbe {
 
 impl ExpectProbe {
     /// Asks once. The inner error says what was seen instead.
-    async fn ask(&self, cx: &StepContext) -> Result<Result<(), String>, ActionError> {
+    async fn ask(&self, cx: &StepContext) -> Result<Result<(), Miss>, ActionError> {
         let limit = self.wanted.answer_within.0.min(cx.remaining());
         let until = Instant::now() + limit;
         match self.client.exchange(&self.message, until, cx.cancelled()).await {
-            Ok(answer) => Ok(self.compare(&answer)),
+            Ok(answer) => Ok(self.compare(&answer).map_err(Miss::Differs)),
             Err(error) if error.kind == ErrorKind::Invalid => Err(error),
             Err(_) if cx.cancelled().is_cancelled() => Err(ActionError::new(
                 ErrorKind::Cancelled,
                 format!("ask {}: the run was told to stop", self.message.line()),
             )),
             Err(_) if Instant::now() >= until => {
-                Ok(Err(format!("no answer within {}", brief(limit))))
+                Ok(Err(Miss::NoAnswer(format!("no answer within {}", brief(limit)))))
             }
-            Err(error) => Ok(Err(match error.causes.last() {
+            Err(error) => Ok(Err(Miss::NoAnswer(match error.causes.last() {
                 Some(cause) => format!("no answer: {cause}"),
                 None => format!("no answer: failed to {}", error.message),
-            })),
+            }))),
         }
     }
 
@@ -216,25 +232,44 @@ impl Probe for ExpectProbe {
     }
 
     async fn observe(&self, cx: &StepContext) -> Result<Verdict, ActionError> {
+        Ok(match self.look(cx).await? {
+            Ok(evidence) => Verdict::Holds { evidence },
+            Err(miss) => Verdict::not_yet(miss.text()),
+        })
+    }
+
+    async fn answer(&self, cx: &StepContext) -> Result<Told, ActionError> {
+        Ok(match self.look(cx).await? {
+            Ok(evidence) => Told::Yes { evidence },
+            Err(Miss::NoAnswer(reason)) => Told::NoData { reason },
+            Err(Miss::Differs(observed)) => Told::No { observed },
+        })
+    }
+}
+
+impl ExpectProbe {
+    /// Asks as often as it is wanted, up to the first answer that is not as expected.
+    async fn look(&self, cx: &StepContext) -> Result<Result<Evidence, Miss>, ActionError> {
         let many = self.wanted.consecutive;
         let began = Instant::now();
         for number in 1..=many {
-            if let Err(seen) = self.ask(cx).await? {
-                return Ok(Verdict::not_yet(match many {
-                    1 => seen,
-                    _ => format!("answer {number} of {many}: {seen}"),
-                }));
+            let counted = |seen| match many {
+                1 => seen,
+                _ => format!("answer {number} of {many}: {seen}"),
+            };
+            match self.ask(cx).await? {
+                Ok(()) => {}
+                Err(Miss::NoAnswer(seen)) => return Ok(Err(Miss::NoAnswer(counted(seen)))),
+                Err(Miss::Differs(seen)) => return Ok(Err(Miss::Differs(counted(seen)))),
             }
         }
         let answers = match many {
             1 => "as expected".to_owned(),
             _ => format!("as expected {many} times in a row"),
         };
-        Ok(Verdict::Holds {
-            evidence: Evidence::with(
-                format!("{} answered {answers} in {}", self.message.line(), brief(began.elapsed())),
-                json!({"answers": many}),
-            ),
-        })
+        Ok(Ok(Evidence::with(
+            format!("{} answered {answers} in {}", self.message.line(), brief(began.elapsed())),
+            json!({"answers": many}),
+        )))
     }
 }

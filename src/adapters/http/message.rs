@@ -69,7 +69,7 @@ impl Method {
 
 /// What a request carries.
 #[derive(Debug, Clone, Default)]
-pub(super) enum Content {
+pub(in crate::adapters) enum Content {
     /// Nothing.
     #[default]
     Empty,
@@ -92,19 +92,19 @@ impl Content {
 }
 
 /// Addresses to connect to instead of those that the names resolve to.
-pub(super) type Resolved = BTreeMap<String, SocketAddr>;
+pub(in crate::adapters) type Resolved = BTreeMap<String, SocketAddr>;
 
 /// One request.
 #[derive(Debug, Clone)]
-pub(super) struct Message {
-    pub(super) method: Method,
-    pub(super) url: String,
-    pub(super) headers: IndexMap<String, String>,
-    pub(super) content: Content,
-    pub(super) resolved: Resolved,
+pub(in crate::adapters) struct Message {
+    pub(in crate::adapters) method: Method,
+    pub(in crate::adapters) url: String,
+    pub(in crate::adapters) headers: IndexMap<String, String>,
+    pub(in crate::adapters) content: Content,
+    pub(in crate::adapters) resolved: Resolved,
     /// Uses a connection of its own: a pooled one would ask the same process behind a load balancer
     /// again, and may be closed by the server in the instant in which it is reused.
-    pub(super) fresh: bool,
+    pub(in crate::adapters) fresh: bool,
 }
 
 impl Message {
@@ -187,7 +187,7 @@ pub(super) fn reveal_in(value: &Value, secrets: &Secrets) -> Value {
 }
 
 /// Checks a URL; the problem never repeats it, since it may hold a secret.
-pub(super) fn parse_url(text: &str) -> Result<Url, String> {
+pub(in crate::adapters) fn parse_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| format!("the url cannot be read: {error}"))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(format!("the url's scheme is `{}`, not http or https", url.scheme()));

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::server::{Reply, Server, reply};
-use super::{observe, plain, probe, seen};
-use crate::action::{VerbArgs, Verdict};
+use super::{for_millis, observe, plain, probe, seen};
+use crate::action::{Answer, VerbArgs, Verdict};
 use crate::adapters::http::Expect;
 
 async fn ask(server: &Server, mut args: Value) -> Verdict {
@@ -92,6 +92,21 @@ async fn a_service_that_is_not_there_yet_is_no_error() {
     let args = json!({"url": format!("http://{gone}/")});
     let observed = seen(observe(&*probe(&plain(), args).await, 5000).await.unwrap());
     assert!(observed.contains("refused"), "{observed}");
+}
+
+#[tokio::test]
+async fn for_a_decision_silence_is_no_data_and_another_answer_is_one() {
+    let server = Server::start(vec![version("2"), Reply::Reset]).await;
+    let args = json!({"url": server.url("/health"), "json": {"version": "1"}, "consecutive": 2});
+    let probe = probe(&plain(), args).await;
+    let differs = probe.answer(&for_millis(5000)).await.unwrap();
+    let observed = r#"answer 1 of 2: `version` was "2", wanted "1""#.to_owned();
+    assert_eq!(differs, Answer::No { observed });
+    let silent = probe.answer(&for_millis(5000)).await.unwrap();
+    assert!(
+        matches!(&silent, Answer::NoData { reason } if reason.contains("no answer")),
+        "{silent:?}"
+    );
 }
 
 #[tokio::test]
