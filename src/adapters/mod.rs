@@ -7,6 +7,7 @@ pub mod loadbalancer;
 mod manual;
 mod notify;
 mod postgres;
+mod prometheus;
 mod redis;
 mod script;
 
@@ -26,6 +27,7 @@ fn systems() -> Vec<System> {
         manual::system(),
         notify::system(),
         postgres::system(),
+        prometheus::system(),
         redis::system(),
         script::system(),
     ]
