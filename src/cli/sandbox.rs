@@ -12,6 +12,7 @@ use crate::report::style::{FAINT, STRONG, paint};
 use crate::report::text::sanitize;
 use crate::sandbox::faults::Fault;
 use crate::sandbox::postgres::{Choice, DatabaseStatus};
+use crate::sandbox::prometheus::NewValue;
 use crate::sandbox::world::{Options, Status};
 use crate::sandbox::{SandboxError, nginx, process};
 
@@ -34,6 +35,8 @@ enum SandboxCommand {
     Down,
     /// Inject faults into the running world, or clear them
     Fault(FaultArgs),
+    /// Give metrics of the running world other values, or list them
+    Metric(MetricArgs),
     /// The load balancer's own command line, as `nginx` has it
     #[command(hide = true, disable_help_flag = true)]
     Nginx {
@@ -64,13 +67,19 @@ struct ServeArgs {
 
 #[derive(Debug, Args)]
 struct FaultArgs {
-    /// `SYSTEM:KIND`: docker, loadbalancer, blue, green, chat or redis; latency=400ms, error=503, reset, lost or silence;
-    /// then perhaps `,path=/stop,times=2`
+    /// `SYSTEM:KIND`: docker, loadbalancer, blue, green, chat, redis or prometheus; latency=400ms, error=503, reset,
+    /// lost or silence; then perhaps `,path=/stop,times=2`
     #[arg(required_unless_present = "clear")]
     fault: Vec<Fault>,
     /// Clear all faults first
     #[arg(long)]
     clear: bool,
+}
+
+#[derive(Debug, Args)]
+struct MetricArgs {
+    /// A series with its new value, such as `ollama_memory_usage_ratio 0.95` or `NAME{label="value"} NaN`
+    value: Vec<NewValue>,
 }
 
 pub(super) async fn run(cx: &Context, args: SandboxArgs) -> Result<u8, CliError> {
@@ -119,6 +128,13 @@ pub(super) async fn run(cx: &Context, args: SandboxArgs) -> Result<u8, CliError>
             let info = running(cx, &config).await?;
             let status = process::reset(&info).await.map_err(failed("reset the sandbox"))?;
             show(cx, &status);
+            Ok(0)
+        }
+        SandboxCommand::Metric(args) => {
+            let info = running(cx, &config).await?;
+            let metrics =
+                process::measure(&info, &args.value).await.map_err(failed("set the metrics"))?;
+            metrics.lines().for_each(|line| cx.output.data(sanitize(line)));
             Ok(0)
         }
         SandboxCommand::Fault(args) => {

@@ -1,7 +1,7 @@
 //! The control endpoint of a world: how its status is asked for and its faults are set while it runs.
 //!
 //! `GET /ping`, `GET /status`, `GET|POST|DELETE /faults` (one fault per line in, see [`faults`](super::faults)),
-//! `GET /messages`, `POST /reset`, and in a detached world `POST /down`.
+//! `GET /messages`, `GET|POST /metrics` (one sample per line in, see [`prometheus`](super::prometheus)), `POST /reset`, and in a detached world `POST /down`.
 
 use std::sync::Arc;
 
@@ -25,6 +25,7 @@ pub fn handler(world: Arc<Inhabitants>) -> Handler {
         .route("/ping", get(ping))
         .route("/status", get(status))
         .route("/messages", get(messages))
+        .route("/metrics", get(metrics).post(set_metrics))
         .route("/faults", get(faults).post(add_faults).delete(clear_faults))
         .route("/reset", post(reset))
         .route("/down", post(down))
@@ -50,6 +51,19 @@ async fn status(State(world): Shared) -> Result<Response, SandboxError> {
 
 async fn messages(State(world): Shared) -> Response {
     Json(world.chat().messages()).into_response()
+}
+
+async fn metrics(State(world): Shared) -> String {
+    world.prometheus().shown().join("\n")
+}
+
+async fn set_metrics(State(world): Shared, body: String) -> Result<Response, SandboxError> {
+    match world.prometheus().set(&body) {
+        Ok(()) => Ok(metrics(State(world)).await.into_response()),
+        // A line that is no sample, of whoever asks.
+        Err(SandboxError::Process(why)) => Ok((StatusCode::BAD_REQUEST, why).into_response()),
+        Err(error) => Err(error),
+    }
 }
 
 async fn faults(State(world): Shared) -> Response {

@@ -28,12 +28,21 @@ pub enum Double {
     Chat,
     /// The cache.
     Redis,
+    /// The metrics.
+    Prometheus,
 }
 
 impl Double {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Docker, Self::LoadBalancer, Self::Blue, Self::Green, Self::Chat, Self::Redis];
+    pub const ALL: [Self; 7] = [
+        Self::Docker,
+        Self::LoadBalancer,
+        Self::Blue,
+        Self::Green,
+        Self::Chat,
+        Self::Redis,
+        Self::Prometheus,
+    ];
 
     /// The name in the grammar.
     pub fn name(self) -> &'static str {
@@ -44,6 +53,7 @@ impl Double {
             Self::Green => "green",
             Self::Chat => "chat",
             Self::Redis => "redis",
+            Self::Prometheus => "prometheus",
         }
     }
 }
@@ -84,7 +94,7 @@ pub enum FaultError {
     Shape(String),
     /// Not one of the doubles.
     #[error(
-        "read the fault: no system `{0}`; there are docker, loadbalancer, blue, green, chat and redis"
+        "read the fault: no system `{0}`; there are docker, loadbalancer, blue, green, chat, redis and prometheus"
     )]
     System(String),
     /// Not a setting, or one with a wrong value.

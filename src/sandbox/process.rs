@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep};
 
 use super::client::ask;
 use super::faults::Fault;
+use super::prometheus::NewValue;
 use super::world::{Options, Status, World, WorldInfo};
 use super::{SandboxError, postgres, store};
 
@@ -135,6 +136,16 @@ pub async fn inject(info: &WorldInfo, faults: &[Fault], clear: bool) -> Result<(
     }
     let lines: Vec<String> = faults.iter().map(ToString::to_string).collect();
     send(Method::POST, lines.join("\n")).await
+}
+
+/// Gives metrics of a running world other values; all metrics, one a line.
+pub async fn measure(info: &WorldInfo, values: &[NewValue]) -> Result<String, SandboxError> {
+    let address = WorldInfo::host_of(&info.control);
+    let lines: Vec<String> = values.iter().map(ToString::to_string).collect();
+    match ask(Method::POST, address, "/metrics", lines.join("\n")).await? {
+        (StatusCode::OK, metrics) => Ok(metrics),
+        (status, body) => Err(unexpected("/metrics", status, &body)),
+    }
 }
 
 /// Ends the world of a state folder; false when none ran. Its state stays.

@@ -24,6 +24,7 @@ pub(super) struct Sockets {
     pub(super) green: TcpListener,
     pub(super) chat: TcpListener,
     pub(super) redis: TcpListener,
+    pub(super) prometheus: TcpListener,
     pub(super) control: TcpListener,
 }
 
@@ -40,6 +41,7 @@ impl Sockets {
             green: bind(at(|info| &info.green)).await?,
             chat: bind(at(|info| &info.chat)).await?,
             redis: bind(at(|info| &info.redis)).await?,
+            prometheus: bind(at(|info| &info.prometheus)).await?,
             control: bind(at(|info| &info.control)).await?,
         })
     }

@@ -26,6 +26,9 @@ pub struct WorldInfo {
     /// The cache, `redis://127.0.0.1:PORT`; empty in the file of a world from before there was one.
     #[serde(default)]
     pub redis: String,
+    /// The metrics, `http://127.0.0.1:PORT`; empty in the file of a world from before there were any.
+    #[serde(default)]
+    pub prometheus: String,
     /// The control endpoint, `http://127.0.0.1:PORT`.
     pub control: String,
     /// The folder of PostgreSQL's Unix socket; none when there is no PostgreSQL.

@@ -1,6 +1,6 @@
 //! A whole world: the doubles put together, in the state "deployed-green".
 //!
-//! [`seed`], [`files`] and [`keys`] make that state, [`info`] says where everything is, [`status`] tells what became of it from the world's own side.
+//! [`seed`], [`files`], [`keys`] and [`metrics`] make that state, [`info`] says where everything is, [`status`] tells what became of it from the world's own side.
 //! Everything lives under one folder, so a world can be closed and opened again; tests start one in their own
 //! process, the program keeps one in a [`process`](super::process) of its own.
 
@@ -10,6 +10,7 @@ pub mod status;
 mod addresses;
 mod files;
 mod keys;
+mod metrics;
 mod open;
 mod seed;
 

@@ -8,12 +8,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::addresses::{Sockets, address, sockets_folder};
 use super::info::WorldInfo;
-use super::{files, keys, seed};
+use super::{files, keys, metrics, seed};
 use crate::sandbox::chat::Chat;
 use crate::sandbox::docker::{Engine, Setup, routes};
 use crate::sandbox::faults::{Double, Fault, Faults};
 use crate::sandbox::ledger::Ledger;
 use crate::sandbox::postgres::{Choice, Database, DatabaseStatus, Place};
+use crate::sandbox::prometheus::Prometheus;
 use crate::sandbox::redis::Redis;
 use crate::sandbox::services::{self, Colour};
 use crate::sandbox::wire::{Door, Front, open_tcp, open_unix, plain_refusal, routed};
@@ -64,6 +65,7 @@ pub struct Inhabitants {
     balancer: nginx::Server,
     chat: Chat,
     redis: Redis,
+    prometheus: Prometheus,
     faults: Faults,
     ledger: Ledger,
     /// None with the reason.
@@ -112,6 +114,7 @@ impl World {
         }
         let chat = Chat::open(&dir.join("chat.json"), ledger.clone())?;
         let redis = cache(&dir, &info, &ledger, &faults)?;
+        let prometheus = measured(&dir)?;
         let Sockets {
             load_balancer,
             proof,
@@ -120,6 +123,7 @@ impl World {
             green,
             chat: hook,
             redis: port,
+            prometheus: measuring,
             control,
         } = sockets;
         let balancer = nginx::Server::start(nginx::Start {
@@ -152,6 +156,7 @@ impl World {
             open_tcp(green, colour(Colour::Green)),
             open_tcp(hook, front(Double::Chat, routed(webhook))),
             redis.serve(port),
+            open_tcp(measuring, prometheus.front(Some(faults.clone()))),
         ];
         doors.extend(database_door);
         store::write_json(&WorldInfo::path(&dir), &info)?;
@@ -162,6 +167,7 @@ impl World {
             balancer,
             chat,
             redis,
+            prometheus,
             faults,
             ledger,
             database,
@@ -207,6 +213,11 @@ impl Inhabitants {
         &self.redis
     }
 
+    /// The metrics.
+    pub fn prometheus(&self) -> &Prometheus {
+        &self.prometheus
+    }
+
     /// The faults.
     pub fn faults(&self) -> &Faults {
         &self.faults
@@ -245,6 +256,7 @@ impl Inhabitants {
         self.balancer.reload().await;
         self.chat.clear()?;
         self.redis.seed(keys::seeded(self.info.agents))?;
+        self.prometheus.seed(metrics::SEEDED)?;
         if let Ok(database) = &self.database {
             database.reset().await?;
         }
@@ -266,6 +278,17 @@ fn cache(
         redis.seed(keys::seeded(info.agents))?;
     }
     Ok(redis)
+}
+
+/// The world's metrics, as they are at first when there is no file yet.
+fn measured(dir: &Path) -> Result<Prometheus, SandboxError> {
+    let path = dir.join("metrics.prom");
+    let known = path.exists();
+    let prometheus = Prometheus::open(&path, metrics::rules())?;
+    if !known {
+        prometheus.seed(metrics::SEEDED)?;
+    }
+    Ok(prometheus)
 }
 
 fn describe(
@@ -291,6 +314,7 @@ fn describe(
         green: address(&sockets.green)?,
         chat: format!("{}/services/T000SANDBOX/B000SANDBOX/{secret}", url(&sockets.chat)?),
         redis: format!("redis://{}", address(&sockets.redis)?),
+        prometheus: url(&sockets.prometheus)?,
         control: url(&sockets.control)?,
         postgres: None,
         lacks: Vec::new(),

@@ -37,6 +37,9 @@ pub struct Status {
     pub files: BTreeMap<String, String>,
     /// Keys in Redis, by the first two parts of their names.
     pub redis: BTreeMap<String, usize>,
+    /// Series of the metrics with their values.
+    #[serde(default)]
+    pub metrics: Vec<String>,
     /// The register of agents.
     pub database: DatabaseStatus,
     /// Texts in the chat, oldest first.
@@ -90,6 +93,7 @@ impl Inhabitants {
             proof: proof(info).await,
             files: digests(&info.root)?,
             redis: self.redis().groups(),
+            metrics: self.prometheus().shown(),
             database: self.database().await,
             chat: self.chat().messages().into_iter().map(|message| message.text).collect(),
             faults: self.faults().list(),
