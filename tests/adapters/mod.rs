@@ -3,4 +3,5 @@
 mod docker;
 mod loadbalancer;
 mod postgres;
+mod prometheus;
 mod redis;

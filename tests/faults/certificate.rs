@@ -112,6 +112,9 @@ impl Impostor {
                 json!({"host": format!("tcp://{at}"), "tls": {"ca": ca, "cert": self.certificates.file("cert.pem"), "key": self.certificates.file("key.pem")}}),
                 json!({"project": "p", "short_name": "agent-1", "container": "p-agent-1"}),
             ),
+            Subject::Prometheus => {
+                (json!({"url": url, "ca_file": ca}), json!({"query": "up", "equals": 1}))
+            }
             Subject::RedisGreeting => {
                 (json!({"url": format!("rediss://{at}"), "ca_file": ca}), json!({"pattern": "f:*"}))
             }

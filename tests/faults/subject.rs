@@ -34,6 +34,8 @@ pub(super) enum Subject {
     DockerStart,
     /// `loadbalancer.expect` asks for the proof of a configuration.
     Proof,
+    /// `prometheus.expect` asks for the values of a query.
+    Prometheus,
     /// `redis.delete` connects.
     RedisGreeting,
     /// `redis.delete` unlinks.
@@ -59,7 +61,7 @@ pub(super) enum Told {
 
 impl Subject {
     /// The ones that speak HTTP, in the order of the table's columns.
-    pub(super) const OVER_HTTP: [Self; 8] = [
+    pub(super) const OVER_HTTP: [Self; 9] = [
         Self::Get,
         Self::Put,
         Self::Post,
@@ -68,6 +70,7 @@ impl Subject {
         Self::DockerLook,
         Self::DockerStart,
         Self::Proof,
+        Self::Prometheus,
     ];
     /// The others, in the order of their table's columns.
     pub(super) const OTHERS: [Self; 3] = [Self::RedisGreeting, Self::RedisUnlink, Self::Postgres];
@@ -103,6 +106,7 @@ impl Subject {
             Self::Proof => json!({"upstreams": {
                 "agents": {"file": "/nowhere/agents.conf", "sides": {"blue": ["127.0.0.1:1"]}, "proof": address}
             }}),
+            Self::Prometheus => json!({"url": format!("http://{address}")}),
             Self::RedisGreeting | Self::RedisUnlink => json!({"url": format!("redis://{address}")}),
             Self::Postgres => {
                 json!({"url": format!("postgresql://app@{address}/app?sslmode=disable")})
@@ -117,6 +121,7 @@ impl Subject {
             Self::Slack => "notify.slack",
             Self::DockerLook | Self::DockerStart => "docker.start",
             Self::Proof => "loadbalancer.expect",
+            Self::Prometheus => "prometheus.expect",
             Self::RedisGreeting | Self::RedisUnlink => "redis.delete",
             Self::Postgres => "postgres.run",
         }
@@ -135,6 +140,7 @@ impl Subject {
                 json!({"project": "p", "short_name": "agent-1", "container": "p-agent-1"})
             }
             Self::Proof => json!({"upstream": "agents", "side": "blue"}),
+            Self::Prometheus => json!({"query": "up", "equals": 1}),
             Self::RedisGreeting | Self::RedisUnlink => json!({"pattern": "f:*"}),
             Self::Postgres => json!({"statements": [{"sql": "SELECT 1"}]}),
         }

@@ -2,7 +2,7 @@
 //!
 //! [`world`] runs the `rollback` binary with a clean environment under a temporary home; [`output`] is what it said,
 //! as one text for a snapshot; [`terminal`] puts it in front of a person, and [`desk`] gives it a runbook and reads its
-//! journal; [`dice`] makes chance repeatable; [`certificates`] are made for one test; [`docker`], [`nginx`] and [`postgres`] are the real servers that `scripts/servers` found or started.
+//! journal; [`dice`] makes chance repeatable; [`certificates`] are made for one test; [`docker`], [`nginx`], [`postgres`] and [`prometheus`] are the real servers that `scripts/servers` found or started.
 //! Nothing here skips: a server that is missing fails the test and says how to get it.
 
 pub(crate) mod certificates;
@@ -13,6 +13,7 @@ pub(crate) mod docker;
 pub(crate) mod nginx;
 pub(crate) mod output;
 pub(crate) mod postgres;
+pub(crate) mod prometheus;
 pub(crate) mod terminal;
 pub(crate) mod world;
 
