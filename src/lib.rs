@@ -2,7 +2,8 @@
 //!
 //! The tree is the data flow. A file becomes a [`runbook`]; a runbook and an [`environment`] become a [`plan`]; a plan
 //! becomes a run of the [`engine`]; a run is steps that call [`adapters`] through the port in [`action`]; everything that happens is
-//! an [`event`], which the [`journal`] makes durable and the [`report`]s make visible. The [`sandbox`] is a small world on
+//! an [`event`], which the [`journal`] makes durable and the [`report`]s make visible. Whether to run at all is what the
+//! decision tables of [`trigger`] say. The [`sandbox`] is a small world on
 //! loopback that all of it can be tried against.
 
 pub mod action;
@@ -21,4 +22,5 @@ pub mod runbook;
 pub mod sandbox;
 pub mod secret;
 pub mod signal;
+pub mod trigger;
 pub mod value;

@@ -21,7 +21,7 @@ struct Border {
     tests_may_name: &'static [&'static str],
 }
 
-const BORDERS: [Border; 8] = [
+const BORDERS: [Border; 9] = [
     Border {
         module: "adapters",
         may_name: &["action", "value", "secret", "clock", "digest"],
@@ -77,6 +77,12 @@ const BORDERS: [Border; 8] = [
             "runbook::OnFailure",
         ],
         tests_may_name: &["runbook::Scenario"],
+    },
+    Border {
+        module: "trigger",
+        may_name: &["environment::FoundRunbook", "runbook", "action", "value"],
+        // The shipped table is tested with the real adapters.
+        tests_may_name: &["environment", "adapters::registry"],
     },
     // The world outside: it knows the protocols, not the program that speaks them.
     Border { module: "sandbox", may_name: &["value", "clock", "digest"], tests_may_name: &[] },

@@ -1,9 +1,10 @@
 //! No panic on any input: everything that reads text from elsewhere is given broken forms of good examples.
 //!
-//! [`mutation`] breaks an example by seed; [`corpus`] has the examples, from the tree where it has them; [`target`] says what is
+//! [`mutation`] breaks an example by seed; [`corpus`] has the examples, from the tree where it has them; [`target`] and [`metrics`] say what is
 //! given them and what must hold. `make fuzz` does it for minutes; `docs/design/campaigns.md` says why not `cargo-fuzz`.
 
 mod corpus;
+mod metrics;
 mod mutation;
 mod target;
 
@@ -92,6 +93,16 @@ fn terminal_text() {
 #[test]
 fn retry_after() {
     campaign(&mut target::RetryAfter::default());
+}
+
+#[test]
+fn decisions() {
+    campaign(&mut metrics::Decisions::default());
+}
+
+#[test]
+fn prometheus_answers() {
+    campaign(&mut metrics::PrometheusAnswers::default());
 }
 
 #[test]

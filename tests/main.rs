@@ -13,6 +13,7 @@ mod recovery;
 mod secrets;
 mod support;
 mod terminal;
+mod trigger;
 
 /// The crash tests need the kill points; a build without them would prove nothing.
 #[cfg(not(feature = "failpoints"))]

@@ -103,6 +103,33 @@ fn choose(
 /// All runbooks of the project and the machine in the order in which they were found, and the files that cannot
 /// be read as YAML, which may have been meant as runbooks.
 pub fn search(folder: &Path, config: &Config) -> (Vec<FoundRunbook>, Vec<PathBuf>) {
+    let mut found = Vec::new();
+    let mut unreadable = Vec::new();
+    for path in files(folder, config) {
+        match Document::read(&path) {
+            Ok(document) => found.extend(look(&path, &document)),
+            Err(_) => unreadable.push(path),
+        }
+    }
+    (found, unreadable)
+}
+
+/// All decision tables of the project and the machine, in the order in which they were found: files with `triggers` at their top.
+pub fn tables(folder: &Path, config: &Config) -> Vec<PathBuf> {
+    let mut found = files(folder, config);
+    found.retain(|path| is_table(path));
+    found
+}
+
+/// Whether a file says that it is a decision table.
+pub fn is_table(path: &Path) -> bool {
+    Document::read(path).is_ok_and(|document| {
+        document.root.get("triggers").is_some() && document.root.get("phases").is_none()
+    })
+}
+
+/// The YAML files in which a project and the machine have their runbooks.
+fn files(folder: &Path, config: &Config) -> Vec<PathBuf> {
     let project = if config.runbooks.is_empty() {
         vec![folder.join("runbooks")]
     } else {
@@ -112,15 +139,7 @@ pub fn search(folder: &Path, config: &Config) -> (Vec<FoundRunbook>, Vec<PathBuf
     for place in project.into_iter().chain([config.system.join("runbooks")]) {
         collect(&place, DEEPEST, &mut files);
     }
-    let mut found = Vec::new();
-    let mut unreadable = Vec::new();
-    for path in files {
-        match Document::read(&path) {
-            Ok(document) => found.extend(look(&path, &document)),
-            Err(_) => unreadable.push(path),
-        }
-    }
-    (found, unreadable)
+    files
 }
 
 /// The YAML files of a folder and the folders in it, in alphabetical order; links to folders are not followed.

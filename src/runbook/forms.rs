@@ -201,7 +201,7 @@ pub(super) struct VerifyForm {
 
 /// A part that is deserialized by itself, where its place in the file is known; here only its schema counts.
 #[derive(Debug)]
-pub(super) struct Nested<T>(PhantomData<T>);
+pub(crate) struct Nested<T>(PhantomData<T>);
 
 impl<T> Default for Nested<T> {
     fn default() -> Self {
@@ -232,12 +232,12 @@ impl<T: JsonSchema> JsonSchema for Nested<T> {
 /// A short name: lower-case letters, digits, `-` and `_`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(transparent)]
-pub(super) struct Id(pub(super) String);
+pub(crate) struct Id(pub(crate) String);
 
 /// A text that is not empty.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(transparent)]
-pub(super) struct Text(pub(super) String);
+pub(crate) struct Text(pub(crate) String);
 
 /// A text, a number or a truth value.
 #[derive(Debug, Clone, Deserialize)]
@@ -268,7 +268,7 @@ macro_rules! places {
         $(
             $(#[$doc])*
             #[derive(Debug, Clone, Default)]
-            pub(super) struct $name;
+            pub(crate) struct $name;
 
             impl<'de> Deserialize<'de> for $name {
                 fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {

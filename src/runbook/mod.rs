@@ -6,7 +6,7 @@
 //! is the door through all of it.
 
 pub mod diagnostic;
-mod forms;
+pub(crate) mod forms;
 pub mod load;
 pub mod model;
 pub mod node;

@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use super::forms::{RunbookForm, StepForm};
 use crate::action::{Registry, Verb, VerbKind};
 
-pub use published::{environment_schema, runbook_schema};
+pub use published::{environment_schema, runbook_schema, table_schema};
 
 /// Every schema that a runbook of this build is held against.
 pub(crate) struct Catalog<'r> {

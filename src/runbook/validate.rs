@@ -14,6 +14,8 @@ mod values;
 mod version;
 mod walk;
 
+use serde_json::Value;
+
 use super::diagnostic::{Diagnostic, Severity, Source};
 use super::model::Runbook;
 use super::node::Node;
@@ -29,7 +31,7 @@ pub fn validate(
     source: &Source,
     registry: &Registry,
 ) -> (Option<Runbook>, Vec<Diagnostic>) {
-    if let Some(problem) = version::check(root) {
+    if let Some(problem) = version::check(root, "runbook") {
         return (None, vec![problem]);
     }
     let catalog = Catalog::new(registry);
@@ -44,6 +46,20 @@ pub fn validate(
         values::check(&runbook, source, registry, &mut problems);
     }
     (Some(runbook), problems)
+}
+
+/// Every problem of form of a document of another kind, such as `decision table`, held against a schema of its own.
+pub(crate) fn document(
+    root: &Node,
+    source: &Source,
+    schema: &Value,
+    kind: &str,
+    catalog: &Catalog<'_>,
+) -> Vec<Diagnostic> {
+    match version::check(root, kind) {
+        Some(problem) => vec![problem],
+        None => walk::document(root, source, schema, &format!("a {kind}"), catalog),
+    }
 }
 
 /// Every problem of form in the block of one system under `connections` of an environment file.

@@ -10,14 +10,60 @@ use crate::runbook::forms::MARK;
 /// The JSON Schema (draft 2020-12) of a runbook with the verbs of this registry, as `yaml-language-server` uses it.
 pub fn runbook_schema(registry: &Registry) -> Value {
     let catalog = Catalog::new(registry);
+    document(&catalog, catalog.runbook.clone(), "urn:rollback:runbook:1", "rollback runbook")
+}
+
+/// The JSON Schema (draft 2020-12) of a decision table, whose form is this, with the probes of this registry.
+pub fn table_schema(registry: &Registry, form: Value) -> Value {
+    let catalog = Catalog::new(registry);
+    let mut schema =
+        document(&catalog, form, "urn:rollback:decisions:1", "rollback decision table");
+    keep_what_is_used(&mut schema);
+    schema
+}
+
+/// Leaves out definitions that nothing leads to: a table has no steps.
+fn keep_what_is_used(schema: &mut Value) {
+    let Some(Value::Object(mut definitions)) = schema.get_mut("$defs").map(Value::take) else {
+        return;
+    };
+    let mut used = Map::new();
+    let mut open = referenced(schema);
+    while let Some(name) = open.pop() {
+        if let Some(definition) = definitions.remove(&name) {
+            open.extend(referenced(&definition));
+            let _none = used.insert(name, definition);
+        }
+    }
+    used.sort_keys();
+    schema["$defs"] = used.into();
+}
+
+/// The names of the definitions that a schema refers to.
+fn referenced(schema: &Value) -> Vec<String> {
+    match schema {
+        Value::Array(schemas) => schemas.iter().flat_map(referenced).collect(),
+        Value::Object(keywords) => {
+            let target = keywords.get("$ref").and_then(Value::as_str);
+            let name = target.and_then(|target| target.strip_prefix("#/$defs/"));
+            name.map(str::to_owned)
+                .into_iter()
+                .chain(keywords.values().flat_map(referenced))
+                .collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// A form with the verbs of a catalogue.
+fn document(catalog: &Catalog<'_>, form: Value, id: &str, title: &str) -> Value {
     let mut definitions = catalog.definitions.clone();
     for definition in definitions.values_mut() {
         allow_templates(definition);
     }
-    let _step = definitions.insert("Step".into(), step(&catalog));
-    let _probe = definitions.insert("ProbeCall".into(), call(&catalog, VerbKind::Probe));
-    let _inventory =
-        definitions.insert("InventoryCall".into(), call(&catalog, VerbKind::Inventory));
+    let _step = definitions.insert("Step".into(), step(catalog));
+    let _probe = definitions.insert("ProbeCall".into(), call(catalog, VerbKind::Probe));
+    let _inventory = definitions.insert("InventoryCall".into(), call(catalog, VerbKind::Inventory));
     let _template = definitions.insert(
         "Template".into(),
         json!({
@@ -28,10 +74,10 @@ pub fn runbook_schema(registry: &Registry) -> Value {
     );
     let mut schema = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": "urn:rollback:runbook:1",
-        "title": "rollback runbook",
+        "$id": id,
+        "title": title,
     });
-    if let (Some(to), Value::Object(form)) = (schema.as_object_mut(), catalog.runbook.clone()) {
+    if let (Some(to), Value::Object(form)) = (schema.as_object_mut(), form) {
         to.extend(form.into_iter().filter(|(key, _)| key != "title"));
         let _former = to.insert("$defs".into(), Value::Object(definitions));
     }

@@ -4,13 +4,16 @@ use crate::runbook::diagnostic::Diagnostic;
 use crate::runbook::forms::VERSION;
 use crate::runbook::node::{Node, NodeValue};
 
-/// What is wrong with the version, if anything.
-pub(super) fn check(root: &Node) -> Option<Diagnostic> {
+/// What is wrong with the version of a file of this kind, such as `runbook`, if anything.
+pub(super) fn check(root: &Node, kind: &str) -> Option<Diagnostic> {
     let NodeValue::Map(entries) = &root.value else {
         return Some(
-            Diagnostic::error("wrong-type", "a runbook is a mapping that begins with `version: 1`")
-                .at(root.span)
-                .hint("`rollback init` writes a first one."),
+            Diagnostic::error(
+                "wrong-type",
+                format!("a {kind} is a mapping that begins with `version: 1`"),
+            )
+            .at(root.span)
+            .hint("`rollback init` writes a first one."),
         );
     };
     let Some(version) = root.get("version") else {
@@ -29,7 +32,7 @@ pub(super) fn check(root: &Node) -> Option<Diagnostic> {
         Some(number) if number == u64::from(VERSION) => return None,
         Some(number) if number > u64::from(VERSION) => Diagnostic::error(
             "newer-version",
-            format!("this runbook needs version {number} of the language, and this program reads version {VERSION}"),
+            format!("this {kind} needs version {number} of the language, and this program reads version {VERSION}"),
         )
         .hint("Use a newer release of rollback."),
         _ => Diagnostic::error("unknown-version", "there is no such version of the language")

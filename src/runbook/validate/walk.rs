@@ -27,6 +27,19 @@ pub(super) fn form(root: &Node, source: &Source, catalog: &Catalog<'_>) -> Vec<D
     walk.problems
 }
 
+/// Every problem of form in a document with a schema of its own; `what` is how messages name it.
+pub(super) fn document<'a>(
+    root: &Node,
+    source: &'a Source,
+    schema: &'a Value,
+    what: &str,
+    catalog: &'a Catalog<'a>,
+) -> Vec<Diagnostic> {
+    let mut walk = Walk { catalog, source, problems: Vec::new() };
+    walk.value(root, schema, Place { what, templates: Templates::NotHere });
+    walk.problems
+}
+
 /// Every problem of form in a system's connection.
 pub(super) fn connection(
     system: &str,
@@ -134,6 +147,7 @@ impl<'a> Walk<'a> {
         let element = match what {
             "`phases`" => "a phase".to_owned(),
             "`steps`" => "a step".to_owned(),
+            "`triggers`" => "a trigger".to_owned(),
             _ => format!("an element of {what}"),
         };
         let inner = schema.get("items").unwrap_or(&ANYTHING);

@@ -1,0 +1,248 @@
+//! Tables that are good, and everything that can be wrong with one.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::*;
+use crate::adapters::registry;
+use crate::environment::FoundRunbook;
+use crate::runbook::Scenario;
+
+fn known() -> Vec<FoundRunbook> {
+    let emergency = FoundRunbook {
+        path: PathBuf::from("emergency.yaml"),
+        name: "ollama-emergency".into(),
+        title: None,
+        scenario: Some(Scenario::Emergency),
+    };
+    vec![emergency]
+}
+
+fn loaded(text: &str) -> Result<LoadedTable, String> {
+    load_text("decisions.yaml", text, &registry(), &known()).map_err(|found| found.render(false))
+}
+
+/// A table whose triggers differ in what is given: severity, condition, action, and further lines.
+fn table(triggers: &[(&str, &str, &str, &str)]) -> String {
+    let mut text = "version: 1\nname: t\nroles: {lead: the lead}\ntriggers:\n".to_owned();
+    for (index, (severity, condition, action, more)) in triggers.iter().enumerate() {
+        text.push_str(&format!(
+            "  - id: t{index}\n    title: Trigger {index}\n    severity: {severity}\n    condition: {{{condition}}}\n    \
+             action: {action}\n    runbook: ollama-emergency\n    within: 1m\n"
+        ));
+        if !more.contains("approval:") {
+            text.push_str("    approval: lead\n");
+        }
+        for line in more.lines() {
+            text.push_str(&format!("    {line}\n"));
+        }
+    }
+    text
+}
+
+/// The codes of everything that is wrong with a table.
+fn codes(triggers: &[(&str, &str, &str, &str)]) -> Vec<&'static str> {
+    match load_text("t.yaml", &table(triggers), &registry(), &known()) {
+        Ok(_) => Vec::new(),
+        Err(found) => found.iter().map(|problem| problem.code).collect(),
+    }
+}
+
+const ROLL_BACK: &str = "immediate-rollback";
+const PAUSE: &str = "pause-and-evaluate";
+const MONITOR: &str = "monitor-and-prepare";
+
+/// A condition on the metric `m`.
+fn on_m(bounds: &str) -> String {
+    format!("prometheus.expect: {{query: m, series: any, {bounds}}}")
+}
+
+#[test]
+fn the_shipped_table_has_eleven_triggers_and_no_problem() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("runbooks/ollama/decisions.yaml");
+    let loaded = load(&path, &registry(), &known());
+    let LoadedTable { table, warnings, .. } =
+        loaded.unwrap_or_else(|problems| panic!("{}", problems.render(false)));
+    assert!(warnings.is_empty(), "{}", warnings.render(false));
+    let count = |severity| table.triggers.iter().filter(|one| one.severity == severity).count();
+    assert_eq!((count(Severity::Critical), table.triggers.len()), (6, 11));
+    for trigger in &table.triggers {
+        let critical = trigger.severity == Severity::Critical;
+        assert_eq!(critical, trigger.response == Response::ImmediateRollback, "{}", trigger.id);
+        assert_eq!(critical, trigger.approval == Approval::Automated, "{}", trigger.id);
+        assert_eq!(critical, trigger.within == Duration::from_secs(60), "{}", trigger.id);
+    }
+}
+
+#[test]
+fn everything_that_is_wrong_is_told_at_once() {
+    let text = "\
+version: 1
+name: T T
+owner: me
+roles: {lead: }
+triggers:
+  - id: one
+    title: One
+    severity: CRITICAL
+    condition: {prometheus.expect: {query: up, bellow: 1, for: 5}}
+    action: rollback
+    runbook: ollama-emergency
+    within: 60
+    approval: lead
+  - id: two
+    title: \"{{ environment.title }}\"
+    severity: high
+    condition: {docker.stop: {project: p}}
+    action: pause-and-evaluate
+    within: 1m
+    approval: lead
+    cooldown: 5m
+  - id: three
+    title: Three
+    severity: high
+    condition: {prometheus.expect: {query: \"{{ inputs.query }}\", above: 1}}
+    action: pause-and-evaluate
+    runbook: ollama-emergncy
+    within: 1m
+    approval: led
+";
+    insta::assert_snapshot!(loaded(text).expect_err("much is wrong"));
+}
+
+#[test]
+fn another_version_and_another_kind_of_file_are_told() {
+    let newer = loaded("version: 2\nname: t\ntriggers: []\n").expect_err("newer");
+    assert!(newer.contains("this decision table needs version 2"), "{newer}");
+    let list = loaded("- a\n").expect_err("a list");
+    assert!(list.contains("a decision table is a mapping"), "{list}");
+    let empty = loaded("version: 1\nname: t\ntriggers: []\n").expect_err("empty");
+    assert!(empty.contains("`triggers` must not be empty"), "{empty}");
+}
+
+#[test]
+fn triggers_about_the_same_values_have_to_agree() {
+    let (high, higher, low) = (on_m("above: 0.75"), on_m("above: 0.9"), on_m("above: 0.5"));
+    let (band, apart) = (on_m("above: 0.5, at_most: 0.75"), on_m("above: 0.5, at_most: 0.7"));
+    let other = "prometheus.expect: {query: n, series: any, above: 0.75}";
+    for (name, triggers, wanted) in [
+        (
+            "nested",
+            vec![("critical", &*higher, PAUSE, ""), ("medium", &*high, MONITOR, "")],
+            vec![],
+        ),
+        ("bands", vec![("high", &*high, PAUSE, ""), ("high", &*band, MONITOR, "")], vec![]),
+        ("another metric", vec![("high", &*high, PAUSE, ""), ("high", other, MONITOR, "")], vec![]),
+        ("gap", vec![("high", &*high, PAUSE, ""), ("medium", &*apart, MONITOR, "")], vec!["gap"]),
+        (
+            "twice",
+            vec![("high", &*high, PAUSE, ""), ("high", &*higher, PAUSE, "")],
+            vec!["overlap"],
+        ),
+        (
+            "two answers",
+            vec![("high", &*high, PAUSE, ""), ("high", &*higher, MONITOR, "")],
+            vec!["contradiction"],
+        ),
+        (
+            "milder",
+            vec![("critical", &*higher, MONITOR, ""), ("medium", &*high, PAUSE, "")],
+            vec!["contradiction"],
+        ),
+        (
+            "never",
+            vec![("critical", &*low, PAUSE, ""), ("medium", &*high, MONITOR, "")],
+            vec!["shadowed"],
+        ),
+        (
+            "sooner",
+            vec![("critical", &*low, PAUSE, "sustained_for: 5m"), ("medium", &*high, MONITOR, "")],
+            vec![],
+        ),
+    ] {
+        assert_eq!(codes(&triggers), wanted, "{name}");
+    }
+}
+
+#[test]
+fn names_times_and_approvals_are_checked() {
+    let good = on_m("above: 1");
+    let http = "http.expect: {url: \"http://a/\", status: 500}";
+    let itself = on_m("above: 1, for: 5m");
+    let boundless = on_m("fresh: 1m");
+    let templated =
+        "prometheus.expect: {query: \"{{ environment.q }}\", above: 2, below: 1}".to_owned();
+    // Of a number that an environment knows nothing can be said.
+    let unknown = on_m("above: \"{{ environment.limit }}\"");
+    for (trigger, wanted) in [
+        (("high", &*good, PAUSE, "sustained_for: 5m"), vec![]),
+        (("high", &*boundless, PAUSE, "sustained_for: 5m"), vec!["invalid-arguments"]),
+        (("high", &*templated, PAUSE, ""), vec!["invalid-arguments"]),
+        (("high", &*unknown, PAUSE, ""), vec![]),
+        (("high", http, PAUSE, ""), vec![]),
+        (("high", http, PAUSE, "sustained_for: 5m"), vec!["cannot-look-back"]),
+        (("high", &*itself, PAUSE, ""), vec!["for-in-condition"]),
+        (("high", &*good, PAUSE, "approval: boss"), vec!["unknown-role"]),
+        (("high", &*good, PAUSE, "approval: automated"), vec!["automated-judgement"]),
+        (("high", &*good, ROLL_BACK, "approval: automated"), vec!["missing-cool-down"]),
+        (("high", &*good, ROLL_BACK, "approval: automated\ncool_down: 30m"), vec![]),
+        (("high", &*good, ROLL_BACK, ""), vec![]),
+    ] {
+        assert_eq!(codes(&[trigger]), wanted, "{trigger:?}");
+    }
+    let twice = table(&[("high", &good, PAUSE, "")]).replace("id: t0", "id: t1")
+        + &table(&[("high", http, PAUSE, "")])
+            .split_once("triggers:\n")
+            .unwrap()
+            .1
+            .replace("t0", "t1");
+    assert!(loaded(&twice).expect_err("twice").contains("there are two triggers `t1`"));
+}
+
+/// The decision over readings given as letters: `f`iring, `q`uiet, `?`.
+fn decided(letters: &str) -> String {
+    let triggers = [
+        ("medium", on_m("above: 1"), MONITOR),
+        ("critical", on_m("above: 2"), PAUSE),
+        ("high", "prometheus.expect: {query: n, above: 1}".to_owned(), ROLL_BACK),
+        ("critical", "prometheus.expect: {query: o, above: 1}".to_owned(), ROLL_BACK),
+        ("critical", "prometheus.expect: {query: p, above: 1}".to_owned(), ROLL_BACK),
+    ];
+    let triggers: Vec<_> = triggers
+        .iter()
+        .map(|(severity, condition, action)| (*severity, condition.as_str(), *action, ""))
+        .collect();
+    let LoadedTable { table, .. } = loaded(&table(&triggers)).unwrap();
+    let readings: Vec<Reading> = letters
+        .chars()
+        .map(|letter| Reading {
+            trigger: String::new(),
+            asked: String::new(),
+            state: match letter {
+                'f' => State::Firing { observed: String::new() },
+                'q' => State::Quiet { observed: String::new() },
+                _ => State::NoData { reason: String::new(), hints: Vec::new() },
+            },
+        })
+        .collect();
+    match decide(&table, &readings) {
+        Decision::Respond(trigger) => trigger.id.clone(),
+        Decision::NoData => "no data".into(),
+        Decision::Quiet => "quiet".into(),
+    }
+}
+
+#[test]
+fn what_asks_for_most_decides_and_missing_data_are_never_silence() {
+    for (letters, wanted) in [
+        ("qqqqq", "quiet"),
+        ("q?qqq", "no data"),
+        ("f????", "t0"),
+        ("ffqqq", "t1"),
+        ("fffqq", "t2"),
+        ("fffff", "t3"),
+        ("qqqqf", "t4"),
+    ] {
+        assert_eq!(decided(letters), wanted, "{letters}");
+    }
+}
