@@ -11,8 +11,10 @@ use clap::CommandFactory as _;
 use markdown::Page;
 use rollback::adapters::registry;
 use rollback::cli::Cli;
-use rollback::environment::EnvironmentFile;
+use rollback::environment::runbooks::search;
+use rollback::environment::{Config, EnvironmentFile, FoundRunbook};
 use rollback::runbook::load_text;
+use rollback::trigger::load_text as load_table;
 use serde_json::Value;
 
 use crate::support::world::finish;
@@ -25,6 +27,12 @@ const FIRST_MINUTE: [&str; 2] = [
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The runbooks that a decision table in a page may name.
+fn shipped_runbooks() -> Vec<FoundRunbook> {
+    let config = Config { runbooks: vec![root().join("runbooks")], ..Config::default() };
+    search(&root(), &config).0
 }
 
 /// What people read to use the program.
@@ -110,14 +118,17 @@ fn every_relative_link_leads_somewhere() {
 fn every_whole_file_in_a_block_is_valid() {
     let registry = registry();
     let mut wrong = Vec::new();
-    let (mut runbooks, mut environments) = (0, 0);
+    let (mut runbooks, mut environments, mut tables) = (0, 0, 0);
     for page in all() {
         for block in page.blocks().into_iter().filter(|block| block.language == "yaml") {
             let place = format!("{}:{}", page.path.display(), block.line);
             if !block.text.lines().any(|line| line.starts_with("version: 1")) {
                 continue;
             }
-            let problems = if block.text.contains("\nphases:") {
+            let problems = if block.text.contains("\ntriggers:") {
+                tables += 1;
+                load_table(&place, &block.text, &registry, &shipped_runbooks()).err()
+            } else if block.text.contains("\nphases:") {
                 runbooks += 1;
                 load_text(&place, &block.text, &registry).err()
             } else {
@@ -127,7 +138,10 @@ fn every_whole_file_in_a_block_is_valid() {
             wrong.extend(problems.map(|found| format!("{place}\n{}", found.render(false))));
         }
     }
-    assert!(runbooks > 0 && environments > 0, "{runbooks} runbooks, {environments} environments");
+    assert!(
+        runbooks > 0 && environments > 0 && tables > 0,
+        "{runbooks} runbooks, {environments} environments, {tables} tables"
+    );
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

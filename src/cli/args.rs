@@ -8,8 +8,8 @@ use super::context::Context;
 use super::error::{self, CliError, UNEXPECTED, USAGE};
 use super::output::{Color, Format, Output};
 use super::{
-    abort, check, completions, confirm, doctor, history, init, log, man, panic, plan, report,
-    resume, run, sandbox, schema, status,
+    abort, check, completions, confirm, decide, doctor, history, init, log, man, panic, plan,
+    report, resume, run, sandbox, schema, status,
 };
 use crate::environment::Config;
 use crate::failpoint;
@@ -78,6 +78,7 @@ enum Command {
     Run(run::RunArgs),
     Plan(plan::PlanArgs),
     Check(check::CheckArgs),
+    Decide(decide::DecideArgs),
     Status(status::StatusArgs),
     Resume(resume::ResumeArgs),
     Abort(abort::AbortArgs),
@@ -181,6 +182,7 @@ async fn dispatch(cli: Cli, cx: Context) -> Result<u8, CliError> {
         Command::Run(args) => run::run(cx, run::Which::Runbook(args.runbook), args.start).await,
         Command::Plan(args) => plan::run(cx, args).await,
         Command::Check(args) => check::run(&cx, &args),
+        Command::Decide(args) => decide::run(&cx, args).await,
         Command::Status(args) => status::run(&cx, args).await,
         Command::Resume(args) => resume::run(cx, args).await,
         Command::Abort(args) => abort::run(&cx, &args),

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::context::Context;
+use super::decide;
 use super::error::{CliError, INVALID, USAGE};
 use super::output::Format;
 use crate::action::Registry;
-use crate::environment::{Config, EnvironmentFile, locate, runbooks};
+use crate::environment::{Config, EnvironmentFile, FoundRunbook, locate, runbooks};
 use crate::plan::StepId;
 use crate::plan::budget::Schedule;
 use crate::report::check::{
@@ -18,14 +19,15 @@ use crate::report::style::{BAD, DOUBT, GOOD, paint};
 use crate::report::text::sanitize;
 use crate::runbook::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::runbook::load;
+use crate::trigger;
 
-/// Check runbooks and their environments offline: parse, validate, lint, fit the budget
+/// Check runbooks, environments and decision tables offline: parse, validate, lint, fit the budget
 ///
 /// Nothing is connected to and no secret is read. `--format` knows three more forms here: `junit` for test reports,
 /// `sarif` for code scanning, `github` for annotations in a pull request. Exit code 3 when something is wrong.
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
-    /// Files or folders [default: the project's runbooks and their environments]
+    /// Files or folders [default: the project's runbooks with their environments and decision tables]
     path: Vec<PathBuf>,
     /// Let warnings fail the check, too
     #[arg(long)]
@@ -52,7 +54,12 @@ pub(super) fn run(cx: &Context, args: &CheckArgs) -> Result<u8, CliError> {
     }
     let checked: Vec<Checked> = files
         .into_iter()
-        .map(|(path, kind)| check(near(&path, &here), kind, &registry, args.strict))
+        .map(|(path, kind)| {
+            let path = near(&path, &here);
+            let known = || decide::runbooks(&path, &here, &cx.config);
+            let found = problems(&path, kind, &registry, known);
+            check(path, kind, found, args.strict)
+        })
         .collect();
     tell(cx, &checked);
     let failed = checked.iter().any(|file| file.failed);
@@ -80,10 +87,11 @@ fn files(cx: &Context, args: &CheckArgs, here: &Path) -> Vec<(PathBuf, FileKind)
     let searched = |config: &Config| {
         let (found, unreadable) = runbooks::search(here, config);
         let found: Vec<PathBuf> = found.into_iter().map(|found| found.path).collect();
+        let tables = runbooks::tables(here, config);
         let environments: Vec<PathBuf> =
             found.iter().flat_map(|path| locate::available(path, config).into_values()).collect();
         // A file that is no YAML may have been meant as a runbook, so its problem is told.
-        found.into_iter().chain(unreadable).chain(environments).collect::<Vec<_>>()
+        found.into_iter().chain(unreadable).chain(tables).chain(environments).collect::<Vec<_>>()
     };
     let mut wanted = Vec::new();
     if args.path.is_empty() {
@@ -107,11 +115,13 @@ fn files(cx: &Context, args: &CheckArgs, here: &Path) -> Vec<(PathBuf, FileKind)
     files
 }
 
-/// Environments live in folders of that name, and nothing else does.
+/// Environments live in folders of that name, and nothing else does; a decision table says by its triggers that it is one.
 fn kind_of(path: &Path) -> FileKind {
     let folder = path.parent().and_then(Path::file_name);
     if folder.is_some_and(|name| name == "environments") {
         FileKind::Environment
+    } else if runbooks::is_table(path) {
+        FileKind::Decisions
     } else {
         FileKind::Runbook
     }
@@ -122,17 +132,35 @@ fn near(path: &Path, here: &Path) -> PathBuf {
     path.strip_prefix(here).unwrap_or(path).to_owned()
 }
 
-fn check(path: PathBuf, kind: FileKind, registry: &Registry, strict: bool) -> Checked {
-    let (problems, misfits) = match kind {
-        FileKind::Environment => match EnvironmentFile::read(&path, registry) {
+/// What is wrong with a file, and what cannot fit; `known` gives the runbooks that a decision table may name.
+fn problems(
+    path: &Path,
+    kind: FileKind,
+    registry: &Registry,
+    known: impl FnOnce() -> Vec<FoundRunbook>,
+) -> (Diagnostics, Vec<String>) {
+    match kind {
+        FileKind::Environment => match EnvironmentFile::read(path, registry) {
             Ok(file) => (Diagnostics::new(file.source, Vec::new()), Vec::new()),
             Err(problems) => (problems, Vec::new()),
         },
-        FileKind::Runbook => match load(&path, registry) {
+        FileKind::Decisions => match trigger::load(path, registry, &known()) {
+            Ok(loaded) => (loaded.warnings, Vec::new()),
+            Err(problems) => (problems, Vec::new()),
+        },
+        FileKind::Runbook => match load(path, registry) {
             Ok(loaded) => (loaded.warnings, misfits(&loaded.runbook, registry)),
             Err(problems) => (problems, Vec::new()),
         },
-    };
+    }
+}
+
+fn check(
+    path: PathBuf,
+    kind: FileKind,
+    (problems, misfits): (Diagnostics, Vec<String>),
+    strict: bool,
+) -> Checked {
     let failed = problems.has_errors()
         || !misfits.is_empty()
         || (strict && problems.count(Severity::Warning) > 0);

@@ -9,6 +9,7 @@ mod check;
 mod completions;
 mod confirm;
 mod context;
+mod decide;
 mod doctor;
 pub mod error;
 mod history;

@@ -27,6 +27,8 @@ fn the_schema_beside_the_runbooks_is_the_programs() {
     let _written = world.rollback(["schema", "--write", "here.json"]).expect_code(0);
     let written = std::fs::read_to_string(world.path("home/here.json")).expect("written");
     assert_eq!(written, schema);
+    let decisions = world.rollback(["schema", "decisions"]).expect_code(0).stdout;
+    must_equal("runbooks/decisions.schema.json", &decisions);
 }
 
 /// Every shipped runbook names the schema in its first line, so that editors find it.

@@ -7,6 +7,7 @@ mod check;
 mod clean_up;
 mod confirm;
 mod database;
+mod decide;
 mod generated;
 mod hints;
 mod hostile;

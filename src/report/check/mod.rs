@@ -39,6 +39,8 @@ pub enum FileKind {
     Runbook,
     /// The connections that runbooks run against.
     Environment,
+    /// A decision table.
+    Decisions,
 }
 
 /// How bad a problem is.
