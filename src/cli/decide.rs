@@ -273,10 +273,12 @@ impl Told<'_> {
     }
 
     fn response(&self, trigger: &Trigger) -> Value {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         json!({
             "trigger": trigger.id,
             "runbook": trigger.runbook,
-            "within_ms": u64::try_from(trigger.within.as_millis()).unwrap_or(u64::MAX),
+            "within_ms": millis(trigger.within),
+            "cool_down_ms": trigger.cool_down.map(millis),
             "approval": trigger.approval,
             "approver": self.table.approver(trigger),
             "command": self.command(trigger),

@@ -53,7 +53,7 @@ pub(super) struct TriggerForm {
     pub(super) within: Lasting,
     /// A role that has to agree, or `automated`.
     pub(super) approval: Id,
-    /// How long it does not fire again after it was acted on.
+    /// How long it has to be left alone after it was acted on: told to whoever acts, not enforced.
     pub(super) cool_down: Option<Lasting>,
 }
 

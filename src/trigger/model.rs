@@ -93,7 +93,7 @@ pub struct Trigger {
     pub within: Duration,
     /// Who has to agree.
     pub approval: Approval,
-    /// How long it does not fire again after it was acted on.
+    /// How long it has to be left alone after it was acted on: told to whoever acts, not enforced.
     pub cool_down: Option<Duration>,
     /// Where it stands.
     pub span: Span,
