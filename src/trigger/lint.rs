@@ -73,8 +73,10 @@ fn approval(table: &Table, trigger: &Trigger, problems: &mut Vec<Diagnostic>) {
         }
         // Without it, a condition that the rollback does not mend at once would start the next one.
         Approval::Automated if trigger.cool_down.is_none() => {
-            let message =
-                format!("`{}` is automated, and nothing says how long it has to be left alone then", trigger.id);
+            let message = format!(
+                "`{}` is automated, and nothing says how long it has to be left alone then",
+                trigger.id
+            );
             problems.push(
                 Diagnostic::error("missing-cool-down", message)
                     .at(trigger.approval_span)
