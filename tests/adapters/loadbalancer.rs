@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rollback::action::{
-    Action, ActionError, Connections, ErrorKind, Evidence, Item, Probe, Readiness, Registry,
-    ResolveContext, Saved, StepContext, Verdict, Work,
+    Action, ActionError, Answer, Connections, ErrorKind, Evidence, Item, Probe, Readiness,
+    Registry, ResolveContext, Saved, StepContext, Verdict, Work,
 };
 use rollback::sandbox::faults::Faults;
 use rollback::sandbox::ledger::Ledger;
@@ -555,6 +555,9 @@ async fn looking_changes_nothing(balancer: Balancer) {
         probe(&cx, "loadbalancer.expect", json!({"upstream": "agents", "side": "blue"})).await;
     let verdict = asked.observe(&balancer.attempt(HANG)).await.expect("the proof is asked");
     assert!(matches!(verdict, Verdict::NotYet { .. }), "{verdict:?}");
+    // Nobody who could tell answers yet.
+    let answer = asked.answer(&balancer.attempt(HANG)).await.expect("the proof is asked");
+    assert!(matches!(&answer, Answer::NoData { reason } if reason.contains("does not answer")));
     let after = std::fs::metadata(balancer.upstream_file()).and_then(|found| found.modified());
     assert_eq!(before.expect("it exists"), after.expect("it exists"));
     balancer.assert_untouched().await;
@@ -562,4 +565,10 @@ async fn looking_changes_nothing(balancer: Balancer) {
     balancer.drive(&*action).await.expect("the switch works");
     let told = reach(&cx.connections).await.expect("it is there");
     assert!(told.contains("agents is on blue"), "{told}");
+    let answer = asked.answer(&balancer.attempt(HANG)).await.expect("the proof is asked");
+    assert!(matches!(answer, Answer::Yes { .. }), "{answer:?}");
+    let green =
+        probe(&cx, "loadbalancer.expect", json!({"upstream": "agents", "side": "green"})).await;
+    let answer = green.answer(&balancer.attempt(HANG)).await.expect("the proof is asked");
+    assert!(matches!(&answer, Answer::No { observed } if observed.contains("agents blue")));
 }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::error_log::{Complaints, Mark};
 use super::files;
 use super::nginx::Nginx;
-use super::proof::Proof;
+use super::proof::{Proof, Unproved};
 use super::workers::{self, Worker};
 use crate::action::{
     Action, ActionError, Description, ErrorKind, Evidence, Prediction, Readiness, Repeat, Saved,
@@ -79,7 +79,7 @@ impl Change {
 
     async fn reached(&self, goal: &Goal, deadline: Instant) -> Result<(), String> {
         match goal {
-            Goal::Answered(proof) => proof.holds(deadline).await,
+            Goal::Answered(proof) => proof.holds(deadline).await.map_err(Unproved::text),
             Goal::Gone(proof) => proof.is_gone(deadline).await,
             Goal::NewWorkers(before) => workers::are_new(self.pid_file()?, before),
         }
@@ -298,7 +298,7 @@ impl Action for Change {
         };
         Ok(match proof.holds(cx.deadline()).await {
             Ok(()) => Verdict::holds(format!("{}: {} answers it", self.outcome, proof.address())),
-            Err(seen) => Verdict::not_yet(seen),
+            Err(seen) => Verdict::not_yet(seen.text()),
         })
     }
 

@@ -8,10 +8,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::nginx::Nginx;
-use super::proof::Proof;
+use super::proof::{Proof, Unproved};
 use super::upstream::{self, check_name};
 use crate::action::{
-    ActionError, Description, Probe, ResolveContext, StepContext, VerbArgs, VerbKind, Verdict, Work,
+    ActionError, Answer, Description, Evidence, Probe, ResolveContext, StepContext, VerbArgs,
+    VerbKind, Verdict, Work,
 };
 
 /// The arguments of `loadbalancer.expect`.
@@ -79,14 +80,25 @@ impl Probe for SideProbe {
     }
 
     async fn observe(&self, cx: &StepContext) -> Result<Verdict, ActionError> {
-        Ok(match self.proof.holds(cx.deadline()).await {
-            Ok(()) => Verdict::holds(format!(
-                "{} is on {}: {} answers it",
-                self.upstream,
-                self.side,
-                self.proof.address()
-            )),
-            Err(seen) => Verdict::not_yet(seen),
+        Ok(match self.look(cx).await {
+            Ok(evidence) => Verdict::Holds { evidence },
+            Err(seen) => Verdict::not_yet(seen.text()),
         })
+    }
+
+    async fn answer(&self, cx: &StepContext) -> Result<Answer, ActionError> {
+        Ok(match self.look(cx).await {
+            Ok(evidence) => Answer::Yes { evidence },
+            Err(Unproved::Silent(reason)) => Answer::NoData { reason },
+            Err(Unproved::Answered(observed)) => Answer::No { observed },
+        })
+    }
+}
+
+impl SideProbe {
+    async fn look(&self, cx: &StepContext) -> Result<Evidence, Unproved> {
+        self.proof.holds(cx.deadline()).await?;
+        let Self { upstream, side, proof } = self;
+        Ok(Evidence::new(format!("{upstream} is on {side}: {} answers it", proof.address())))
     }
 }

@@ -32,7 +32,26 @@ pub(super) enum Live {
     /// A line of a configuration that this program wrote: `rollback NAME SIDE HASH`.
     Line(String),
     /// Nothing of ours, in words.
-    Nothing(String),
+    Other(String),
+    /// No answer at all, in words.
+    Silent(String),
+}
+
+/// Why a proof does not hold, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Unproved {
+    /// It was answered, and not with this proof.
+    Answered(String),
+    /// Nothing answers.
+    Silent(String),
+}
+
+impl Unproved {
+    /// The words.
+    pub(super) fn text(self) -> String {
+        let (Self::Answered(text) | Self::Silent(text)) = self;
+        text
+    }
 }
 
 impl Proof {
@@ -72,12 +91,16 @@ impl Proof {
     }
 
     /// Asks until [`ENOUGH`] answers in a row were this proof's line, or one was not.
-    pub(super) async fn holds(&self, deadline: Instant) -> Result<(), String> {
+    pub(super) async fn holds(&self, deadline: Instant) -> Result<(), Unproved> {
+        let at = self.address;
         for _ in 0..ENOUGH {
             match ask(self.address, deadline).await {
                 Live::Line(line) if line == self.line => {}
-                Live::Line(line) => return Err(format!("{} answers `{line}`", self.address)),
-                Live::Nothing(seen) => return Err(format!("{} {seen}", self.address)),
+                Live::Line(line) => {
+                    return Err(Unproved::Answered(format!("{at} answers `{line}`")));
+                }
+                Live::Other(seen) => return Err(Unproved::Answered(format!("{at} {seen}"))),
+                Live::Silent(seen) => return Err(Unproved::Silent(format!("{at} {seen}"))),
             }
         }
         Ok(())
@@ -98,9 +121,12 @@ impl Proof {
 pub(super) async fn ask(address: SocketAddr, deadline: Instant) -> Live {
     let until = deadline.min(Instant::now() + PATIENCE);
     match tokio::time::timeout_at(until, converse(address)).await {
+        Ok(Ok(answer)) if answer.is_empty() => {
+            Live::Silent("hangs up without an answer".to_owned())
+        }
         Ok(Ok(answer)) => read(&answer),
-        Ok(Err(error)) => Live::Nothing(format!("does not answer ({error})")),
-        Err(_) => Live::Nothing("does not answer in time".to_owned()),
+        Ok(Err(error)) => Live::Silent(format!("does not answer ({error})")),
+        Err(_) => Live::Silent("does not answer in time".to_owned()),
     }
 }
 
@@ -120,7 +146,7 @@ fn read(answer: &[u8]) -> Live {
     if text.starts_with("HTTP/1.1 200") && body.starts_with(MARK) && body.bytes().all(plain) {
         Live::Line(body.to_owned())
     } else {
-        Live::Nothing("answers with something else than a proof".to_owned())
+        Live::Other("answers with something else than a proof".to_owned())
     }
 }
 
@@ -152,7 +178,7 @@ mod tests {
             "HTTP/1.1 502 Bad Gateway\r\n\r\nrollback agents blue 12",
             "HTTP/1.1 200 OK\r\n\r\nrollback \u{1b}[31m",
         ] {
-            assert!(matches!(line(other), Live::Nothing(_)), "{other:?} was taken as a proof");
+            assert!(matches!(line(other), Live::Other(_)), "{other:?} was taken as a proof");
         }
     }
 }

@@ -24,7 +24,9 @@ pub(super) async fn reach(connections: &Connections) -> Result<String, ActionErr
                 Some(side) => format!("{name} is on {side}"),
                 None => format!("{name}: {} answers `{line}`", upstream.proof),
             },
-            Live::Nothing(seen) => format!("{name} is not proved ({} {seen})", upstream.proof),
+            Live::Other(seen) | Live::Silent(seen) => {
+                format!("{name} is not proved ({} {seen})", upstream.proof)
+            }
         }
     });
     let sides = futures_util::future::join_all(asked).await;
