@@ -2,7 +2,8 @@
 //!
 //! Two triggers are about the same values when their conditions differ in the bounds alone. Then the ranges are compared: a more severe one
 //! may take a part of a less severe one's (above 90 % of above 75 %), and decides there. Anything else is told: two answers of the
-//! same severity, a trigger whose whole range another decides, a milder answer to something worse, and a gap between two ranges.
+//! same severity, a trigger whose whole range another decides, a milder answer to something worse, and a gap between two ranges, unless one is
+//! of all lower values and the other of all higher ones.
 
 use std::collections::HashMap;
 
@@ -163,6 +164,14 @@ fn disagreement(first: Ranged<'_>, second: Ranged<'_>) -> Option<Diagnostic> {
     if worse.severity == lesser.severity {
         let severity = worse.severity.word();
         if worse.response == lesser.response {
+            // Far beyond the bound at once, a little beyond it when it lasts: each decides where the other does not.
+            let later = |(one, wider): Ranged<'_>, (other, narrower): Ranged<'_>| {
+                let strictly = wider.contains(narrower) && !narrower.contains(wider);
+                strictly && one.sustained_for > other.sustained_for
+            };
+            if later(first, second) || later(second, first) {
+                return None;
+            }
             let message = format!("`{one}` and `{two}` fire at the same values, both {severity}");
             return Some(
                 at("overlap", message).hint("Leave one out, or bound them so that they meet."),

@@ -47,23 +47,36 @@ impl Range {
             && from_above(self.high, other.high) != Ordering::Less
     }
 
-    /// The gap between ranges, if there is one between the lowest and the highest of their values.
+    /// The gap between ranges, if there is one. What lies between a range without a lower end and one without an upper end is none: values
+    /// may be too low and too high.
     pub(super) fn gap(ranges: &[Self]) -> Option<Self> {
         let mut sorted = ranges.to_vec();
         sorted.sort_by(|a, b| from_below(a.low, b.low));
-        let mut covered = sorted.first()?.high;
-        for range in &sorted[1..] {
-            if let (Some(high), Some(low)) = (covered, range.low)
-                && !touches(high, low)
-            {
-                let opposite = |end: End| Some(End { closed: !end.closed, ..end });
-                return Some(Self { low: opposite(high), high: opposite(low) });
-            }
-            if from_above(covered, range.high) == Ordering::Less {
-                covered = range.high;
+        // Those that meet, as one.
+        let mut covered: Vec<Self> = Vec::new();
+        for range in sorted {
+            match covered.last_mut() {
+                Some(last) if last.reaches(&range) => {
+                    if from_above(last.high, range.high) == Ordering::Less {
+                        last.high = range.high;
+                    }
+                }
+                _ => covered.push(range),
             }
         }
-        None
+        // Between all that is too little and all that is too much lies what is well.
+        let gap =
+            covered.windows(2).find(|pair| pair[0].low.is_some() || pair[1].high.is_some())?;
+        let opposite = |end: Option<End>| end.map(|end| End { closed: !end.closed, ..end });
+        Some(Self { low: opposite(gap[0].high), high: opposite(gap[1].low) })
+    }
+
+    /// Whether nothing lies between this and the beginning of another that begins no lower.
+    fn reaches(&self, other: &Self) -> bool {
+        match (self.high, other.low) {
+            (Some(high), Some(low)) => touches(high, low),
+            _ => true,
+        }
     }
 }
 
@@ -155,7 +168,17 @@ mod tests {
         assert!(closed.contains(&open) && !open.contains(&closed));
         assert_eq!(Range::gap(&[open, up_to]), None);
         assert_eq!(Range::gap(&[closed, below]), None);
-        assert_eq!(Range::gap(&[open, below]).map(|gap| gap.to_string()), Some("exactly 1".into()));
+        let told = |ranges: &[Range]| Range::gap(ranges).map(|gap| gap.to_string());
+        let band = range(&json!({"below": 1, "at_least": 0}));
+        assert_eq!(told(&[open, band]), Some("exactly 1".into()));
+        // Too little and too much, and between them what is well.
+        let much = range(&json!({"above": 1000}));
+        assert_eq!((told(&[open, below]), told(&[much, below])), (None, None));
+        let more = range(&json!({"above": 0, "at_most": 20}));
+        assert_eq!(told(&[much, more, below]), None);
+        let within = range(&json!({"at_least": 10, "at_most": 20}));
+        assert_eq!(told(&[much, within, below]), Some("at least 1 and below 10".into()));
+        assert_eq!(told(&[within, much]), Some("above 20 and at most 1000".into()));
         let warning = range(&json!({"above": 0.5, "at_most": 0.8}));
         let critical = range(&json!({"above": 0.9}));
         let gap = Range::gap(&[critical, warning]).map(|gap| gap.to_string());

@@ -51,6 +51,7 @@ fn codes(triggers: &[(&str, &str, &str, &str)]) -> Vec<&'static str> {
 const ROLL_BACK: &str = "immediate-rollback";
 const PAUSE: &str = "pause-and-evaluate";
 const MONITOR: &str = "monitor-and-prepare";
+const LONG: &str = "sustained_for: 5m";
 
 /// A condition on the metric `m`.
 fn on_m(bounds: &str) -> String {
@@ -124,7 +125,8 @@ fn another_version_and_another_kind_of_file_are_told() {
 fn triggers_about_the_same_values_have_to_agree() {
     let (high, higher, low) = (on_m("above: 0.75"), on_m("above: 0.9"), on_m("above: 0.5"));
     let (band, apart) = (on_m("above: 0.5, at_most: 0.75"), on_m("above: 0.5, at_most: 0.7"));
-    let other = "prometheus.expect: {query: n, series: any, above: 0.75}";
+    let (little, other) =
+        (on_m("below: 0.1"), "prometheus.expect: {query: n, series: any, above: 0.75}");
     for (name, triggers, wanted) in [
         (
             "nested",
@@ -138,6 +140,26 @@ fn triggers_about_the_same_values_have_to_agree() {
             "twice",
             vec![("high", &*high, PAUSE, ""), ("high", &*higher, PAUSE, "")],
             vec!["overlap"],
+        ),
+        (
+            "a little for long",
+            vec![("high", &*high, PAUSE, LONG), ("high", &*higher, PAUSE, "")],
+            vec![],
+        ),
+        (
+            "much for long",
+            vec![("high", &*high, PAUSE, ""), ("high", &*higher, PAUSE, LONG)],
+            vec!["overlap"],
+        ),
+        (
+            "the same for long",
+            vec![("high", &*high, PAUSE, ""), ("high", &*high, PAUSE, LONG)],
+            vec!["overlap"],
+        ),
+        (
+            "little and much",
+            vec![("high", &*little, PAUSE, ""), ("high", &*high, PAUSE, "")],
+            vec![],
         ),
         (
             "two answers",
