@@ -19,12 +19,24 @@ prometheus_version() { "$1" --version 2>&1 | sed -n '1s/^prometheus, version \([
 
 prometheus_url() { printf 'http://127.0.0.1:%s' "$(cat "$prometheus_dir/port")"; }
 
-# Somebody else's server at a port that was once ours answers, too, and must not be taken for it.
+# prometheus_receives BINARY: the option by which it takes remote writes, which was a feature to enable before 2.33.
+prometheus_receives() {
+  local version
+  version=$(prometheus_version "$1")
+  if [ -z "$version" ] || [ "$(printf '2.33.0\n%s\n' "$version" | sort -V | head -n 1)" = 2.33.0 ]; then
+    printf '%s\n' --web.enable-remote-write-receiver
+  else
+    printf '%s\n' --enable-feature=remote-write-receiver
+  fi
+}
+
+# Somebody else's server at a port that was once ours answers, too, and must not be taken for it. Ours works in its folder; what it is called is
+# left to ROLLBACK_TEST_PROMETHEUS_SERVER.
 prometheus_answers() {
   local pid
   [ -s "$prometheus_dir/port" ] || return 1
   pid=$(cat "$prometheus_dir/prometheus.pid" 2>/dev/null || true)
-  works_in "$pid" "$prometheus_dir" && process_is "$pid" prometheus || return 1
+  works_in "$pid" "$prometheus_dir" || return 1
   prometheus_get /-/ready | grep -q 'Ready'
 }
 
@@ -65,7 +77,8 @@ YAML
 }
 
 prometheus_start() {
-  local binary=$1 tries=0 port
+  local binary=$1 tries=0 port receives
+  receives=$(prometheus_receives "$binary")
   prometheus_end
   rm -rf "$prometheus_dir"
   prometheus_configure
@@ -76,7 +89,7 @@ prometheus_start() {
     (
       cd "$prometheus_dir" || exit 1
       setsid "$binary" --config.file=prometheus.yml --storage.tsdb.path=data --storage.tsdb.retention.time=1d \
-        --web.listen-address="127.0.0.1:$port" --web.enable-remote-write-receiver --log.level=warn \
+        --web.listen-address="127.0.0.1:$port" "$receives" --log.level=warn \
         </dev/null >prometheus.log 2>&1 8>&- 9>&- &
       printf '%s\n' "$!" >prometheus.pid
     )
@@ -103,7 +116,7 @@ prometheus_waits() {
 prometheus_end() {
   local pid
   pid=$(cat "$prometheus_dir/prometheus.pid" 2>/dev/null || true)
-  if works_in "$pid" "$prometheus_dir"; then stop_process "$pid" prometheus 20; fi
+  if works_in "$pid" "$prometheus_dir"; then stop_process "$pid" "$(cat "/proc/$pid/comm")" 20; fi
 }
 
 prometheus_down() { prometheus_end; }
