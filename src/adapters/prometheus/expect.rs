@@ -73,10 +73,11 @@ pub(super) struct Expect {
     /// Divides each value by what the query gave this long ago, and compares the ratio: 1 is unchanged.
     #[serde(default)]
     baseline: Option<Lasting>,
-    /// The greatest age of the newest sample of every series; an older one counts as no data.
+    /// The greatest age of a series' newest sample; a series with an older one counts as no data.
     #[serde(default)]
     fresh: Option<Lasting>,
-    /// The series whose samples have to be fresh, as a selector. Needed when `query` is more than a selector itself.
+    /// The series whose samples have to be fresh, as a selector: a single one that is too old makes the whole answer no data.
+    /// Needed when `query` is more than a selector itself.
     #[serde(default)]
     fresh_by: Option<String>,
 }
@@ -107,7 +108,9 @@ fn steps(lasting: Duration) -> (u32, f64) {
     // Nothing is scraped more often than once a second.
     let steps =
         (1..=MOST_STEPS).rev().find(|steps| seconds / f64::from(*steps) >= 1.0).unwrap_or(1);
-    (steps, seconds / f64::from(steps))
+    // Whole milliseconds, as they are sent: a step that the server takes for longer would leave no room for the last one.
+    let length = (seconds * 1000.0 / f64::from(steps)).floor().max(1.0);
+    (steps, length / 1000.0)
 }
 
 /// Whether a query names series and does nothing with them: `up` or `up{job="agents"}`.
@@ -192,9 +195,9 @@ impl Probe for Question {
     async fn answer(&self, cx: &StepContext) -> Result<Answer, ActionError> {
         let prometheus = Prometheus::of(&self.connections)?;
         let asking = prometheus.query(cx, &self.item.query, None);
-        let (now, stale) = try_join(asking, self.stale(cx, &prometheus)).await?;
+        let (now, ages) = try_join(asking, self.ages(cx, &prometheus)).await?;
         let mut warnings = now.warnings;
-        if let Some(reason) = stale {
+        if let Some(reason) = self.stale(ages.as_ref()) {
             return Ok(warned(Answer::NoData { reason }, &warnings));
         }
         let Some(at) =
@@ -210,8 +213,9 @@ impl Probe for Question {
                 let values = values_of(given, &series).unwrap_or_default();
                 values.last().copied().unwrap_or(f64::NAN)
             });
-            let judged = Judged::of(series);
-            Judged { values: past.unwrap_or(judged.values), baseline, labels: judged.labels }
+            let unfit = self.too_old(ages.as_ref(), &series);
+            let Judged { labels, values, .. } = Judged::of(series);
+            Judged { labels, values: past.unwrap_or(values), baseline, unfit }
         });
         let series: Vec<Judged> = series.collect();
         warnings.extend(window.into_iter().chain(then).flat_map(|given| given.warnings));
@@ -220,29 +224,45 @@ impl Probe for Question {
 }
 
 impl Question {
-    /// What is too old to be used.
-    async fn stale(
+    /// The ages of the newest samples, by the server's clock on both sides.
+    async fn ages(
         &self,
         cx: &StepContext,
         prometheus: &Prometheus,
-    ) -> Result<Option<String>, ActionError> {
-        let Some(fresh) = self.item.fresh else { return Ok(None) };
-        let selector = self.item.fresh_by.as_ref().unwrap_or(&self.item.query).trim();
-        // By the server's clock on both sides.
-        let ages = prometheus.query(cx, &format!("time() - timestamp({selector})"), None).await?;
-        if ages.data.is_empty() {
-            return Ok(Some(format!("there are no samples of {selector}")));
+    ) -> Result<Option<Vec<Series>>, ActionError> {
+        if self.item.fresh.is_none() {
+            return Ok(None);
         }
-        let oldest = ages.data.iter().max_by(|a, b| a.latest().total_cmp(&b.latest()));
-        Ok(oldest.filter(|series| series.latest() > fresh.0.as_secs_f64()).map(|series| {
-            let age = Duration::try_from_secs_f64(series.latest()).unwrap_or(Duration::MAX);
-            let labels = &series.labels;
-            format!(
-                "the newest sample of {selector}{} is {} old, and {fresh} is the most",
-                if labels.is_empty() { String::new() } else { format!(" at {labels}") },
-                brief(age)
-            )
-        }))
+        let selector = self.item.fresh_by.as_ref().unwrap_or(&self.item.query).trim();
+        let query = format!("time() - timestamp({selector})");
+        prometheus.query(cx, &query, None).await.map(|ages| Some(ages.data))
+    }
+
+    /// Why an expression is without data: one series that it reads and that is too old spoils all of it, since nobody knows
+    /// what became of that series in it.
+    fn stale(&self, ages: Option<&Vec<Series>>) -> Option<String> {
+        let (fresh, ages) = (self.item.fresh?, ages?);
+        let selector = self.item.fresh_by.as_ref()?.trim();
+        let Some(oldest) = ages.iter().max_by(|a, b| a.latest().total_cmp(&b.latest())) else {
+            return Some(format!("there are no samples of {selector}"));
+        };
+        let age = outdated(oldest.latest(), fresh)?;
+        let labels = &oldest.labels;
+        let at = if labels.is_empty() { String::new() } else { format!(" at {labels}") };
+        Some(format!("the newest sample of {selector}{at} is {age} old, and {fresh} is the most"))
+    }
+
+    /// Why a series of a selector is without data, however it is with the others.
+    fn too_old(&self, ages: Option<&Vec<Series>>, series: &Series) -> Option<String> {
+        let (fresh, ages) = (self.item.fresh?, ages?);
+        if self.item.fresh_by.is_some() {
+            return None;
+        }
+        let Some(dated) = ages.iter().find(|dated| dated.labels == series.labels) else {
+            return Some("has no sample of a known age".to_owned());
+        };
+        let age = outdated(dated.latest(), fresh)?;
+        Some(format!("has a newest sample that is {age} old, and {fresh} is the most"))
     }
 
     /// The values of the time for which it has to last.
@@ -269,6 +289,12 @@ impl Question {
         let then = now - baseline.0.as_secs_f64();
         prometheus.query(cx, &self.item.query, Some(then)).await.map(Some)
     }
+}
+
+/// An age in words, if it is more than the greatest.
+fn outdated(seconds: f64, greatest: Lasting) -> Option<String> {
+    let too_old = seconds > greatest.0.as_secs_f64();
+    too_old.then(|| brief(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)))
 }
 
 /// The values of the series with the same labels.
@@ -345,9 +371,14 @@ mod tests {
 
     #[test]
     fn a_window_has_steps_of_a_second_or_more_and_ends_where_it_should() {
-        for (seconds, wanted, length) in
-            [(1, 1, 1.0), (30, 30, 1.0), (60, 60, 1.0), (61, 60, 61.0 / 60.0), (300, 60, 5.0)]
-        {
+        for (seconds, wanted, length) in [
+            (1, 1, 1.0),
+            (30, 30, 1.0),
+            (60, 60, 1.0),
+            (61, 60, 1.016),
+            (100, 60, 1.666),
+            (300, 60, 5.0),
+        ] {
             assert_eq!(steps(Duration::from_secs(seconds)), (wanted, length));
         }
         assert_eq!(steps(Duration::from_millis(250)), (1, 0.25));

@@ -53,12 +53,14 @@ pub(super) struct Judged {
     pub(super) values: Vec<f64>,
     /// `None` without a baseline; not a number where there was none at that time.
     pub(super) baseline: Option<f64>,
+    /// Why its values tell nothing, such as that they are old.
+    pub(super) unfit: Option<String>,
 }
 
 impl Judged {
     pub(super) fn of(series: Series) -> Self {
         let values = series.points.into_iter().map(|point| point.value).collect();
-        Self { labels: series.labels, values, baseline: None }
+        Self { labels: series.labels, values, baseline: None, unfit: None }
     }
 
     fn ratio(&self, value: f64) -> f64 {
@@ -92,6 +94,9 @@ impl Judged {
     }
 
     fn judge(&self, wanted: &Wanted) -> Finding {
+        if let Some(why) = &self.unfit {
+            return Finding::Unknown(self.whose(why));
+        }
         if let Some(baseline) = self.baseline {
             let ago = wanted.baseline.map(brief).unwrap_or_default();
             if baseline.is_nan() {
@@ -103,7 +108,8 @@ impl Judged {
                 );
             }
         }
-        let known = || self.values.iter().filter(|value| !value.is_nan());
+        // Two infinite values have no ratio, though each is a number.
+        let known = || self.values.iter().filter(|value| !self.ratio(**value).is_nan());
         if let Some(value) =
             known().rev().find(|value| !wanted.comparison.admits(self.ratio(**value)))
         {
@@ -214,6 +220,7 @@ mod tests {
             labels: labels(index),
             values: values.to_vec(),
             baseline: None,
+            unfit: None,
         });
         series.collect()
     }
@@ -282,6 +289,28 @@ mod tests {
             series[0].baseline = Some(baseline);
             assert_eq!(told(&series, &wanted).0, letter, "{baseline}");
         }
+        let endless = f64::INFINITY;
+        for bound in [Some(1.0), None] {
+            wanted.comparison =
+                Comparison { above: bound, at_most: Some(9.0), ..wanted.comparison };
+            let mut series = series(&[&[endless], &[-endless]]);
+            for one in &mut series {
+                one.baseline = Some(endless);
+            }
+            assert_eq!(told(&series, &wanted).0, '?', "infinite over infinite");
+        }
+    }
+
+    #[test]
+    fn an_unfit_series_tells_nothing_and_the_others_do() {
+        let mut series = series(&[&[2.0], &[1.0]]);
+        for (unfit, all, any) in [(0, 'n', '?'), (1, '?', 'y')] {
+            series.iter_mut().for_each(|one| one.unfit = None);
+            series[unfit].unfit = Some("is old".to_owned());
+            let found = |quantity| told(&series, &wanted(quantity, None)).0;
+            assert_eq!((found(Quantity::All), found(Quantity::Any)), (all, any), "{unfit}");
+        }
+        assert_eq!(told(&series, &wanted(Quantity::All, None)).1, r#"{a="1"} is old"#);
     }
 
     #[test]
