@@ -61,6 +61,11 @@ impl StepContext {
         }
     }
 
+    /// A context for looks outside of any run (is a system reachable, what is the former version), which end after `time`.
+    pub fn looking(time: Duration) -> Self {
+        Self::new(Instant::now() + time, CancellationToken::new(), std::env::temp_dir(), "look")
+    }
+
     /// Takes notes here, and knows those of earlier attempts.
     #[must_use]
     pub fn recording(mut self, recorder: Arc<dyn Recorder>, notes: Vec<Value>) -> Self {

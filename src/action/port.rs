@@ -27,6 +27,16 @@ pub trait Action: Send + Sync {
     /// it must then tell from the system (and from `cx.notes()`) whether the change has happened.
     async fn inspect(&self, cx: &StepContext) -> Result<Readiness, ActionError>;
 
+    /// Lets the system try the change without making it, where the system can: what it answered. Asked by a plan, after `inspect`
+    /// has found that the change is needed.
+    async fn dry_run(
+        &self,
+        _cx: &StepContext,
+        _saved: &Saved,
+    ) -> Result<Option<Evidence>, ActionError> {
+        Ok(None)
+    }
+
     /// Makes the change. An error of kind [`Unknown`](super::ErrorKind::Unknown) says that it may have happened.
     async fn apply(&self, cx: &StepContext, saved: &Saved) -> Result<Evidence, ActionError>;
 

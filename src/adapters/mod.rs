@@ -3,6 +3,7 @@
 mod docker;
 mod file;
 pub mod http;
+mod kubernetes;
 pub mod loadbalancer;
 mod manual;
 mod notify;
@@ -23,6 +24,7 @@ fn systems() -> Vec<System> {
         docker::system(),
         file::system(),
         http::system(),
+        kubernetes::system(),
         loadbalancer::system(),
         manual::system(),
         notify::system(),

@@ -277,6 +277,7 @@ fn how(known: Known) -> &'static str {
         Known::Rendered => "[from the runbook]",
         Known::ReadLive => "[read live]",
         Known::Predicted => "[read live, then predicted]",
+        Known::DryRun => "[tried by the server, dry run]",
     }
 }
 

@@ -127,6 +127,8 @@ pub enum Known {
     ReadLive,
     /// From the live system and the predicted effects of earlier steps.
     Predicted,
+    /// The system tried the change without making it.
+    DryRun,
 }
 
 /// What can be said about a run, from best to worst.

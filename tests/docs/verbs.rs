@@ -8,7 +8,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
 /// What undo does, for every verb that changes something. What an undo does cannot be read from a schema.
-const UNDO: [(&str, &str); 19] = [
+const UNDO: [(&str, &str); 25] = [
     ("docker.stop", "starts the containers that it stopped"),
     ("docker.start", "stops the containers that it started"),
     ("docker.scale", "brings the parked containers back and removes the new ones"),
@@ -19,6 +19,15 @@ const UNDO: [(&str, &str); 19] = [
     ("file.copy-tree", "brings the former folder back"),
     ("file.remove", "moves it back"),
     ("http.call", "sends the request under `undo`; without one it cannot be undone"),
+    ("kubernetes.pause", "resumes what it paused"),
+    ("kubernetes.resume", "pauses what it resumed"),
+    (
+        "kubernetes.undo",
+        "puts the pod template back that it replaced, and pauses again what was paused",
+    ),
+    ("kubernetes.scale", "scales back to the former number"),
+    ("kubernetes.restart", "nothing: the new pods are of the same pod template"),
+    ("kubernetes.abort", "retries the rollout that it aborted"),
     ("loadbalancer.switch", "puts the former file back and reloads nginx"),
     ("loadbalancer.render", "puts the former file back and reloads nginx"),
     ("notify.slack", "nothing: a message cannot be unsent; `irreversible` need not be declared"),

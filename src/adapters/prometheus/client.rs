@@ -10,7 +10,6 @@ use indexmap::IndexMap;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::connection::{Address, PrometheusConnection};
 use super::envelope::{self, Given, QueryResult};
@@ -188,8 +187,7 @@ struct BuildInfo {
 /// Whether Prometheus answers: `prometheus 2.42.0 at metrics:9090`.
 pub(super) async fn reach(connections: &Connections) -> Result<String, ActionError> {
     let prometheus = Prometheus::of(connections)?;
-    let deadline = Instant::now() + REACHING;
-    let cx = StepContext::new(deadline, CancellationToken::new(), std::env::temp_dir(), "reach");
+    let cx = StepContext::looking(REACHING);
     // Ready is what answers queries; a server that still reads its log of samples refuses them.
     let ready = prometheus.exchange(&cx, Method::Get, "/-/ready", Content::Empty).await?;
     if ready.status != 200 {

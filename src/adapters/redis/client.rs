@@ -14,8 +14,6 @@ use redis::{
     RedisError, TlsCertificates, Value,
 };
 use secrecy::ExposeSecret;
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::connection::{Address, RedisConnection};
 use super::errors;
@@ -234,8 +232,7 @@ fn field<'a>(info: &'a str, name: &str) -> &'a str {
 /// Whether Redis answers: `redis 7.0.15 at cache:6379`.
 pub(super) async fn reach(connections: &Connections) -> Result<String, ActionError> {
     let redis = Redis::of(connections)?;
-    let deadline = Instant::now() + REACHING;
-    let cx = StepContext::new(deadline, CancellationToken::new(), std::env::temp_dir(), "reach");
+    let cx = StepContext::looking(REACHING);
     let servers = within(&cx, "reach redis", redis.open()).await?;
     Ok(servers.describe())
 }

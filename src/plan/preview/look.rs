@@ -105,7 +105,12 @@ impl<'a> Looker<'a> {
         match readiness {
             Ok(Readiness::Needed { saved, predicted }) => {
                 let found = saved.found().map(str::to_owned);
-                (Finding::WouldChange { found }, known, predicted)
+                // The system tries it on what is there now, so what earlier steps will change must not matter.
+                match within(&cx, action.dry_run(&cx, &saved)).await {
+                    Ok(None) => (Finding::WouldChange { found }, known, predicted),
+                    Ok(Some(_)) => (Finding::WouldChange { found }, Known::DryRun, predicted),
+                    Err(error) => (Finding::CannotTell { error }, known, predicted),
+                }
             }
             Ok(Readiness::AlreadyDone { evidence }) => {
                 (Finding::AlreadyDone { evidence: evidence.summary }, known, Vec::new())
