@@ -60,7 +60,7 @@ impl Desk {
     fn new() -> Self {
         install_tls();
         let label = own_label();
-        let mut metrics = json!({ "response_baseline": BASELINE });
+        let mut metrics = json!({ "baseline": BASELINE });
         for (_, metric, ..) in TRIGGERS {
             metrics[metric] = format!("decide_{metric}{{test=\"{label}\"}}").into();
         }
@@ -197,7 +197,7 @@ async fn the_queries_of_the_production_example_are_understood() {
         assert!(metrics.contains_key(metric), "{metric}");
     }
     let verb = desk.resolve.registry.verb("prometheus.expect").expect("the verb");
-    for (metric, query) in metrics.iter().filter(|(metric, _)| *metric != "response_baseline") {
+    for (metric, query) in metrics.iter().filter(|(metric, _)| *metric != "baseline") {
         let args = json!({"query": query, "above": 1});
         let items = verb.expand(args, &desk.resolve).await.expect("it is expanded");
         let Ok(Work::Probe(probe)) = verb.make(&items[0].args, &desk.resolve) else {

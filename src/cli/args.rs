@@ -181,7 +181,7 @@ async fn dispatch(cli: Cli, cx: Context) -> Result<u8, CliError> {
     match chosen {
         Command::Run(args) => run::run(cx, run::Which::Runbook(args.runbook), args.start).await,
         Command::Plan(args) => plan::run(cx, args).await,
-        Command::Check(args) => check::run(&cx, &args),
+        Command::Check(args) => check::run(&cx, &args).await,
         Command::Decide(args) => decide::run(&cx, args).await,
         Command::Status(args) => status::run(&cx, args).await,
         Command::Resume(args) => resume::run(cx, args).await,

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::context::Context;
-use super::decide;
 use super::error::{CliError, INVALID, USAGE};
 use super::output::Format;
+use super::{decide, live_check};
 use crate::action::Registry;
 use crate::environment::{Config, EnvironmentFile, FoundRunbook, locate, runbooks};
 use crate::plan::StepId;
@@ -15,7 +15,7 @@ use crate::plan::budget::Schedule;
 use crate::report::check::{
     CheckedFile, Extent, FileKind, Level, Problem, github, json, junit, sarif,
 };
-use crate::report::style::{BAD, DOUBT, GOOD, paint};
+use crate::report::style::{BAD, DOUBT, FAINT, GOOD, paint};
 use crate::report::text::sanitize;
 use crate::runbook::diagnostic::{Diagnostic, Diagnostics, Severity};
 use crate::runbook::load;
@@ -23,8 +23,10 @@ use crate::trigger;
 
 /// Check runbooks, environments and decision tables offline: parse, validate, lint, fit the budget
 ///
-/// Nothing is connected to and no secret is read. `--format` knows three more forms here: `junit` for test reports,
-/// `sarif` for code scanning, `github` for annotations in a pull request. Exit code 3 when something is wrong.
+/// Nothing is connected to and no secret is read, unless `--env` names an environment: then the runbooks are held against its
+/// live systems, read-only, and those of the scenario `prevention` are asked whether a deployment may begin. `--format` knows three
+/// more forms here: `junit` for test reports, `sarif` for code scanning, `github` for annotations in a pull request. Exit code 3 when
+/// something is wrong.
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
     /// Files or folders [default: the project's runbooks with their environments and decision tables]
@@ -32,6 +34,9 @@ pub(super) struct CheckArgs {
     /// Let warnings fail the check, too
     #[arg(long)]
     strict: bool,
+    /// Hold the runbooks against the live systems of this environment: its name, or its file
+    #[arg(long, value_name = "NAME")]
+    env: Option<String>,
 }
 
 /// What became of one file.
@@ -39,12 +44,12 @@ struct Checked {
     path: PathBuf,
     kind: FileKind,
     problems: Diagnostics,
-    /// Times that cannot fit, as sentences.
-    misfits: Vec<String>,
+    /// What is wrong with no place in the file: times that cannot fit, and what live systems say.
+    beyond: Vec<Problem>,
     failed: bool,
 }
 
-pub(super) fn run(cx: &Context, args: &CheckArgs) -> Result<u8, CliError> {
+pub(super) async fn run(cx: &Context, args: &CheckArgs) -> Result<u8, CliError> {
     let registry = crate::adapters::registry();
     let here = std::env::current_dir().unwrap_or_default();
     let files = files(cx, args, &here);
@@ -52,15 +57,16 @@ pub(super) fn run(cx: &Context, args: &CheckArgs) -> Result<u8, CliError> {
         return Err(CliError::new(USAGE, "find a runbook to check")
             .hint("Name files or folders, or write a first runbook with `rollback init`."));
     }
-    let checked: Vec<Checked> = files
-        .into_iter()
-        .map(|(path, kind)| {
-            let path = near(&path, &here);
-            let known = || decide::runbooks(&path, &here, &cx.config);
-            let found = problems(&path, kind, &registry, known);
-            check(path, kind, found, args.strict)
-        })
-        .collect();
+    let mut checked = Vec::with_capacity(files.len());
+    for (path, kind) in files {
+        let path = near(&path, &here);
+        let known = || decide::runbooks(&path, &here, &cx.config);
+        let (found, mut beyond) = problems(&path, kind, &registry, known);
+        if let (Some(env), FileKind::Runbook, false) = (&args.env, kind, found.has_errors()) {
+            beyond.extend(live_check::problems(cx, &path, env).await?);
+        }
+        checked.push(check(path, kind, found, beyond, args.strict));
+    }
     tell(cx, &checked);
     let failed = checked.iter().any(|file| file.failed);
     Ok(if failed { INVALID } else { 0 })
@@ -138,7 +144,7 @@ fn problems(
     kind: FileKind,
     registry: &Registry,
     known: impl FnOnce() -> Vec<FoundRunbook>,
-) -> (Diagnostics, Vec<String>) {
+) -> (Diagnostics, Vec<Problem>) {
     match kind {
         FileKind::Environment => match EnvironmentFile::read(path, registry) {
             Ok(file) => (Diagnostics::new(file.source, Vec::new()), Vec::new()),
@@ -158,22 +164,29 @@ fn problems(
 fn check(
     path: PathBuf,
     kind: FileKind,
-    (problems, misfits): (Diagnostics, Vec<String>),
+    problems: Diagnostics,
+    beyond: Vec<Problem>,
     strict: bool,
 ) -> Checked {
+    let warned = || {
+        problems.count(Severity::Warning) > 0
+            || beyond.iter().any(|problem| problem.severity == Level::Warning)
+    };
     let failed = problems.has_errors()
-        || !misfits.is_empty()
-        || (strict && problems.count(Severity::Warning) > 0);
-    Checked { path, kind, problems, misfits, failed }
+        || beyond.iter().any(|problem| problem.severity == Level::Error)
+        || (strict && warned());
+    Checked { path, kind, problems, beyond, failed }
 }
 
 /// What cannot fit into its time even if everything goes as expected.
-fn misfits(runbook: &crate::runbook::Runbook, registry: &Registry) -> Vec<String> {
+fn misfits(runbook: &crate::runbook::Runbook, registry: &Registry) -> Vec<Problem> {
     let assumed = |_: &StepId| None;
-    match crate::plan::build::outline(runbook, registry, &assumed) {
+    let sentences: Vec<String> = match crate::plan::build::outline(runbook, registry, &assumed) {
         Ok(plan) => Schedule::of(&plan).misfits().iter().map(ToString::to_string).collect(),
         Err(refused) => refused.reasons.iter().map(ToString::to_string).collect(),
-    }
+    };
+    let problem = |message| Problem::beyond(Level::Error, "does-not-fit", message, Vec::new());
+    sentences.into_iter().map(problem).collect()
 }
 
 fn tell_file(cx: &Context, file: &Checked) {
@@ -182,13 +195,21 @@ fn tell_file(cx: &Context, file: &Checked) {
         cx.output.data(file.problems.render(cx.output.color).trim_end());
         cx.output.data("");
     }
-    for misfit in &file.misfits {
-        let word = paint(BAD, "error[does-not-fit]:");
-        cx.output.data(format!("{word} {path}: {}", sanitize(misfit)));
+    for Problem { severity, code, message, hints, .. } in &file.beyond {
+        let (style, word) = match severity {
+            Level::Error => (BAD, "error"),
+            Level::Warning => (DOUBT, "warning"),
+            Level::Note => (FAINT, "note"),
+        };
+        let word = paint(style, format!("{word}[{code}]:"));
+        cx.output.data(format!("{word} {path}: {}", sanitize(message)));
+        hints.iter().for_each(|hint| cx.output.data(format!("  {}", sanitize(hint))));
     }
     let sign = if file.failed {
         paint(BAD, "✗")
-    } else if file.problems.count(Severity::Warning) > 0 {
+    } else if file.problems.count(Severity::Warning) > 0
+        || file.beyond.iter().any(|problem| problem.severity == Level::Warning)
+    {
         paint(DOUBT, "!")
     } else {
         paint(GOOD, "✓")
@@ -207,18 +228,11 @@ fn total(checked: &[Checked]) -> String {
 /// What was found as the report's renderers know it.
 fn plain_data(file: &Checked) -> CheckedFile {
     let found = file.problems.iter().map(|problem| plain_problem(problem, &file.problems));
-    let misfits = file.misfits.iter().map(|misfit| Problem {
-        severity: Level::Error,
-        code: "does-not-fit".to_owned(),
-        message: misfit.clone(),
-        place: None,
-        hints: Vec::new(),
-    });
     CheckedFile {
         path: file.path.display().to_string(),
         kind: file.kind,
         failed: file.failed,
-        problems: found.chain(misfits).collect(),
+        problems: found.chain(file.beyond.iter().cloned()).collect(),
     }
 }
 

@@ -233,7 +233,9 @@ impl Told<'_> {
             Some(Scenario::KnowledgeBase) => {
                 format!("--knowledge-base {}", shell_words::quote(&trigger.runbook))
             }
-            None => format!("run {}", shell_words::quote(&trigger.runbook)),
+            Some(Scenario::Validation | Scenario::Prevention) | None => {
+                format!("run {}", shell_words::quote(&trigger.runbook))
+            }
         };
         let named = matches!(scenario, Some(Scenario::Emergency | Scenario::Graceful));
         let several = self.known.iter().filter(|known| known.scenario == scenario).count() > 1;

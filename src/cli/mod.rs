@@ -14,6 +14,7 @@ mod doctor;
 pub mod error;
 mod history;
 mod init;
+mod live_check;
 mod lock;
 mod log;
 mod man;

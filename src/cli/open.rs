@@ -188,6 +188,8 @@ pub(super) fn scenario_name(scenario: Scenario) -> &'static str {
         Scenario::Graceful => "graceful",
         Scenario::Partial => "partial",
         Scenario::KnowledgeBase => "knowledge-base",
+        Scenario::Validation => "validation",
+        Scenario::Prevention => "prevention",
     }
 }
 

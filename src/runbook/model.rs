@@ -22,6 +22,17 @@ pub enum Scenario {
     Partial,
     /// A knowledge base.
     KnowledgeBase,
+    /// Whether a rollback holds. Asks, and changes nothing.
+    Validation,
+    /// Whether a deployment may begin. Asks, and changes nothing; `rollback check --env` asks it, too.
+    Prevention,
+}
+
+impl Scenario {
+    /// Whether its runbooks only ask.
+    pub fn asks_only(self) -> bool {
+        matches!(self, Self::Validation | Self::Prevention)
+    }
 }
 
 /// What a step's failure means for the run.

@@ -85,6 +85,11 @@ pub struct Extent {
 }
 
 impl Problem {
+    /// A problem that has no place in the file.
+    pub fn beyond(severity: Level, code: &str, message: String, hints: Vec<String>) -> Self {
+        Self { severity, code: code.to_owned(), message, place: None, hints }
+    }
+
     /// The message and the hints, one a line.
     fn text(&self) -> String {
         let lines = std::iter::once(&self.message).chain(&self.hints);

@@ -22,6 +22,7 @@ pub(super) fn check(
     let lints = Lints { runbook, graphs, registry };
     for (phase_position, phase) in runbook.phases.iter().enumerate() {
         for (step_position, step) in phase.steps.iter().enumerate() {
+            lints.question(step, problems);
             lints.irreversible(step, (phase_position, step_position), problems);
             lints.blocking_item(step, (phase_position, step_position), problems);
             hidden_shell(step, problems);
@@ -37,6 +38,20 @@ struct Lints<'a> {
 }
 
 impl Lints<'_> {
+    /// A runbook of questions may be asked at any time, so it must not change anything.
+    fn question(&self, step: &Step, problems: &mut Vec<Diagnostic>) {
+        let is_change =
+            || self.registry.verb(&step.verb).is_some_and(|verb| verb.kind == VerbKind::Action);
+        if self.runbook.scenario.asks_only() && is_change() {
+            let message = format!("`{}` changes something, and this scenario only asks", step.verb);
+            problems.push(
+                Diagnostic::error("change-among-questions", message).at(step.verb_span).hint(
+                    "Ask with a probe such as `http.expect`, or give the runbook another scenario.",
+                ),
+            );
+        }
+    }
+
     /// What cannot be undone says so, and comes after everything that could show that it should not happen.
     fn irreversible(&self, step: &Step, at: Position, problems: &mut Vec<Diagnostic>) {
         let reason = self.registry.verb(&step.verb).and_then(|verb| verb.irreversible);

@@ -17,6 +17,10 @@ ollama_circuit_breaker_trips_per_minute 0
 ollama_silent_agents_ratio 0
 ollama_query_success_ratio 0.998
 ollama_task_failure_ratio 0.001
+ollama_tasks_per_second 12.4
+ollama_failed_tasks_waiting 0
+ollama_availability_ratio 0.9996
+ollama_memory_usage_ratio_in_an_hour 0.66
 ollama_alert{severity=\"critical\"} 0
 ";
 
