@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::action::{ActionError, Evidence, Prediction};
 use crate::clock::Boot;
-use crate::plan::{Plan, PlannedItem, StepId};
+use crate::plan::{Plan, PlannedApproval, PlannedItem, StepId};
 use crate::secret::Secrets;
 
 /// The version of the journal's form. A newer one is refused, an older one is read.
@@ -160,8 +160,23 @@ pub enum SkipReason {
         /// The flag.
         because: String,
     },
+    /// The approval that it needs was not given, and the run does without it.
+    NotApproved {
+        /// Who was asked.
+        role: String,
+    },
     /// The run stops.
     Stopping,
+}
+
+/// How a person answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Channel {
+    /// At the terminal of the run.
+    Terminal,
+    /// By a command, from another terminal.
+    Command,
 }
 
 /// Why a run stops before its end.
@@ -180,6 +195,17 @@ pub enum StopReason {
         /// Who asked and why, when it is known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<String>,
+    },
+    /// An approval was denied, or not given in time.
+    NotApproved {
+        /// The step that needs it; the whole run where none is named.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<StepId>,
+        /// Who was asked.
+        role: String,
+        /// Who denied it; nobody answered where none is named.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        denied_by: Option<String>,
     },
     /// Its `give_up` time has passed.
     GaveUp,
@@ -209,6 +235,8 @@ pub enum RunVerdict {
     FailedPartial,
     /// Stopped by the operator, everything settled.
     Aborted,
+    /// An approval was denied or not given in time: nothing more was started, and what is done is kept.
+    NotApproved,
     /// A bug in this program.
     InternalError,
 }
@@ -424,6 +452,44 @@ pub enum Event {
         by: Actor,
         /// Whether the run goes on.
         go_on: bool,
+    },
+    /// An approval is needed before the run goes on. It is asked for once; the time counts from here.
+    ApprovalAsked {
+        /// The step that needs it; the whole run where none is named.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<StepId>,
+        /// Who is asked, how long the answer may take, and why.
+        #[serde(flatten)]
+        approval: PlannedApproval,
+    },
+    /// A person gave an approval, or denied it.
+    ApprovalAnswered {
+        /// The step that needs it; the whole run where none is named.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<StepId>,
+        /// The role in which the person answered.
+        role: String,
+        /// Whether somebody is listed for the role; without a list anybody may answer.
+        listed: bool,
+        /// Who answered, as the person said.
+        name: String,
+        /// Where the answer was typed, and by which login.
+        by: Actor,
+        /// How it came.
+        how: Channel,
+        /// Yes or no.
+        approved: bool,
+        /// What the person added.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// Nobody answered in time.
+    ApprovalExpired {
+        /// The step that needs it; the whole run where none is named.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<StepId>,
+        /// Who was asked.
+        role: String,
     },
     /// A target's step succeeded.
     TargetReached {

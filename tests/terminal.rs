@@ -1,5 +1,6 @@
 //! The program towards terminals, signals, full disks, hostile paths and its own bugs.
 
+mod approvals;
 mod crash;
 mod deadlines;
 mod disk;

@@ -8,8 +8,8 @@ use super::context::Context;
 use super::error::{self, CliError, UNEXPECTED, USAGE};
 use super::output::{Color, Format, Output};
 use super::{
-    abort, check, completions, confirm, decide, doctor, history, init, log, man, panic, plan,
-    report, resume, run, sandbox, schema, status,
+    abort, approve, check, completions, confirm, decide, doctor, history, init, log, man, panic,
+    plan, report, resume, run, sandbox, schema, status,
 };
 use crate::environment::Config;
 use crate::failpoint;
@@ -81,6 +81,7 @@ enum Command {
     Decide(decide::DecideArgs),
     Status(status::StatusArgs),
     Resume(resume::ResumeArgs),
+    Approve(approve::ApproveArgs),
     Abort(abort::AbortArgs),
     Confirm(confirm::ConfirmArgs),
     Report(report::ReportArgs),
@@ -185,6 +186,7 @@ async fn dispatch(cli: Cli, cx: Context) -> Result<u8, CliError> {
         Command::Decide(args) => decide::run(&cx, args).await,
         Command::Status(args) => status::run(&cx, args).await,
         Command::Resume(args) => resume::run(cx, args).await,
+        Command::Approve(args) => approve::run(&cx, &args),
         Command::Abort(args) => abort::run(&cx, &args),
         Command::Confirm(args) => confirm::run(&cx, args).await,
         Command::Report(args) => report::run(&cx, &args),

@@ -10,8 +10,8 @@ use super::output::Format;
 use super::{decide, live_check};
 use crate::action::Registry;
 use crate::environment::{Config, EnvironmentFile, FoundRunbook, locate, runbooks};
-use crate::plan::StepId;
 use crate::plan::budget::Schedule;
+use crate::plan::{Concern, StepId};
 use crate::report::check::{
     CheckedFile, Extent, FileKind, Level, Problem, github, json, junit, sarif,
 };
@@ -178,15 +178,21 @@ fn check(
     Checked { path, kind, problems, beyond, failed }
 }
 
-/// What cannot fit into its time even if everything goes as expected.
+/// What cannot fit into its time even if everything goes as expected; and, as warnings, what fits unless approvals take all of theirs.
 fn misfits(runbook: &crate::runbook::Runbook, registry: &Registry) -> Vec<Problem> {
     let assumed = |_: &StepId| None;
-    let sentences: Vec<String> = match crate::plan::build::outline(runbook, registry, &assumed) {
-        Ok(plan) => Schedule::of(&plan).misfits().iter().map(ToString::to_string).collect(),
-        Err(refused) => refused.reasons.iter().map(ToString::to_string).collect(),
+    let late = |message| Problem::beyond(Level::Error, "does-not-fit", message, Vec::new());
+    let plan = match crate::plan::build::outline(runbook, registry, &assumed) {
+        Ok(plan) => plan,
+        Err(refused) => return refused.reasons.iter().map(|why| late(why.to_string())).collect(),
     };
-    let problem = |message| Problem::beyond(Level::Error, "does-not-fit", message, Vec::new());
-    sentences.into_iter().map(problem).collect()
+    let misfits = Schedule::of(&plan).misfits().into_iter().map(|misfit| late(misfit.to_string()));
+    let slow = Schedule::slow_approvals(&plan).into_iter().map(|misfit| {
+        let message = Concern::slow_approval(&misfit).to_string();
+        let hint = "Shorten `within`, or put the approval behind the target.".to_owned();
+        Problem::beyond(Level::Warning, "slow-approval", message, vec![hint])
+    });
+    misfits.chain(slow).collect()
 }
 
 fn tell_file(cx: &Context, file: &Checked) {

@@ -17,8 +17,10 @@ use crate::report::style::{BAD, DOUBT, FAINT, GOOD, STRONG, paint};
 use crate::report::text::sanitize;
 use crate::runbook::Scenario;
 use crate::runbook::diagnostic::Severity as Grade;
-use crate::trigger::{self, Decision, LoadedTable, Reading, Response, State, Table, Trigger};
-use crate::value::brief;
+use crate::trigger::{
+    self, Approval, Decision, LoadedTable, Reading, Response, State, Table, Trigger,
+};
+use crate::value::{Lasting, brief};
 
 /// The time for all conditions of a table together.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -244,8 +246,14 @@ impl Told<'_> {
         } else {
             String::new()
         };
+        let approval = match &trigger.approval {
+            Approval::Automated => String::new(),
+            Approval::Role(role) => {
+                format!(" --approval-role {role} --approval-within {}", Lasting(trigger.within))
+            }
+        };
         format!(
-            "rollback {start}{runbook} --env {} --reason {}",
+            "rollback {start}{runbook} --env {}{approval} --reason {}",
             shell_words::quote(&self.environment.name),
             shell_words::quote(&reason(trigger))
         )

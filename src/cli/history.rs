@@ -74,6 +74,7 @@ fn line(summary: &Summary) -> String {
         Some(RunVerdict::RecoveredLate) => paint(DOUBT, "recovered late"),
         Some(RunVerdict::FailedClean | RunVerdict::FailedPartial) => paint(BAD, "failed"),
         Some(RunVerdict::Aborted) => paint(DOUBT, "stopped"),
+        Some(RunVerdict::NotApproved) => paint(BAD, "not approved"),
         Some(RunVerdict::InternalError) => paint(BAD, "internal error"),
         None => paint(DOUBT, "not finished"),
     };

@@ -4,6 +4,8 @@
 
 mod abort;
 mod actor;
+mod approval;
+mod approve;
 mod args;
 mod check;
 mod completions;

@@ -100,6 +100,11 @@ fn head(plan: &Plan, head_start: Duration) -> Vec<String> {
     if !head_start.is_zero() {
         lines.push(format!("  the targets' clock has been running for {}", brief(head_start)));
     }
+    if let Some(approval) = &plan.approval {
+        let (who, within) = (sanitize(&approval.who()), brief(approval.within));
+        let text = format!("  first asks for the approval of {who}, within {within}");
+        lines.push(paint(DOUBT, text));
+    }
     for (target, projected) in plan.targets.iter().zip(&projection.targets) {
         let at = head_start + projected.at;
         let word = if plan.step(&target.reached_by).is_some_and(|step| step.skip.is_some()) {
@@ -154,7 +159,17 @@ fn step_line(mark: char, step: &PlannedStep) -> String {
     let optional = if step.policy.optional { paint(FAINT, " (optional)") } else { String::new() };
     let forever =
         if step.policy.irreversible { paint(DOUBT, " (cannot be undone)") } else { String::new() };
-    format!("{mark} {:<24} {what}{optional}{forever}", name(step))
+    format!("{mark} {:<24} {what}{optional}{forever}{}", name(step), asks(step))
+}
+
+/// Who is asked before the step begins.
+fn asks(step: &PlannedStep) -> String {
+    let needed = step.policy.approval.as_ref().filter(|_| step.skip.is_none());
+    let told = needed.map(|approval| {
+        let (who, within) = (sanitize(&approval.who()), brief(approval.within));
+        paint(DOUBT, format!(" (asks {who} first, within {within})"))
+    });
+    told.unwrap_or_default()
 }
 
 fn name(step: &PlannedStep) -> String {
@@ -201,8 +216,9 @@ fn seen_lines(mark: char, step: &PlannedStep, seen: &PreviewStep) -> Vec<String>
             String::new()
         };
         let (sign, text) = finding(item);
+        let asks = if index == 0 { asks(step) } else { String::new() };
         lines.push(format!(
-            "{mark} {label:<24} {sign} {text}{more} {}",
+            "{mark} {label:<24} {sign} {text}{more}{asks} {}",
             paint(FAINT, how(item.known))
         ));
     }

@@ -11,6 +11,7 @@ use indexmap::IndexMap;
 use jiff::Timestamp;
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use super::approval::ApprovalArgs;
 use super::context::Context;
 use super::error::{ABORTED, CliError, REFUSED, UNEXPECTED, USAGE};
 use super::lock::LockArgs;
@@ -20,6 +21,7 @@ use super::{plan, prompt, since, takeover};
 use crate::clock::{self, Boot};
 use crate::event::Header;
 use crate::journal::{Holder, Lock, LockDir, LockError, Run};
+use crate::plan::budget::Schedule;
 use crate::plan::inputs::{self, Given, Inputs};
 use crate::plan::{Built, Concern, Plan, Request, StepId};
 use crate::report::style::{DOUBT, paint};
@@ -64,6 +66,8 @@ pub(super) struct StartArgs {
     /// Let an emergency take the subject over from a lesser run
     #[arg(long, help_heading = "Run")]
     take_over: bool,
+    #[command(flatten)]
+    approval: ApprovalArgs,
     #[command(flatten)]
     lock: LockArgs,
 }
@@ -190,8 +194,10 @@ pub(super) async fn make_plan(
         cx: &opened.resolve,
         history: &history,
     };
-    let built =
+    let mut built =
         crate::plan::build(request).await.map_err(|refused| refusal(run, &refused.reasons))?;
+    args.approval.add_to(&mut built.plan, &opened.environment)?;
+    built.warnings.extend(Schedule::slow_approvals(&built.plan).iter().map(Concern::slow_approval));
     for concern in &built.warnings {
         cx.output.progress(format!("{} {}", paint(DOUBT, "!"), sanitize(&concern.to_string())));
     }

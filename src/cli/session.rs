@@ -15,8 +15,8 @@ use super::panic;
 use super::watch::{Begin, Pulse, Screen, watch};
 use crate::action::{ActionError, ErrorKind, ResolveContext};
 use crate::engine::lifecycle::Stage;
-use crate::engine::{Ended, Engine, Request, RunState, Vault};
-use crate::event::{Actor, Event, Header, Place, PrivateRef, Record};
+use crate::engine::{ApprovalAnswer, Ended, Engine, Request, RunState, Vault};
+use crate::event::{Actor, Channel, Event, Header, Place, PrivateRef, Record};
 use crate::journal::{self, Journal, Lock, Run, Store};
 use crate::report::{json, summary};
 use crate::signal::Signal;
@@ -102,7 +102,7 @@ impl Session {
     }
 }
 
-/// The required questions of a run that still wait for an answer, as they were asked last.
+/// The required questions and the approvals of a run that still wait for an answer, as they were asked last.
 fn still_open(records: &[Record], state: &RunState) -> Vec<Record> {
     let mut open = Vec::new();
     for record in records {
@@ -112,6 +112,13 @@ fn still_open(records: &[Record], state: &RunState) -> Vec<Record> {
             open.retain(|earlier: &Record| {
                 !matches!(&earlier.event, Event::QuestionOpened { at: asked, .. } if asked == at)
             });
+            open.push(record.clone());
+        } else if let Event::ApprovalAsked { step, .. } = &record.event
+            && state
+                .approvals
+                .get(step)
+                .is_some_and(|known| known.given.is_none() && known.asked_ms == record.elapsed_ms)
+        {
             open.push(record.clone());
         }
     }
@@ -157,7 +164,7 @@ fn last_word(output: &Output, screen: &Screen) {
     }
 }
 
-/// Brings what other processes ask (`rollback abort`, `rollback confirm`) to the engine.
+/// Brings what other processes ask (`rollback abort`, `approve`, `confirm`) to the engine.
 async fn read_letters(run: Run, to_engine: mpsc::UnboundedSender<Request>) {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
@@ -181,6 +188,10 @@ fn understand(letter: journal::Request) -> Request {
         }
         journal::Request::Answer { at, by, confirmed, remark } => {
             Request::Answer { at, by, confirmed, remark }
+        }
+        journal::Request::Approve { step, name, by, approved, reason } => {
+            let how = Channel::Command;
+            Request::Approve(ApprovalAnswer { step, name, by, how, approved, reason })
         }
         journal::Request::Decide { at, by, go_on } => Request::Decide { step: at.step, by, go_on },
     }

@@ -10,14 +10,13 @@ use unicode_width::UnicodeWidthStr;
 
 use super::error::{CliError, UNEXPECTED};
 use super::output::{Format, Output};
-use super::person::{Person, Question};
-use super::prompt;
+use super::person::{Heard, Person, Question};
 use crate::engine::Request;
 use crate::event::{Event, Record};
 use crate::failpoint;
 use crate::plan::budget::{Schedule, Stage};
 use crate::report::style::{STRONG, paint};
-use crate::report::{View, json, lines, live};
+use crate::report::{View, approvals, json, lines, live};
 
 /// How often the status line is drawn anew.
 const DRAW_EVERY: Duration = Duration::from_millis(250);
@@ -225,8 +224,11 @@ fn take(
     let Some(line) = line else {
         // First the engine: a terminal that is gone may take no hint. When the run has ended, nobody needs to know.
         let _over = to_engine.send(Request::Unattended);
-        let hint = if screen.view.undecided.is_empty() {
-            let run = &screen.view.header.run;
+        let run = &screen.view.header.run;
+        let hint = if let Some(asked) = screen.view.open_approvals().next() {
+            let command = approvals::command(run, asked.step.as_ref());
+            format!("nobody can be asked here; answer with `{command}`")
+        } else if screen.view.undecided.is_empty() {
             format!("nobody can be asked here; answer with `rollback confirm {run}`")
         } else {
             "nobody can be asked here whether to go on: the run stops".to_owned()
@@ -236,16 +238,16 @@ fn take(
         return;
     };
     // The terminal has echoed the line end.
-    let asked = screen.posed.take().is_some();
-    match prompt::yes_or_no(&line) {
-        Some(yes) if asked => {
-            if let Some(request) = person.answered(yes) {
-                // When the run has ended in the same moment, the answer comes too late.
-                let _over = to_engine.send(request);
-            }
+    if screen.posed.take().is_none() {
+        return;
+    }
+    match person.answered(&line) {
+        Some(Heard::Answer(request)) => {
+            // When the run has ended in the same moment, the answer comes too late.
+            let _over = to_engine.send(request);
         }
-        _ if asked => screen.output.progress(prompt::AGAIN),
-        _ => {}
+        Some(Heard::Again(why)) => screen.output.progress(why),
+        Some(Heard::Part) | None => {}
     }
 }
 

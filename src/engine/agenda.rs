@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use super::approval::{Gate, gate, waiting};
 use super::decide::{Command, asks, start_or_skip};
 use super::state::{RunState, StepState};
 use crate::event::Event;
@@ -80,6 +81,10 @@ impl Agenda {
             | Event::StepEnded { step, .. }
             | Event::DecisionAsked { step }
             | Event::FailureDecided { step, .. } => self.look_at(state, step),
+            Event::ApprovalAnswered { step: Some(step), .. }
+            | Event::ApprovalExpired { step: Some(step), .. } => {
+                self.candidates.extend(state.steps.get_index_of(step));
+            }
             Event::RunResumed { .. } => *self = Self::of(state),
             _ => {}
         }
@@ -119,6 +124,11 @@ impl Agenda {
         if state.stop.is_some() {
             return nothing_in_flight.then_some(Command::End);
         }
+        match gate(state, None, state.plan().approval.as_ref()) {
+            Gate::Open => {}
+            Gate::Ask => return Some(Command::AskApproval(None)),
+            Gate::Waits | Gate::Shut => return None,
+        }
         for (phase, span) in state.plan().phases.iter().zip(&self.phases) {
             if !state.phases_started.contains_key(&phase.id) {
                 return Some(Command::StartPhase(phase.id.clone()));
@@ -136,6 +146,6 @@ impl Agenda {
                 return (span.unsettled == 0).then(|| Command::EndPhase(phase.id.clone()));
             }
         }
-        nothing_in_flight.then_some(Command::End)
+        (nothing_in_flight && waiting(state).next().is_none()).then_some(Command::End)
     }
 }

@@ -1,10 +1,11 @@
-//! Targets, budgets and the time to give up, as events that fall due.
+//! Targets, budgets, approvals and the time to give up, as events that fall due.
 //!
-//! All of them only report, but for `give_up`. Times are milliseconds since the run's start; a target's clock may have started
+//! Targets and budgets only report. Times are milliseconds since the run's start; a target's clock may have started
 //! earlier, with the incident (`--since`).
 
 use std::time::Duration;
 
+use super::approval;
 use super::state::RunState;
 use crate::event::{Event, StopReason};
 use crate::plan::budget::{Progress, Stage};
@@ -109,6 +110,11 @@ fn alarms(state: &RunState) -> impl Iterator<Item = (u64, Event)> + '_ {
             (started.saturating_add(budget_ms), event)
         })
     });
+    let approvals = approval::waiting(state).filter(|_| state.stop.is_none());
+    let approvals = approvals.map(|(step, asked_ms, approval)| {
+        let event = Event::ApprovalExpired { step: step.clone(), role: approval.role.clone() };
+        (asked_ms.saturating_add(millis(approval.within)), event)
+    });
     let give_up = state.plan().give_up.filter(|_| state.stop.is_none()).map(|limit| {
         (
             // Whoever takes a run up again has the whole time again.
@@ -116,5 +122,5 @@ fn alarms(state: &RunState) -> impl Iterator<Item = (u64, Event)> + '_ {
             Event::StopRequested { reason: StopReason::GaveUp },
         )
     });
-    targets.chain(budgets).chain(give_up)
+    targets.chain(budgets).chain(approvals).chain(give_up)
 }

@@ -1,6 +1,7 @@
 //! What to do next: pure functions of the state and the time. The [agenda](super::agenda) knows what to ask them about, and the
 //! dispatcher carries out what they say.
 
+use super::approval::{Gate, gate};
 use super::deadline;
 use super::lifecycle::Stage;
 use super::state::{RunState, StepState};
@@ -16,6 +17,8 @@ pub enum Command {
     StartPhase(String),
     /// Record that every required step of a phase has settled.
     EndPhase(String),
+    /// Ask for the approval that a step needs, or the whole run.
+    AskApproval(Option<StepId>),
     /// Start a step.
     Start(StepId),
     /// Record that a step is not run.
@@ -34,6 +37,11 @@ pub(super) fn decide(state: &RunState, now_ms: u64) -> Option<Command> {
     if state.stop.is_some() {
         return (!in_flight).then_some(Command::End);
     }
+    match gate(state, None, state.plan().approval.as_ref()) {
+        Gate::Open => {}
+        Gate::Ask => return Some(Command::AskApproval(None)),
+        Gate::Waits | Gate::Shut => return None,
+    }
     for phase in &state.plan().phases {
         if !state.phases_started.contains_key(&phase.id) {
             return Some(Command::StartPhase(phase.id.clone()));
@@ -51,7 +59,8 @@ pub(super) fn decide(state: &RunState, now_ms: u64) -> Option<Command> {
             return None;
         }
     }
-    (!in_flight).then_some(Command::End)
+    let asked = state.approvals.values().any(|known| known.given.is_none());
+    (!in_flight && !asked).then_some(Command::End)
 }
 
 /// A phase is settled when its required steps are; optional ones hold nobody up.
@@ -101,7 +110,16 @@ pub(super) fn start_or_skip(state: &RunState, step: &PlannedStep, now_ms: u64) -
     {
         return skip(SkipReason::NoSpareTime { needs_ms, left_ms });
     }
-    Some(Command::Start(step.id.clone()))
+    match gate(state, Some(&step.id), step.policy.approval.as_ref()) {
+        Gate::Open => Some(Command::Start(step.id.clone())),
+        Gate::Ask => Some(Command::AskApproval(Some(step.id.clone()))),
+        Gate::Shut if step.policy.optional => {
+            let role = step.policy.approval.as_ref().map(|needed| needed.role.clone());
+            skip(SkipReason::NotApproved { role: role.unwrap_or_default() })
+        }
+        // A required one stops the run.
+        Gate::Waits | Gate::Shut => None,
+    }
 }
 
 /// How a step ended, from its items.

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::agenda::Agenda;
+use super::approval::{self, ApprovalAnswer};
 use super::decide::{Command, outcome};
 use super::emitter::{Emitter, Message, TaskEnd};
 use super::executor::{KILL_GRACE, Kit, run_step, undo_step, wants_undo};
@@ -53,6 +54,8 @@ pub enum Request {
         /// Whether to go on.
         go_on: bool,
     },
+    /// An approval, or its denial.
+    Approve(ApprovalAnswer),
     /// Start nothing more, settle what is in flight.
     Stop {
         /// Who asks, and why.
@@ -278,6 +281,10 @@ impl Dispatcher {
                 self.kit.kill_by.get_or_init(|| Instant::now() + KILL_GRACE);
                 self.kit.killing.cancel();
             }
+            Event::ApprovalAnswered { step, role, name, approved: false, .. } => {
+                self.do_without(step.as_ref(), role, Some(name));
+            }
+            Event::ApprovalExpired { step, role } => self.do_without(step.as_ref(), role, None),
             Event::QuestionAnswered { at, confirmed, .. } => {
                 if let Some(index) = self.waiting.iter().position(|(place, _)| place == at) {
                     let (_, answer) = self.waiting.swap_remove(index);
@@ -286,6 +293,18 @@ impl Dispatcher {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// An approval was not given. The run does without an optional step, and stops before a required one.
+    fn do_without(&mut self, step: Option<&StepId>, role: &str, denied_by: Option<&String>) {
+        let optional = |id| self.state.plan().step(id).is_some_and(|step| step.policy.optional);
+        if !step.is_some_and(optional) {
+            self.stop(StopReason::NotApproved {
+                step: step.cloned(),
+                role: role.to_owned(),
+                denied_by: denied_by.cloned(),
+            });
         }
     }
 
@@ -309,6 +328,11 @@ impl Dispatcher {
             Command::StartPhase(phase) => self.emit(Event::PhaseStarted { phase }),
             Command::EndPhase(phase) => self.emit(Event::PhaseEnded { phase }),
             Command::Skip(step, reason) => self.emit(Event::StepSkipped { step, reason }),
+            Command::AskApproval(step) => {
+                if let Some(approval) = self.state.plan().approval_of(step.as_ref()).cloned() {
+                    self.emit(Event::ApprovalAsked { step, approval });
+                }
+            }
             Command::Start(step) => self.start(&step),
             Command::End => {
                 let verdict = verdict::judge(&self.state);
@@ -519,6 +543,10 @@ impl Dispatcher {
                         self.stop(StopReason::StepFailed { step });
                     }
                 }
+            }
+            Request::Approve(answer) => {
+                let told = approval::answered(&self.state, answer);
+                self.emit(told.unwrap_or_else(|message| Event::Warned { message }));
             }
             Request::Stop { by } => self.stop(StopReason::Terminated { by: Some(by) }),
             Request::Tell(event) => self.emit(event),

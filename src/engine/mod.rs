@@ -1,12 +1,13 @@
 //! The engine: drives a plan to its end against the clock, and can be killed at any instant.
 //!
 //! [`dispatcher`] is the one event loop. It folds every event into the [`state`], asks the `agenda` and the pure functions in
-//! [`decide`] what to do next, and hands events to the journal. Steps run in tasks of their own ([`executor`],
+//! [`decide`] what to do next, whether somebody has to [approve](approval) it first, and hands events to the journal. Steps run in tasks of their own ([`executor`],
 //! one item's life in `item`) and talk to the dispatcher through an emitter; they never share state. [`lifecycle`] holds the one
 //! transition table, [`deadline`] the targets and budgets, [`fanout`] the number of items at work, [`retry`] the waits,
 //! [`verdict`] the final word.
 
 mod agenda;
+pub mod approval;
 pub mod deadline;
 pub mod decide;
 pub mod dispatcher;
@@ -26,6 +27,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use approval::ApprovalAnswer;
 pub use dispatcher::{Ended, Engine, Request};
 pub use state::{IllegalEvent, RunState};
 pub use vault::{MemoryVault, Vault};

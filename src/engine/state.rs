@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::approval::ApprovalState;
 use super::lifecycle::Stage;
 use crate::action::{ErrorKind, Evidence};
 use crate::event::{
@@ -139,6 +140,8 @@ pub struct RunState {
     pub phases_ended: BTreeSet<String>,
     /// The phases whose budget has passed.
     pub budgets_passed: BTreeSet<String>,
+    /// The approvals that were asked for; that of the whole run has no step.
+    pub approvals: BTreeMap<Option<StepId>, ApprovalState>,
     /// Why nothing more is started.
     pub stop: Option<StopReason>,
     /// Whether what is in flight is stopped, too.
@@ -169,6 +172,7 @@ impl RunState {
             phases_started: BTreeMap::new(),
             phases_ended: BTreeSet::new(),
             budgets_passed: BTreeSet::new(),
+            approvals: BTreeMap::new(),
             stop: None,
             killed: false,
             ended: None,
@@ -224,6 +228,16 @@ impl RunState {
             Event::FailureDecided { step, go_on, .. } => {
                 self.step_mut(step, event)?.decision = Some(Some(*go_on));
             }
+            Event::ApprovalAsked { step, .. } => {
+                let asked = ApprovalState { asked_ms: elapsed_ms, given: None };
+                let _first = self.approvals.entry(step.clone()).or_insert(asked);
+            }
+            Event::ApprovalAnswered { step, approved, .. } => {
+                self.settle_approval(step.as_ref(), *approved, event)?;
+            }
+            Event::ApprovalExpired { step, .. } => {
+                self.settle_approval(step.as_ref(), false, event)?;
+            }
             Event::TargetReached { target, took_ms, in_time } => {
                 let state = self.targets.entry(target.clone()).or_default();
                 state.took_ms = Some(*took_ms);
@@ -257,6 +271,21 @@ impl RunState {
             | Event::QuestionOpened { at, .. }
             | Event::QuestionAnswered { at, .. } => self.apply_to_item(at, event)?,
         }
+        Ok(())
+    }
+
+    fn settle_approval(
+        &mut self,
+        step: Option<&StepId>,
+        given: bool,
+        event: &Event,
+    ) -> Result<(), IllegalEvent> {
+        let known = self.approvals.get_mut(&step.cloned()).filter(|known| known.given.is_none());
+        let known = known.ok_or_else(|| {
+            let place = step.map_or("the run", |step| &step.0);
+            illegal(event, place, "it waits for no approval")
+        })?;
+        known.given = Some(given);
         Ok(())
     }
 
@@ -329,6 +358,8 @@ impl RunState {
         self.stop = None;
         self.killed = false;
         self.ended = None;
+        // Whoever goes on after a no asks again. What nobody has answered yet still counts from when it was asked.
+        self.approvals.retain(|_, known| known.given != Some(false));
         for step in self.steps.values_mut() {
             if step.is_on_its_way_back() {
                 // What was begun is finished first: forward again from half of it could be neither.

@@ -380,6 +380,7 @@ pub(super) fn plan(phases: Vec<Vec<PlannedStep>>) -> Plan {
         inputs: indexmap::IndexMap::default(),
         targets: Vec::new(),
         give_up: None,
+        approval: None,
         phases: phases.collect(),
     }
 }
@@ -407,6 +408,7 @@ fn policy() -> StepPolicy {
             probe: None,
         },
         irreversible: false,
+        approval: None,
     }
 }
 

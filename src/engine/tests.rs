@@ -1,5 +1,7 @@
 //! The engine against a world in memory, in virtual time.
 
+mod approvals;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;

@@ -12,6 +12,7 @@ pub fn exit_code(verdict: RunVerdict) -> u8 {
         RunVerdict::RecoveredLate => 5,
         RunVerdict::FailedClean => 6,
         RunVerdict::FailedPartial => 7,
+        RunVerdict::NotApproved => 9,
         RunVerdict::Aborted => 10,
         RunVerdict::InternalError => 20,
     }
@@ -37,12 +38,17 @@ pub fn judge(state: &RunState) -> RunVerdict {
         Some(StopReason::Panicked { .. }) => return RunVerdict::InternalError,
         _ if unknown => return RunVerdict::FailedPartial,
         // A failure while the run was stopping outweighs that somebody had stopped it.
-        Some(StopReason::Interrupted | StopReason::Terminated { .. }) if required().any(failed) => {
+        Some(
+            StopReason::Interrupted
+            | StopReason::Terminated { .. }
+            | StopReason::NotApproved { .. },
+        ) if required().any(failed) => {
             return if touched { RunVerdict::FailedPartial } else { RunVerdict::FailedClean };
         }
         Some(StopReason::Interrupted | StopReason::Terminated { .. }) => {
             return RunVerdict::Aborted;
         }
+        Some(StopReason::NotApproved { .. }) => return RunVerdict::NotApproved,
         Some(
             StopReason::StepFailed { .. } | StopReason::GaveUp | StopReason::JournalLost { .. },
         ) => return if touched { RunVerdict::FailedPartial } else { RunVerdict::FailedClean },

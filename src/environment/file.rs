@@ -1,5 +1,6 @@
 //! An environment file: its form, before any value is resolved.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::document::{Document, Problems};
@@ -10,8 +11,8 @@ use crate::runbook::node::{Key, Node, NodeValue};
 use crate::runbook::schema::Catalog;
 use crate::runbook::{suggest, template, validate};
 
-const KEYS: [&str; 7] =
-    ["version", "name", "sandbox", "connections", "values", "inputs", "lock_dir"];
+const KEYS: [&str; 8] =
+    ["version", "name", "sandbox", "connections", "values", "inputs", "approvers", "lock_dir"];
 
 /// An environment file whose form is valid; templates and references are not resolved yet.
 #[derive(Debug, Clone)]
@@ -28,6 +29,8 @@ pub struct EnvironmentFile {
     pub(super) values: Vec<(Key, Node)>,
     pub(super) inputs: Vec<(Key, Node)>,
     pub(super) lock_dir: Option<Node>,
+    /// Who holds which role.
+    pub(super) approvers: BTreeMap<String, Vec<String>>,
 }
 
 impl EnvironmentFile {
@@ -55,6 +58,7 @@ impl EnvironmentFile {
             connections: block(&root, "connections", &mut problems),
             values: block(&root, "values", &mut problems),
             inputs: block(&root, "inputs", &mut problems),
+            approvers: approvers(&root, &mut problems),
             source,
         };
         file.check_connections(registry, &mut problems);
@@ -158,6 +162,37 @@ fn switch(root: &Node, key: &str, problems: &mut Problems) -> bool {
             false
         }
     }
+}
+
+/// Roles with the names of those who hold them. A role that nobody holds would let nobody answer.
+fn approvers(root: &Node, problems: &mut Problems) -> BTreeMap<String, Vec<String>> {
+    let mut roles = BTreeMap::new();
+    for (role, node) in block(root, "approvers", problems) {
+        let names = match &node.value {
+            NodeValue::List(names) => {
+                names.iter().map(|name| name.as_text().map(str::to_owned)).collect()
+            }
+            _ => None,
+        };
+        match names {
+            Some(names) if !Vec::is_empty(&names) => {
+                let _unique = roles.insert(role.name, names);
+            }
+            Some(_) => {
+                let shown = suggest::visible(&role.name);
+                problems.0.push(
+                    Diagnostic::error(
+                        "nobody-approves",
+                        format!("nobody holds the role `{shown}`"),
+                    )
+                    .at(node.span)
+                    .hint("Name who does, or leave the role out: then anybody may answer."),
+                );
+            }
+            None => problems.wrong_type(&node, "a list of names"),
+        }
+    }
+    roles
 }
 
 fn block(root: &Node, key: &str, problems: &mut Problems) -> Vec<(Key, Node)> {

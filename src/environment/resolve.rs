@@ -1,6 +1,6 @@
 //! From an environment file to an environment: templates are evaluated, references to secrets are read.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -35,6 +35,8 @@ pub struct Environment {
     pub inputs: IndexMap<String, Value>,
     /// Connections that lead to nothing in this sandbox, and are left out.
     pub absent: Vec<String>,
+    /// Who holds which role, by login name.
+    pub approvers: BTreeMap<String, Vec<String>>,
     /// Where the lock files of its runs lie, when not in the default folder.
     pub lock_dir: Option<PathBuf>,
     /// Sentences about secrets that are missing or lie open.
@@ -94,6 +96,7 @@ impl EnvironmentFile {
             path: self.path,
             source: self.source,
             sandbox: self.sandbox,
+            approvers: self.approvers,
             absent: absent.into_iter().map(|(key, _)| key.name).collect(),
             lock_dir: lock_dir.map(|dir| absolute(Path::new(&dir), &folder, variables)),
             warnings,
@@ -376,6 +379,17 @@ mod tests {
             "{}",
             problems.render(false)
         );
+    }
+
+    #[test]
+    fn a_role_has_people() {
+        let problems = file("version: 1\napprovers: {lead: [ada], team: [], crew: ada}\n")
+            .expect_err("invalid");
+        let mut codes = codes(&problems);
+        codes.sort_unstable();
+        assert_eq!(codes, ["nobody-approves", "wrong-type"]);
+        let file = file("version: 1\napprovers: {lead: [ada, bob]}\n").expect("valid");
+        assert_eq!(file.approvers["lead"], ["ada", "bob"]);
     }
 
     #[test]

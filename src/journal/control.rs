@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::error::JournalError;
 use super::files;
 use crate::event::{Actor, Place};
+use crate::plan::StepId;
 
 /// What another process asks of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +34,21 @@ pub enum Request {
         /// What the person adds.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         remark: Option<String>,
+    },
+    /// An approval, or its denial, by whoever asks.
+    Approve {
+        /// The step that needs it; the whole run where none is named.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<StepId>,
+        /// Who answers, as the person said.
+        name: String,
+        /// Where it was typed, and by which login.
+        by: Actor,
+        /// Yes or no.
+        approved: bool,
+        /// What the person adds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
     /// Whether to go on after a failure.
     Decide {

@@ -252,19 +252,34 @@ impl Schedule {
         self.project(&self.progress(Duration::ZERO))
     }
 
+    /// The targets that fit, and would not if everybody who is asked for an approval took all of the time.
+    pub fn slow_approvals(plan: &Plan) -> Vec<Misfit> {
+        let mut slow = Self::of(plan);
+        let sure: Vec<String> = slow.late_targets(&slow.start()).map(|late| late.what).collect();
+        for (slot, step) in slow.steps.iter_mut().zip(plan.steps()) {
+            let approval = step.policy.approval.as_ref().filter(|_| step.skip.is_none());
+            slot.expected += approval.map_or(Duration::ZERO, |approval| approval.within);
+        }
+        let begins = plan.approval.as_ref().map_or(Duration::ZERO, |approval| approval.within);
+        let projection = slow.project(&slow.progress(begins));
+        slow.late_targets(&projection).filter(|late| !sure.contains(&late.what)).collect()
+    }
+
+    fn late_targets<'a>(&'a self, projection: &'a Projection) -> impl Iterator<Item = Misfit> + 'a {
+        self.targets.iter().zip(&projection.targets).filter_map(|(slot, target)| {
+            let step = slot.step.filter(|_| target.is_late())?;
+            Some(Misfit {
+                what: format!("target {}", slot.name),
+                needs: target.at,
+                has: target.within,
+                path: self.critical_path(step, 0, projection),
+            })
+        })
+    }
+
     /// What cannot fit if everything goes as expected: targets first, then phases.
     pub fn misfits(&self) -> Vec<Misfit> {
-        let projection = self.project(&self.progress(Duration::ZERO));
-        let late_targets =
-            self.targets.iter().zip(&projection.targets).filter_map(|(slot, target)| {
-                let step = slot.step.filter(|_| target.is_late())?;
-                Some(Misfit {
-                    what: format!("target {}", slot.name),
-                    needs: target.at,
-                    has: target.within,
-                    path: self.critical_path(step, 0, &projection),
-                })
-            });
+        let projection = self.start();
         let late_phases = self.phases.iter().enumerate().filter_map(|(number, phase)| {
             let times = projection.phases[number];
             let needs = times.end.saturating_sub(times.start);
@@ -277,7 +292,7 @@ impl Schedule {
                 path: self.critical_path(last, number, &projection),
             })
         });
-        late_targets.chain(late_phases).collect()
+        self.late_targets(&projection).chain(late_phases).collect()
     }
 
     /// The chain of steps that decides when `step` ends, beginning not before phase `first`.
@@ -352,6 +367,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::plan::PlannedApproval;
     use crate::plan::testing::{lasting, plan, planned_phase};
 
     const fn s(seconds: u64) -> Duration {
@@ -381,6 +397,34 @@ mod tests {
 
     fn id(name: &str) -> StepId {
         StepId(name.into())
+    }
+
+    #[test]
+    fn an_approval_that_takes_its_time_can_miss_a_target_that_fits() {
+        let approval = |seconds| PlannedApproval {
+            role: "lead".into(),
+            within: Duration::from_secs(seconds),
+            reason: None,
+            approvers: Vec::new(),
+        };
+        let mut plan = plan(
+            vec![planned_phase("p", vec![lasting("p/a", &[], 5), lasting("p/b", &["p/a"], 5)])],
+            &[("early", 6, "p/a"), ("late", 60, "p/b"), ("never", 1, "p/b")],
+        );
+        let slow = |plan: &Plan| -> Vec<String> {
+            Schedule::slow_approvals(plan).into_iter().map(|misfit| misfit.what).collect()
+        };
+        assert!(slow(&plan).is_empty());
+        plan.phases[0].steps[1].policy.approval = Some(approval(50));
+        assert!(slow(&plan).is_empty());
+        plan.phases[0].steps[1].policy.approval = Some(approval(51));
+        assert_eq!(slow(&plan), ["target late"]);
+        plan.phases[0].steps[1].skip = Some("its condition is false".into());
+        assert!(slow(&plan).is_empty());
+        plan.approval = Some(approval(2));
+        assert_eq!(slow(&plan), ["target early"]);
+        plan.approval = Some(approval(120));
+        assert_eq!(slow(&plan), ["target early", "target late"]);
     }
 
     #[test]

@@ -72,6 +72,7 @@ pub async fn build(request: Request<'_>) -> Result<Built, Refused> {
     let mut plan = outline(request.runbook, &request.cx.registry, request.history)?;
     plan.environment.clone_from(&request.environment.name);
     plan.inputs.clone_from(&request.inputs.values);
+    plan.list_approvers(&request.environment.approvers);
     let path = path_to_first_target(&plan.phases, &plan.targets);
     let resolutions = resolve_all(&request).await;
     let mut judge = Judge { path: &path, refused: Vec::new(), warnings: Vec::new() };
@@ -127,6 +128,7 @@ pub fn outline(
         inputs: IndexMap::new(),
         targets,
         give_up: runbook.give_up,
+        approval: runbook.approval.as_ref().map(policy::approval),
         phases: phases.collect::<Result<_, _>>()?,
     })
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::layers::layers;
-use super::{Items, Plan, PlannedPhase, PlannedStep};
+use super::{Items, Plan, PlannedApproval, PlannedPhase, PlannedStep};
 use crate::runbook::OnFailure;
 use crate::secret::hide_markers;
 use crate::value::brief;
@@ -34,6 +34,11 @@ fn write(plan: &Plan, out: &mut String) -> std::fmt::Result {
                 target.name, target.reached_by
             )?;
         }
+        writeln!(out)?;
+    }
+    if let Some(approval) = &plan.approval {
+        write!(out, "- [ ] ")?;
+        ask_first(approval, "", out)?;
         writeln!(out)?;
     }
     for (index, phase) in plan.phases.iter().enumerate() {
@@ -84,6 +89,10 @@ fn write_step(step: &PlannedStep, out: &mut String) -> std::fmt::Result {
             writeln!(out, ": to be worked out when its turn comes (failed to {})", line(reason))?;
         }
     }
+    if let Some(approval) = &step.policy.approval {
+        write!(out, "  - ")?;
+        ask_first(approval, if step.policy.optional { "leave it out" } else { "" }, out)?;
+    }
     if let Some(probe) = &step.policy.verify.probe {
         let within = brief(step.policy.verify.within);
         writeln!(out, "  - Check with `{}` within {within}: `{}`", probe.verb, probe.args)?;
@@ -98,6 +107,19 @@ fn write_step(step: &PlannedStep, out: &mut String) -> std::fmt::Result {
         OnFailure::Undo => "take this step back, then stop",
     };
     writeln!(out, "  - If it fails: {then}")
+}
+
+/// Who has to be asked, and what to do without a yes: stop, unless something else is said.
+fn ask_first(approval: &PlannedApproval, otherwise: &str, out: &mut String) -> std::fmt::Result {
+    let (who, within) = (line(&approval.who()), brief(approval.within));
+    let why = approval.reason.as_ref().map(|reason| format!(" ({})", line(reason)));
+    let otherwise =
+        if otherwise.is_empty() { "stop here, keep what was achieved" } else { otherwise };
+    let why = why.unwrap_or_default();
+    writeln!(
+        out,
+        "Before it, ask {who} for approval{why}; without a yes within {within}: {otherwise}"
+    )
 }
 
 fn write_undo(undo: &str, indent: &str, out: &mut String) -> std::fmt::Result {
@@ -155,6 +177,12 @@ mod tests {
         chat.policy.irreversible = true;
         let mut left_out = planned("stop/no", &["stop/a"]);
         left_out.skip = Some("its condition is false".into());
+        chat.policy.approval = Some(PlannedApproval {
+            role: "team".into(),
+            within: Duration::from_secs(120),
+            reason: Some("all will read it".into()),
+            approvers: vec!["ada".into(), "bob".into()],
+        });
         let mut phase = planned_phase("stop", vec![planned("stop/a", &[]), chat, fleet, left_out]);
         phase.budget = Some(Duration::from_secs(30));
         let text = explain(&plan(vec![phase], &[("traffic", 60, "stop/fleet")]));
@@ -176,6 +204,7 @@ Targets, measured from the start:
   - If it fails: stop here, keep what was achieved
 - [ ] **stop/chat** (optional) (cannot be undone) `memory.set`: set stop/chat to new
   - To undo: set stop/chat back
+  - Before it, ask team (ada, bob) for approval (all will read it); without a yes within 2m: leave it out
 
 ### 1.2
 

@@ -22,8 +22,8 @@ mod tests;
 pub use build::{Built, History, Request, build, expand, outline};
 pub use explain::explain;
 pub use model::{
-    ExpectedFrom, Items, Plan, PlannedItem, PlannedPhase, PlannedProbe, PlannedStep, PlannedTarget,
-    RetryPolicy, StepId, StepPolicy, Until, VerifyPolicy, Wait,
+    ExpectedFrom, Items, Plan, PlannedApproval, PlannedItem, PlannedPhase, PlannedProbe,
+    PlannedStep, PlannedTarget, RetryPolicy, StepId, StepPolicy, Until, VerifyPolicy, Wait,
 };
 pub use preflight::{Preflight, preflight};
 pub use preview::{Preview, PreviewContext, preview};

@@ -1,5 +1,6 @@
 //! A plan as plain data.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use indexmap::IndexMap;
@@ -30,8 +31,42 @@ pub struct Plan {
     /// When the run gives up, measured from its start, or from where another process has taken it up again.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "millis::option")]
     pub give_up: Option<Duration>,
+    /// Whose approval the whole run needs before its first change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<PlannedApproval>,
     /// The phases in their order.
     pub phases: Vec<PlannedPhase>,
+}
+
+/// An approval that somebody with a role has to give before anything is changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedApproval {
+    /// The role.
+    pub role: String,
+    /// How long the answer may take, from when it is first asked for.
+    #[serde(with = "millis")]
+    pub within: Duration,
+    /// Why somebody has to be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Who holds the role, as the environment lists it. Nobody is listed where anybody may answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvers: Vec<String>,
+}
+
+impl PlannedApproval {
+    /// Whether this person may answer.
+    pub fn may_answer(&self, name: &str) -> bool {
+        self.approvers.is_empty() || self.approvers.iter().any(|approver| approver == name)
+    }
+
+    /// The role, and who holds it: `lead-engineer (alice, bob)`.
+    pub fn who(&self) -> String {
+        match self.approvers.as_slice() {
+            [] => format!("{} (nobody is listed, anybody may answer)", self.role),
+            names => format!("{} ({})", self.role, names.join(", ")),
+        }
+    }
 }
 
 /// A recovery target.
@@ -172,6 +207,9 @@ pub struct StepPolicy {
     /// Declared as not undoable.
     #[serde(default)]
     pub irreversible: bool,
+    /// Whose approval it needs before its first change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<PlannedApproval>,
 }
 
 /// How an expected duration is known.
@@ -237,6 +275,25 @@ impl Plan {
             }
         }
         None
+    }
+
+    /// The approval that a step needs, or the whole run where no step is named.
+    pub fn approval_of(&self, step: Option<&StepId>) -> Option<&PlannedApproval> {
+        match step {
+            Some(id) => self.step(id)?.policy.approval.as_ref(),
+            None => self.approval.as_ref(),
+        }
+    }
+
+    /// Writes down who holds the roles that are asked.
+    pub(crate) fn list_approvers(&mut self, approvers: &BTreeMap<String, Vec<String>>) {
+        let steps = self.phases.iter_mut().flat_map(|phase| &mut phase.steps);
+        let of_steps = steps.filter_map(|step| step.policy.approval.as_mut());
+        for approval in self.approval.iter_mut().chain(of_steps) {
+            if let Some(names) = approvers.get(&approval.role) {
+                approval.approvers.clone_from(names);
+            }
+        }
     }
 
     /// The step of this id.

@@ -29,6 +29,19 @@ impl Concern {
         Self { about: format!("input {name}"), step: None, error }
     }
 
+    /// A target that fits, unless those who are asked for an approval take all the time that they have.
+    pub fn slow_approval(misfit: &Misfit) -> Self {
+        Self::misfit(misfit, "fit into the time if the approvals take all of theirs")
+    }
+
+    fn misfit(misfit: &Misfit, goal: &str) -> Self {
+        let text = misfit.to_string();
+        let needs = text.strip_prefix(&misfit.what).unwrap_or(&text).trim_start();
+        let message = format!("{goal}: {needs}");
+        let error = ActionError::new(ErrorKind::TimedOut, message).retryable(false);
+        Self { about: misfit.what.clone(), step: None, error }
+    }
+
     /// A concern about a system.
     pub fn system(name: &str, error: ActionError) -> Self {
         Self { about: format!("system {name}"), step: None, error }
@@ -37,11 +50,7 @@ impl Concern {
 
 impl From<&Misfit> for Concern {
     fn from(misfit: &Misfit) -> Self {
-        let text = misfit.to_string();
-        let needs = text.strip_prefix(&misfit.what).unwrap_or(&text).trim_start();
-        let message = format!("fit into the time: {needs}");
-        let error = ActionError::new(ErrorKind::TimedOut, message).retryable(false);
-        Self { about: misfit.what.clone(), step: None, error }
+        Self::misfit(misfit, "fit into the time")
     }
 }
 

@@ -58,6 +58,7 @@ pub(crate) fn step(id: &str, verb: &str) -> Step {
         on_failure: OnFailure::Stop,
         verify: None,
         irreversible: false,
+        approval: None,
         for_each: None,
         parallel: None,
         span: Span::default(),
@@ -81,6 +82,7 @@ pub(crate) fn runbook(phases: Vec<(&str, Vec<Step>)>) -> Runbook {
         inputs: IndexMap::new(),
         targets: IndexMap::new(),
         give_up: None,
+        approval: None,
         phases: phases
             .into_iter()
             .map(|(id, steps)| Phase {
@@ -129,6 +131,7 @@ pub(crate) fn planned(id: &str, waits: &[&str]) -> PlannedStep {
                 probe: None,
             },
             irreversible: false,
+            approval: None,
         },
     }
 }
@@ -163,6 +166,7 @@ pub(crate) fn plan(phases: Vec<PlannedPhase>, targets: &[(&str, u64, &str)]) -> 
             })
             .collect(),
         give_up: None,
+        approval: None,
         phases,
     }
 }
@@ -385,6 +389,7 @@ pub(crate) fn environment(cx: &ResolveContext, values: Value) -> crate::environm
         connections: cx.connections.clone(),
         values,
         inputs: IndexMap::new(),
+        approvers: BTreeMap::new(),
         absent: Vec::new(),
         lock_dir: None,
         warnings: Vec::new(),

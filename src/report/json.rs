@@ -25,6 +25,7 @@ pub fn document(view: &View) -> Value {
         "targets": view.targets,
         "steps": view.steps,
         "questions": view.questions,
+        "approvals": view.approvals,
         "warnings": view.warnings,
         "resumed": view.resumed,
         "inputs": view.header.plan.inputs,

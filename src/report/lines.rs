@@ -1,5 +1,6 @@
 //! Events as lines for people: one line each for what matters at 3 a.m., nothing for the rest.
 
+use super::approvals::{self, subject};
 use super::state::{ItemStage, StepView, View};
 use super::style::{BAD, DOUBT, FAINT, GOOD, STRONG, brief_ms, clock, paint};
 use super::text::sanitize;
@@ -75,7 +76,13 @@ pub fn tell(record: &Record, view: &View) -> Vec<String> {
         Event::StopRequested { reason } => line(paint(DOUBT, stopping(reason))),
         Event::KillRequested => line(paint(BAD, "stopping now; what is in flight becomes unknown")),
         Event::Warned { message } => line(format!("{} {}", paint(DOUBT, "!"), sanitize(message))),
-        _ => Vec::new(),
+        event => {
+            let mut told = approvals::tell(event, &view.header.run);
+            if let Some(first) = told.first_mut() {
+                *first = format!("{at}  {first}");
+            }
+            told
+        }
     }
 }
 
@@ -219,6 +226,9 @@ fn skipped(reason: &SkipReason) -> String {
         ),
         SkipReason::Blocked { by } => format!("not started: {} did not succeed", name(by)),
         SkipReason::LeftOut { because } => format!("left out: {}", sanitize(because)),
+        SkipReason::NotApproved { role } => {
+            format!("left out: not approved by {}", sanitize(role))
+        }
         SkipReason::Stopping => "not started: the run stops".to_owned(),
     }
 }
@@ -240,6 +250,13 @@ pub fn why_stopped(reason: &StopReason) -> String {
         StopReason::Interrupted => "interrupted by Ctrl-C".to_owned(),
         StopReason::Terminated { by: None } => "told to end (SIGTERM)".to_owned(),
         StopReason::Terminated { by: Some(by) } => sanitize(by),
+        StopReason::NotApproved { step, role, denied_by } => {
+            let (subject, role) = (subject(step.as_ref()), sanitize(role));
+            match denied_by {
+                Some(name) => format!("{} denied {subject} as {role}", sanitize(name)),
+                None => format!("nobody approved {subject} as {role} in time"),
+            }
+        }
         StopReason::GaveUp => "the time to give up has come".to_owned(),
         StopReason::JournalLost { error } => {
             format!("the journal cannot be written ({})", sanitize(error))

@@ -27,7 +27,9 @@ pub fn line(view: &View, now_ms: u64, projected: Option<Duration>, width: usize)
     if let Some((text, late)) = next_target(view, now_ms) {
         push(text, if late { BAD } else { GOOD });
     }
-    if view.waits_for_person() {
+    if let Some(asked) = view.open_approvals().next() {
+        push(format!("waits for the approval of {}", sanitize(&asked.approval.role)), DOUBT);
+    } else if view.waits_for_person() {
         // Nobody can tell how long a person takes.
         push("waits for you".to_owned(), DOUBT);
     } else if let Some(projected) = projected {

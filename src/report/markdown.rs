@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 
+use super::approvals::{ApprovalOutcome, ApprovalView, subject};
 use super::lines::why_stopped;
 use super::state::{ItemStage, StepView, View};
 use super::style::{brief_ms, clock};
 use super::text::markdown as escape;
-use crate::event::{Outcome, RunVerdict, SkipReason};
+use crate::event::{Channel, Outcome, RunVerdict, SkipReason};
 
 /// The whole report. `journal_head` is the hash of the journal's last record: written down elsewhere, it proves later that
 /// the journal is still the one that this report tells about.
@@ -14,6 +15,7 @@ pub fn document(view: &View, journal_head: &str) -> String {
     let mut out = String::new();
     head(&mut out, view, journal_head);
     targets(&mut out, view);
+    approvals(&mut out, view);
     for phase in &view.header.plan.phases {
         let budget =
             phase.budget.map(|budget| format!(" (budget {})", crate::value::brief(budget)));
@@ -80,6 +82,9 @@ fn verdict(view: &View) -> &'static str {
             "Not recovered; changes remain or are unknown: a person is needed."
         }
         Some(RunVerdict::Aborted) => "Stopped by the operator, everything settled.",
+        Some(RunVerdict::NotApproved) => {
+            "Not approved: nothing more was started, and what was done is kept."
+        }
         Some(RunVerdict::InternalError) => "Stopped by a bug in rollback itself.",
         None => "Not finished.",
     }
@@ -103,6 +108,40 @@ fn targets(out: &mut String, view: &View) {
             out,
             &format!("| {} | {} | {took} | {word} |", escape(name), brief_ms(target.within_ms)),
         );
+    }
+}
+
+fn approvals(out: &mut String, view: &View) {
+    if view.approvals.is_empty() {
+        return;
+    }
+    line(out, "\n## Approvals\n");
+    line(out, "| asked | for | of | answer |");
+    line(out, "|---|---|---|---|");
+    for asked in &view.approvals {
+        let (at, of) = (clock(asked.asked_ms), escape(&asked.approval.who()));
+        let subject = escape(&subject(asked.step.as_ref()));
+        line(out, &format!("| {at} | {subject} | {of} | {} |", approval_answer(asked)));
+    }
+}
+
+fn approval_answer(asked: &ApprovalView) -> String {
+    match &asked.outcome {
+        None => "not answered".to_owned(),
+        Some(ApprovalOutcome::Expired) => {
+            format!("**nobody answered** within {}", crate::value::brief(asked.approval.within))
+        }
+        Some(ApprovalOutcome::Answered { at_ms, approved, name, by, how, reason }) => {
+            let word = if *approved { "approved" } else { "**denied**" };
+            let how = match how {
+                Channel::Terminal => "on the terminal",
+                Channel::Command => "by `rollback approve`",
+            };
+            let login = escape(&format!("{}@{}", by.user, by.host));
+            let reason = reason.as_ref().map(|text| format!(": {}", escape(text)));
+            let (at, name) = (clock(*at_ms), escape(name));
+            format!("{word} by {name} at {at}, {how}, login {login}{}", reason.unwrap_or_default())
+        }
     }
 }
 
@@ -168,6 +207,7 @@ fn why_skipped(reason: &SkipReason) -> String {
         }
         SkipReason::Blocked { by } => format!("{} did not succeed", escape(&by.0)),
         SkipReason::LeftOut { because } => format!("left out: {}", escape(because)),
+        SkipReason::NotApproved { role } => format!("not approved by {}", escape(role)),
         SkipReason::Stopping => "the run was stopping".to_owned(),
     }
 }

@@ -5,6 +5,7 @@
 //! what is wrong with files, to programs. Whatever came
 //! from a remote system passes through [`text::sanitize`] before it is shown.
 
+pub mod approvals;
 pub mod check;
 pub mod json;
 pub mod lines;

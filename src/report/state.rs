@@ -6,6 +6,7 @@ use indexmap::IndexMap;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::approvals::{self, ApprovalView};
 use crate::event::{
     Actor, Event, Header, Outcome, Place, Record, RunVerdict, SkipReason, StopReason,
 };
@@ -22,6 +23,8 @@ pub struct View {
     pub targets: IndexMap<String, TargetView>,
     /// Questions to people.
     pub questions: Vec<QuestionView>,
+    /// The approvals that were asked for, in their order.
+    pub approvals: Vec<ApprovalView>,
     /// The steps whose failure a person is asked about: go on?
     pub undecided: Vec<StepId>,
     /// What was worth knowing.
@@ -149,6 +152,7 @@ impl View {
             targets: targets.collect(),
             header: header.clone(),
             questions: Vec::new(),
+            approvals: Vec::new(),
             undecided: Vec::new(),
             warnings: Vec::new(),
             resumed: Vec::new(),
@@ -231,7 +235,7 @@ impl View {
                     question.answer = Some(answer);
                 }
             }
-            _ => {}
+            event => approvals::take(&mut self.approvals, elapsed_ms, event),
         }
         self.take_item(&record.event);
     }
@@ -293,6 +297,12 @@ impl View {
     /// The questions that nobody has answered.
     pub fn open_questions(&self) -> impl Iterator<Item = &QuestionView> {
         self.questions.iter().filter(|question| question.answer.is_none())
+    }
+
+    /// The approvals that nobody has answered and that still can be.
+    pub fn open_approvals(&self) -> impl Iterator<Item = &ApprovalView> {
+        let open = self.stop.is_none() && self.verdict.is_none();
+        self.approvals.iter().filter(move |asked| open && asked.outcome.is_none())
     }
 
     /// Whether the run waits for what a person says.

@@ -1,5 +1,6 @@
 //! The last word of a run: what it came to, what is left, and what to type next. Read by a tired person.
 
+use super::approvals;
 use super::lines;
 use super::state::{ItemStage, StepView, View};
 use super::style::{BAD, DOUBT, FAINT, GOOD, STRONG, brief_ms, paint};
@@ -51,6 +52,11 @@ fn headline(view: &View) -> String {
         ),
         Some(RunVerdict::Aborted) => {
             paint(DOUBT, format!("STOPPED after {took}; everything in flight has settled"))
+        }
+        Some(RunVerdict::NotApproved) => {
+            let begun = view.steps.values().any(|step| step.started_ms.is_some());
+            let kept = if begun { "what was done is kept" } else { "nothing was touched" };
+            paint(BAD, format!("NOT APPROVED after {took}; nothing more was started, {kept}"))
         }
         Some(RunVerdict::InternalError) => {
             paint(BAD, format!("A BUG IN ROLLBACK stopped the run after {took}"))
@@ -176,7 +182,10 @@ fn open_items(view: &View) -> Vec<String> {
 /// What to type next, most urgent first.
 fn next(view: &View) -> Vec<(&'static str, String)> {
     let run = &view.header.run;
-    let mut commands = Vec::new();
+    let asked = view.open_approvals();
+    let mut commands: Vec<_> = asked
+        .map(|open| ("answer the approval", approvals::command(run, open.step.as_ref())))
+        .collect();
     match view.verdict.map(|(verdict, _)| verdict) {
         None
         | Some(
@@ -187,6 +196,10 @@ fn next(view: &View) -> Vec<(&'static str, String)> {
         ) => {
             commands.push(("look at every step", format!("rollback status {run}")));
             commands.push(("go on from here", format!("rollback resume {run}")));
+        }
+        Some(RunVerdict::NotApproved) => {
+            commands.push(("look at every step", format!("rollback status {run}")));
+            commands.push(("ask again, and go on", format!("rollback resume {run}")));
         }
         Some(RunVerdict::Recovered | RunVerdict::RecoveredLate) => {}
     }
@@ -239,6 +252,7 @@ mod tests {
             warnings: Vec::new(),
             resumed: Vec::new(),
             undecided: Vec::new(),
+            approvals: Vec::new(),
             stop: None,
             verdict: Some((RunVerdict::Aborted, 10)),
             elapsed_ms: 1000,

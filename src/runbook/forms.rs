@@ -49,6 +49,8 @@ pub(super) struct RunbookForm {
     pub(super) targets: Nested<IndexMap<String, TargetForm>>,
     /// When the whole run is cancelled.
     pub(super) give_up: Option<Lasting>,
+    /// Whose approval the run needs before its first change.
+    pub(super) approval: Option<ApprovalForm>,
     /// The phases, which run in this order.
     #[schemars(length(min = 1))]
     pub(super) phases: Nested<Vec<PhaseForm>>,
@@ -136,12 +138,26 @@ pub(super) struct StepForm {
     /// Declares that this change cannot be undone.
     #[serde(default)]
     pub(super) irreversible: bool,
+    /// Whose approval the step needs before its first change.
+    pub(super) approval: Option<ApprovalForm>,
     /// Repeats the step for each element of a list, usually "{{ inputs.… }}"; the element is `item`.
     #[serde(default)]
     pub(super) for_each: ListOrTemplate,
     /// The most items at the same time.
     #[schemars(range(min = 1, max = 10_000))]
     pub(super) parallel: Option<usize>,
+}
+
+/// An approval that somebody with a role has to give before anything is changed.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ApprovalForm {
+    /// The role; the environment lists under `approvers` who holds it.
+    pub(super) role: Id,
+    /// How long the answer may take, from when it is asked for.
+    pub(super) within: Lasting,
+    /// Why somebody has to be asked, for whoever is.
+    pub(super) reason: Option<Text>,
 }
 
 /// A wait for another step of the same phase.

@@ -69,6 +69,8 @@ pub struct Runbook {
     pub targets: IndexMap<String, Target>,
     /// When the whole run is cancelled, if ever.
     pub give_up: Option<Duration>,
+    /// Whose approval the whole run needs before its first change.
+    pub approval: Option<Approval>,
     /// The phases.
     pub phases: Vec<Phase>,
 }
@@ -169,6 +171,8 @@ pub struct Step {
     pub verify: Option<Verify>,
     /// Declares that it cannot be undone.
     pub irreversible: bool,
+    /// Whose approval it needs before its first change.
+    pub approval: Option<Approval>,
     /// Repeats the step for each element of a list.
     pub for_each: Option<ForEach>,
     /// The most items at the same time.
@@ -177,6 +181,19 @@ pub struct Step {
     pub span: Span,
     /// Where the verb's key stands.
     pub verb_span: Span,
+}
+
+/// An approval that somebody with a role has to give before anything is changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Approval {
+    /// The role.
+    pub role: String,
+    /// How long the answer may take.
+    pub within: Duration,
+    /// Why somebody has to be asked, for whoever is.
+    pub reason: Option<String>,
+    /// Where it stands.
+    pub span: Span,
 }
 
 /// A wait for another step of the same phase.

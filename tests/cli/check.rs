@@ -71,6 +71,21 @@ fn what_is_named_is_checked_and_nothing_else() {
 }
 
 #[test]
+fn an_approval_that_can_miss_a_target_is_a_warning() {
+    let world = World::new();
+    let fits = LATE.replacen("expected: 5s", "expected: 500ms", 1).replacen(
+        "phases:",
+        "approval: {role: team, within: 2m}\nphases:",
+        1,
+    );
+    let _path = world.write("home/runbooks/asks.yaml", &fits);
+    let checked = world.rollback(["check", "runbooks"]).expect_code(0);
+    let told = "target done: failed to fit into the time if the approvals take all of theirs: needs 2m 500ms of 1s";
+    assert!(checked.stdout.contains(told), "{checked}");
+    world.rollback(["check", "--strict", "runbooks"]).expect_code(3);
+}
+
+#[test]
 fn shipped_runbooks_are_good() {
     let world = World::new();
     let shipped = super::stage::crate_root().join("runbooks");

@@ -34,6 +34,17 @@ fn a_decision_gives_its_reason_first_and_then_what_to_do() {
     let evaluate = stage.rollback("decide --env sandbox").expect_code(31);
     insta::assert_snapshot!("decide-evaluate", evaluate);
 
+    // What a person has to judge starts a run that asks for that judgement, and changes nothing without it.
+    let json = stage.rollback("decide --env sandbox --format json").expect_code(31).json();
+    let command = json["respond"]["command"].as_str().expect("a command").to_owned();
+    let (before, role) = (stage.status(), "--approval-role lead-engineer --approval-within");
+    let hasty = command.replacen(&format!("{role} 2m"), &format!("{role} 1s"), 1);
+    assert_ne!(hasty, command, "it names the role and the time of the table");
+    let words = hasty.strip_prefix("rollback ").expect("this program");
+    let unapproved = stage.rollback(&format!("{words} --yes")).expect_code(9);
+    assert!(unapproved.stderr.contains("nobody approved it as lead-engineer"), "{unapproved}");
+    assert_eq!(stage.status(), before, "{unapproved}");
+
     stage.metric("ollama_agent_error_ratio{agent_type=\"coder\"} 0.08");
     let roll_back = stage.rollback("decide --env sandbox").expect_code(30);
     insta::assert_snapshot!("decide-roll-back", roll_back);

@@ -64,6 +64,13 @@ fn one_of_each() -> Vec<Event> {
         with("question-opened", json!({"text": "Is the site up?", "required": false})),
         with("question-answered", json!({"by": by, "confirmed": true, "remark": "seen it"})),
         event(json!({"event": "failure-decided", "step": "stop/agents", "by": by, "go_on": true})),
+        event(json!({"event": "approval-asked", "step": "stop/agents", "role": "lead",
+            "within": 120_000, "reason": "it hurts", "approvers": ["ada"]})),
+        event(
+            json!({"event": "approval-answered", "step": "stop/agents", "role": "lead", "listed": true,
+            "name": "ada", "by": by, "how": "command", "approved": true, "reason": "seen it"}),
+        ),
+        event(json!({"event": "approval-expired", "role": "team"})),
         event(json!({"event": "target-reached", "target": "rto", "took_ms": 900, "in_time": true})),
         event(json!({"event": "target-late", "target": "full", "within_ms": 60_000})),
         event(json!({"event": "budget-passed", "phase": "stop", "budget_ms": 10_000})),

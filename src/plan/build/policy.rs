@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::action::{Verb, VerbKind};
-use crate::plan::{ExpectedFrom, RetryPolicy, StepPolicy, VerifyPolicy};
-use crate::runbook::{Retry, Step};
+use crate::plan::{ExpectedFrom, PlannedApproval, RetryPolicy, StepPolicy, VerifyPolicy};
+use crate::runbook::{Approval, Retry, Step};
 
 /// How long a change may take to show, unless the runbook says otherwise.
 const VERIFY_WITHIN: Duration = Duration::from_secs(10);
@@ -38,6 +38,17 @@ pub(super) fn policy(step: &Step, verb: &Verb, measured: Option<Duration>) -> St
             probe: None,
         },
         irreversible: step.irreversible,
+        approval: step.approval.as_ref().map(approval),
+    }
+}
+
+/// An approval; who holds the role is the environment's to say.
+pub(super) fn approval(declared: &Approval) -> PlannedApproval {
+    PlannedApproval {
+        role: declared.role.clone(),
+        within: declared.within,
+        reason: declared.reason.clone(),
+        approvers: Vec::new(),
     }
 }
 

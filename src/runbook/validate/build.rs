@@ -12,11 +12,12 @@ use serde_json::{Map, Value};
 use super::walk::names_verb;
 use crate::runbook::diagnostic::Diagnostic;
 use crate::runbook::forms::{
-    AfterForm, End, InputForm, PhaseForm, RunbookForm, StepForm, TargetForm, VERSION, VerifyForm,
+    AfterForm, ApprovalForm, End, InputForm, PhaseForm, RunbookForm, StepForm, TargetForm, VERSION,
+    VerifyForm,
 };
 use crate::runbook::model::{
-    After, ForEach, Input, InputType, Phase, ProbeCall, Retry, Runbook, Scenario, Step, Target,
-    Verify,
+    After, Approval, ForEach, Input, InputType, Phase, ProbeCall, Retry, Runbook, Scenario, Step,
+    Target, Verify,
 };
 use crate::runbook::node::{Key, Node, NodeValue, Span};
 use crate::value::Lasting;
@@ -87,9 +88,9 @@ impl Build {
             [("name", "".into()), ("scenario", "emergency".into()), ("phases", Value::Null)];
         let form: Option<RunbookForm> = self.form(root, &assumed);
         let name = form.as_ref().map_or_else(String::new, |form| form.name.0.clone());
-        let (title, subject, scenario, give_up) = match form {
-            Some(form) => (form.title, form.subject, form.scenario, form.give_up),
-            None => (None, None, Scenario::Emergency, None),
+        let (title, subject, scenario, give_up, needs) = match form {
+            Some(form) => (form.title, form.subject, form.scenario, form.give_up, form.approval),
+            None => (None, None, Scenario::Emergency, None, None),
         };
         Runbook {
             version: VERSION,
@@ -100,6 +101,7 @@ impl Build {
             inputs: self.named(root.get("inputs"), Self::input),
             targets: self.named(root.get("targets"), Self::target),
             give_up: lasting(give_up),
+            approval: needs.map(|form| approval(form, root)),
             phases: items(root.get("phases")).iter().map(|phase| self.phase(phase)).collect(),
         }
     }
@@ -178,6 +180,7 @@ impl Build {
             on_failure: form.on_failure,
             verify: form.verify.map(|form| verify(&form, node.get("verify"))),
             irreversible: form.irreversible,
+            approval: form.approval.map(|form| approval(form, node)),
             for_each: node.get("for_each").map(|list| ForEach { list: list.clone() }),
             parallel: form.parallel,
             span,
@@ -215,6 +218,16 @@ fn verify(form: &VerifyForm, node: Option<&Node>) -> Verify {
         within: lasting(form.within),
         every: lasting(form.every),
         probe: probe.map(|(key, args)| ProbeCall { verb: key.name, args, span: key.span }),
+    }
+}
+
+/// The approval that `around`, a step or the whole runbook, needs.
+fn approval(form: ApprovalForm, around: &Node) -> Approval {
+    Approval {
+        role: form.role.0,
+        within: form.within.0,
+        reason: form.reason.map(|reason| reason.0),
+        span: around.get("approval").map_or(around.span, |node| node.span),
     }
 }
 

@@ -25,6 +25,7 @@ pub(super) fn check(
             lints.question(step, problems);
             lints.irreversible(step, (phase_position, step_position), problems);
             lints.blocking_item(step, (phase_position, step_position), problems);
+            lints.approval(step, problems);
             hidden_shell(step, problems);
             policy(step, problems);
         }
@@ -107,6 +108,22 @@ impl Lints<'_> {
             };
             steps.filter(|(_, step)| is_probe(step)).map(|(place, _)| place).max()
         })
+    }
+
+    /// Who approves, approves a change; a question changes nothing.
+    fn approval(&self, step: &Step, problems: &mut Vec<Diagnostic>) {
+        let Some(approval) = &step.approval else { return };
+        if self.registry.verb(&step.verb).is_some_and(|verb| verb.kind == VerbKind::Probe) {
+            problems.push(
+                Diagnostic::error(
+                    "approval-of-a-question",
+                    format!("`{}` only asks, so there is nothing to approve", step.id),
+                )
+                .at(approval.span)
+                .also(step.verb_span, "changes nothing")
+                .hint("Put `approval` on the change that follows it."),
+            );
+        }
     }
 
     /// An item that waits for a person must not stand between the start and a target.
