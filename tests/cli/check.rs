@@ -80,7 +80,7 @@ fn an_approval_that_can_miss_a_target_is_a_warning() {
     );
     let _path = world.write("home/runbooks/asks.yaml", &fits);
     let checked = world.rollback(["check", "runbooks"]).expect_code(0);
-    let told = "target done: failed to fit into the time if the approvals take all of theirs: needs 2m 500ms of 1s";
+    let told = "target done: failed to fit into the time if the approvals take all of theirs: needs 2m of 1s";
     assert!(checked.stdout.contains(told), "{checked}");
     world.rollback(["check", "--strict", "runbooks"]).expect_code(3);
 }
