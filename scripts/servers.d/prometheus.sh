@@ -1,8 +1,11 @@
 # Sourced by scripts/servers: one Prometheus. It scrapes nothing: the tests write samples with the times that they need
 # (remote write), each test under a label of its own. One alerting rule fires for what a test writes into a metric.
+#
+# Whoever sources this may choose another folder, port and configuration: `any` is a free port.
 # shellcheck shell=bash
 
 prometheus_dir=$test_dir/prometheus
+prometheus_port=any
 
 prometheus_binary() {
   local candidate
@@ -77,14 +80,14 @@ YAML
 }
 
 prometheus_start() {
-  local binary=$1 tries=0 port receives
+  local binary=$1 tries=0 port=$prometheus_port receives
   receives=$(prometheus_receives "$binary")
   prometheus_end
   rm -rf "$prometheus_dir"
   prometheus_configure
   while [ "$tries" -lt 20 ]; do
     tries=$((tries + 1))
-    port=$((11000 + RANDOM % 20000))
+    if [ "$prometheus_port" = any ]; then port=$((11000 + RANDOM % 20000)); fi
     printf '%s\n' "$port" >"$prometheus_dir/port"
     (
       cd "$prometheus_dir" || exit 1

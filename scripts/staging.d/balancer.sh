@@ -34,6 +34,8 @@ balancer_write() {
     printf '  access_log %s/access.log traffic;\n  include %s/*.conf;\n' "$balancer_log" "${balancer_upstream%/*}"
     printf '  server {\n    listen 127.0.0.1:%s;\n    location / {\n' "$balancer_port"
     printf '      proxy_pass http://agents;\n      proxy_connect_timeout 2s;\n    }\n'
+    printf '    location = /metrics {\n      root %s;\n      default_type text/plain;\n      access_log off;\n    }\n' \
+      "$staging_root/var/lib/metrics"
     printf '    location /agents/ {\n      proxy_pass http://agent-services/;\n    }\n  }\n}\n'
   } >"$balancer_conf"
   printf '%s\n' '# Where the agents find each other.' 'upstream agent-services {' '{% for server in servers %}' '    server {{ server }};' \

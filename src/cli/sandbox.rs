@@ -67,7 +67,7 @@ struct ServeArgs {
 
 #[derive(Debug, Args)]
 struct FaultArgs {
-    /// `SYSTEM:KIND`: docker, loadbalancer, blue, green, chat, redis or prometheus; latency=400ms, error=503, reset,
+    /// `SYSTEM:KIND`: docker, loadbalancer, blue, green, chat, redis, prometheus or kubernetes; latency=400ms, error=503, reset,
     /// lost or silence; then perhaps `,path=/stop,times=2`
     #[arg(required_unless_present = "clear")]
     fault: Vec<Fault>,
@@ -195,6 +195,18 @@ fn show(cx: &Context, status: &Status) {
         .map(|(group, count)| format!("{count} {}:*", sanitize(group)))
         .collect();
     out(format!("redis          {}", groups.join(", ")));
+    for deployment in &status.deployments {
+        let held = if deployment.paused { ", paused" } else { "" };
+        out(format!(
+            "deployment     {}: revision {} from {}, {} of {} updated, {} available{held}",
+            sanitize(&deployment.name),
+            sanitize(&deployment.revision),
+            sanitize(&deployment.image),
+            deployment.updated,
+            deployment.replicas,
+            deployment.available
+        ));
+    }
     register(cx, &status.database);
     for text in &status.chat {
         out(format!("chat           {}", sanitize(text)));

@@ -30,11 +30,13 @@ pub enum Double {
     Redis,
     /// The metrics.
     Prometheus,
+    /// The cluster.
+    Kubernetes,
 }
 
 impl Double {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Docker,
         Self::LoadBalancer,
         Self::Blue,
@@ -42,6 +44,7 @@ impl Double {
         Self::Chat,
         Self::Redis,
         Self::Prometheus,
+        Self::Kubernetes,
     ];
 
     /// The name in the grammar.
@@ -54,6 +57,7 @@ impl Double {
             Self::Chat => "chat",
             Self::Redis => "redis",
             Self::Prometheus => "prometheus",
+            Self::Kubernetes => "kubernetes",
         }
     }
 }
@@ -94,7 +98,7 @@ pub enum FaultError {
     Shape(String),
     /// Not one of the doubles.
     #[error(
-        "read the fault: no system `{0}`; there are docker, loadbalancer, blue, green, chat, redis and prometheus"
+        "read the fault: no system `{0}`; there are docker, loadbalancer, blue, green, chat, redis, prometheus and kubernetes"
     )]
     System(String),
     /// Not a setting, or one with a wrong value.

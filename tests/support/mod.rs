@@ -2,7 +2,7 @@
 //!
 //! [`world`] runs the `rollback` binary with a clean environment under a temporary home; [`output`] is what it said,
 //! as one text for a snapshot; [`terminal`] puts it in front of a person, and [`desk`] gives it a runbook and reads its
-//! journal; [`dice`] makes chance repeatable; [`certificates`] are made for one test; [`docker`], [`nginx`], [`postgres`] and [`prometheus`] are the real servers that `scripts/servers` found or started.
+//! journal; [`dice`] makes chance repeatable; [`certificates`] are made for one test; [`docker`], [`kubernetes`], [`nginx`], [`postgres`] and [`prometheus`] are the real servers that `scripts/servers` found or started.
 //! Nothing here skips: a server that is missing fails the test and says how to get it.
 
 pub(crate) mod certificates;
@@ -10,6 +10,7 @@ pub(crate) mod counter;
 pub(crate) mod desk;
 pub(crate) mod dice;
 pub(crate) mod docker;
+pub(crate) mod kubernetes;
 pub(crate) mod nginx;
 pub(crate) mod output;
 pub(crate) mod postgres;

@@ -25,6 +25,7 @@ pub(super) struct Sockets {
     pub(super) chat: TcpListener,
     pub(super) redis: TcpListener,
     pub(super) prometheus: TcpListener,
+    pub(super) kubernetes: TcpListener,
     pub(super) control: TcpListener,
 }
 
@@ -42,6 +43,7 @@ impl Sockets {
             chat: bind(at(|info| &info.chat)).await?,
             redis: bind(at(|info| &info.redis)).await?,
             prometheus: bind(at(|info| &info.prometheus)).await?,
+            kubernetes: bind(at(|info| &info.kubernetes)).await?,
             control: bind(at(|info| &info.control)).await?,
         })
     }

@@ -29,6 +29,12 @@ pub struct WorldInfo {
     /// The metrics, `http://127.0.0.1:PORT`; empty in the file of a world from before there were any.
     #[serde(default)]
     pub prometheus: String,
+    /// The cluster's API, `http://127.0.0.1:PORT`; empty in the file of a world from before there was one.
+    #[serde(default)]
+    pub kubernetes: String,
+    /// The file with the token for it.
+    #[serde(default)]
+    pub kubernetes_token: PathBuf,
     /// The control endpoint, `http://127.0.0.1:PORT`.
     pub control: String,
     /// The folder of PostgreSQL's Unix socket; none when there is no PostgreSQL.

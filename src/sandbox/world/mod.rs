@@ -1,6 +1,6 @@
 //! A whole world: the doubles put together, in the state "deployed-green".
 //!
-//! [`seed`], [`files`], [`keys`] and [`metrics`] make that state, [`info`] says where everything is, [`status`] tells what became of it from the world's own side.
+//! [`seed`], [`files`], [`keys`], [`metrics`] and [`cluster`] make that state, [`info`] says where everything is, [`status`] tells what became of it from the world's own side.
 //! Everything lives under one folder, so a world can be closed and opened again; tests start one in their own
 //! process, the program keeps one in a [`process`](super::process) of its own.
 
@@ -8,6 +8,7 @@ pub mod info;
 pub mod status;
 
 mod addresses;
+mod cluster;
 mod files;
 mod keys;
 mod metrics;
@@ -17,6 +18,7 @@ mod seed;
 #[cfg(test)]
 mod tests;
 
+pub use cluster::DeploymentStatus;
 pub use info::WorldInfo;
 pub use open::{Inhabitants, Options, World};
 pub use status::Status;

@@ -8,10 +8,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::addresses::{Sockets, address, sockets_folder};
 use super::info::WorldInfo;
-use super::{files, keys, metrics, seed};
+use super::{cluster, files, keys, metrics, seed};
 use crate::sandbox::chat::Chat;
 use crate::sandbox::docker::{Engine, Setup, routes};
 use crate::sandbox::faults::{Double, Fault, Faults};
+use crate::sandbox::kubernetes::Cluster;
 use crate::sandbox::ledger::Ledger;
 use crate::sandbox::postgres::{Choice, Database, DatabaseStatus, Place};
 use crate::sandbox::prometheus::Prometheus;
@@ -66,6 +67,7 @@ pub struct Inhabitants {
     chat: Chat,
     redis: Redis,
     prometheus: Prometheus,
+    cluster: Cluster,
     faults: Faults,
     ledger: Ledger,
     /// None with the reason.
@@ -115,6 +117,7 @@ impl World {
         let chat = Chat::open(&dir.join("chat.json"), ledger.clone())?;
         let redis = cache(&dir, &info, &ledger, &faults)?;
         let prometheus = measured(&dir)?;
+        let cluster = cluster::open(&dir, &ledger, options.speed)?;
         let Sockets {
             load_balancer,
             proof,
@@ -124,6 +127,7 @@ impl World {
             chat: hook,
             redis: port,
             prometheus: measuring,
+            kubernetes,
             control,
         } = sockets;
         let balancer = nginx::Server::start(nginx::Start {
@@ -157,6 +161,7 @@ impl World {
             open_tcp(hook, front(Double::Chat, routed(webhook))),
             redis.serve(port),
             open_tcp(measuring, prometheus.front(Some(faults.clone()))),
+            open_tcp(kubernetes, cluster.front(Some(faults.clone()))),
         ];
         doors.extend(database_door);
         store::write_json(&WorldInfo::path(&dir), &info)?;
@@ -168,6 +173,7 @@ impl World {
             chat,
             redis,
             prometheus,
+            cluster,
             faults,
             ledger,
             database,
@@ -218,6 +224,11 @@ impl Inhabitants {
         &self.prometheus
     }
 
+    /// The cluster.
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
     /// The faults.
     pub fn faults(&self) -> &Faults {
         &self.faults
@@ -257,6 +268,7 @@ impl Inhabitants {
         self.chat.clear()?;
         self.redis.seed(keys::seeded(self.info.agents))?;
         self.prometheus.seed(metrics::SEEDED)?;
+        self.cluster.seed(&cluster::seeded())?;
         if let Ok(database) = &self.database {
             database.reset().await?;
         }
@@ -315,6 +327,8 @@ fn describe(
         chat: format!("{}/services/T000SANDBOX/B000SANDBOX/{secret}", url(&sockets.chat)?),
         redis: format!("redis://{}", address(&sockets.redis)?),
         prometheus: url(&sockets.prometheus)?,
+        kubernetes: url(&sockets.kubernetes)?,
+        kubernetes_token: cluster::token_file(dir),
         control: url(&sockets.control)?,
         postgres: None,
         lacks: Vec::new(),

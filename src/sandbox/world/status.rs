@@ -8,6 +8,7 @@ use axum::http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::cluster::{self, DeploymentStatus};
 use super::info::WorldInfo;
 use super::open::Inhabitants;
 use crate::sandbox::SandboxError;
@@ -40,6 +41,9 @@ pub struct Status {
     /// Series of the metrics with their values.
     #[serde(default)]
     pub metrics: Vec<String>,
+    /// Deployments of the cluster.
+    #[serde(default)]
+    pub deployments: Vec<DeploymentStatus>,
     /// The register of agents.
     pub database: DatabaseStatus,
     /// Texts in the chat, oldest first.
@@ -94,6 +98,7 @@ impl Inhabitants {
             files: digests(&info.root)?,
             redis: self.redis().groups(),
             metrics: self.prometheus().shown(),
+            deployments: cluster::status(self.cluster()),
             database: self.database().await,
             chat: self.chat().messages().into_iter().map(|message| message.text).collect(),
             faults: self.faults().list(),

@@ -96,6 +96,59 @@ async fn the_load_balancer_moves_to_blue_and_back_with_a_reset() {
     assert_eq!(world.status().await.unwrap(), before);
 }
 
+/// Asks the world's cluster as the user of its runbooks, with a merge patch if there is a body.
+async fn ask_cluster(world: &World, method: Method, path: &str, body: &str) -> (u16, String) {
+    let token = fs::read_to_string(&world.info().kubernetes_token).unwrap();
+    let host = WorldInfo::host_of(&world.info().kubernetes);
+    let request = axum::http::Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", host)
+        .header("authorization", format!("Bearer {token}"))
+        .header("content-type", "application/merge-patch+json")
+        .body(body.to_owned().into())
+        .unwrap();
+    let answer = crate::sandbox::client::send(host, request).await.unwrap();
+    let status = answer.status().as_u16();
+    let body = axum::body::to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+    (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn the_cluster_is_stuck_in_a_rollout_and_can_be_brought_back() {
+    let (dir, world) = world(1).await;
+    let before = world.status().await.unwrap();
+    let stuck = DeploymentStatus {
+        name: "ollama/ollama-integration".to_owned(),
+        image: "ollama/integration:2.0.0".to_owned(),
+        revision: "2".to_owned(),
+        paused: false,
+        replicas: 4,
+        updated: 2,
+        available: 3,
+    };
+    assert_eq!(before.deployments, std::slice::from_ref(&stuck));
+    let path = "/apis/apps/v1/namespaces/ollama/deployments/ollama-integration";
+    let body = r#"{"spec":{"template":{"spec":{"containers":[{"name":"integration","image":"legacy/integration:1.0.0"}]}}}}"#;
+    assert_eq!(ask_cluster(&world, Method::PATCH, path, body).await.0, 200);
+    assert_eq!(ask_cluster(&world, Method::DELETE, path, "").await.0, 403);
+    let back = async {
+        while world.status().await.unwrap().deployments[0].available < 4 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), back).await.unwrap();
+    let after = world.status().await.unwrap();
+    let effect = "kubernetes patch deployments ollama/ollama-integration";
+    assert_eq!((after.effects[effect], after.effects_total), (1, 1), "controllers are not counted");
+    world.close().await;
+    let options = Options { agents: 1, speed: 100.0, ..Options::default() };
+    let world = World::start(dir.path(), options).await.unwrap();
+    assert_eq!(world.status().await.unwrap().deployments, after.deployments);
+    world.reset().await.unwrap();
+    assert_eq!(world.status().await.unwrap().deployments, [stuck]);
+}
+
 #[tokio::test]
 async fn a_world_is_private_and_keeps_its_addresses_or_mends_them() {
     use std::os::unix::fs::PermissionsExt as _;

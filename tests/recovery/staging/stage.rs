@@ -14,9 +14,9 @@ use crate::support::output::CommandOutput;
 use crate::support::world::World;
 
 /// The ports that `scripts/staging` uses, without their first three digits.
-const PORTS: [&str; 17] = [
-    "32", "70", "71", "72", "73", "74", "75", "79", "80", "81", "82", "91", "92", "93", "95", "96",
-    "97",
+const PORTS: [&str; 22] = [
+    "32", "43", "44", "45", "70", "71", "72", "73", "74", "75", "79", "80", "81", "82", "90", "91",
+    "92", "93", "94", "95", "96", "97",
 ];
 
 /// One container of a fleet, as the engine tells it.
