@@ -12,13 +12,15 @@ mod error;
 mod port;
 mod system;
 mod verb;
+mod window;
 
 pub use connections::{Connections, SystemConnection};
 pub use context::{Predictions, Recorder, StepContext};
 pub use error::{ActionError, ErrorKind, chain};
 pub use port::{
-    Action, Answer, Description, Evidence, Prediction, Probe, Question, Readiness, Repeat,
+    Action, Answer, Description, Evidence, Later, Prediction, Probe, Question, Readiness, Repeat,
     Reversal, Saved, Verdict, Work,
 };
 pub use system::{Connection, Reach, Registry, System};
 pub use verb::{Inventory, Item, ResolveContext, Verb, VerbArgs, VerbKind};
+pub use window::Window;

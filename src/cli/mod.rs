@@ -16,6 +16,7 @@ mod doctor;
 pub mod error;
 mod history;
 mod init;
+mod ledger;
 mod live_check;
 mod lock;
 mod log;
@@ -36,5 +37,6 @@ mod since;
 mod status;
 mod takeover;
 mod watch;
+mod window;
 
 pub use args::{Cli, main};

@@ -21,6 +21,8 @@ pub fn document(view: &View) -> Value {
         "elapsed_ms": view.elapsed_ms,
         "verdict": view.verdict.map(|(verdict, _)| verdict),
         "exit_code": view.verdict.map(|(_, code)| code),
+        "standing": view.standing,
+        "confirmed": view.confirmed.as_ref().map(|(at, by)| json!({"at": at, "by": by})),
         "stop": view.stop,
         "targets": view.targets,
         "steps": view.steps,

@@ -4,9 +4,11 @@ use std::fmt::Write as _;
 
 use super::approvals::{ApprovalOutcome, ApprovalView, subject};
 use super::lines::why_stopped;
+use super::questions::QuestionView;
 use super::state::{ItemStage, StepView, View};
 use super::style::{brief_ms, clock};
 use super::text::markdown as escape;
+use crate::action::Window;
 use crate::event::{Channel, Outcome, RunVerdict, SkipReason};
 
 /// The whole report. `journal_head` is the hash of the journal's last record: written down elsewhere, it proves later that
@@ -64,6 +66,13 @@ fn head(out: &mut String, view: &View, journal_head: &str) {
             brief_ms(view.elapsed_ms)
         ),
     );
+    if let Some(standing) = view.standing {
+        let when = view.confirmed.as_ref().map(|(at, by)| {
+            let by = escape(&format!("{}@{}", by.user, by.host));
+            format!(" at {} (UTC) by {by}", at.strftime("%Y-%m-%d %H:%M:%S"))
+        });
+        fact("State", format!("{}{}", standing.words(), when.unwrap_or_default()));
+    }
     if let Some(reason) = &view.stop {
         fact("Stopped", escape(&why_stopped(reason)));
     }
@@ -246,20 +255,33 @@ fn questions(out: &mut String, view: &View) {
         return;
     }
     line(out, "\n## Checklist\n");
-    for question in &view.questions {
-        let (mark, by) = match &question.answer {
-            None => (" ", String::new()),
-            Some((yes, by, remark)) => {
-                let remark = remark.as_deref().map(|text| format!(": {text}")).unwrap_or_default();
-                let word = if *yes { "confirmed" } else { "denied" };
-                (
-                    if *yes { "x" } else { " " },
-                    format!(" ({word} by {}@{}{remark})", by.user, by.host),
-                )
-            }
-        };
-        line(out, &format!("- [{mark}] {}{}", escape(&question.text), escape(&by)));
+    let of = |window| view.questions.iter().filter(move |asked| asked.window == window);
+    of(None).for_each(|question| question_line(out, question));
+    for window in Window::ALL {
+        if of(Some(window)).next().is_some() {
+            line(out, &format!("\n### After the run: {window}\n"));
+            of(Some(window)).for_each(|question| question_line(out, question));
+        }
     }
+}
+
+fn question_line(out: &mut String, question: &QuestionView) {
+    let (mark, told) = match (&question.answer, &question.look) {
+        (Some((yes, by, remark)), _) => {
+            let remark = remark.as_deref().map(|text| format!(": {text}")).unwrap_or_default();
+            let (mark, word) = if *yes { ("x", "confirmed") } else { (" ", "denied") };
+            (mark, format!(" ({word} by {}@{}{remark})", by.user, by.host))
+        }
+        (None, Some(look)) => {
+            let held = question.held_ms().map_or_else(
+                || "does not hold".to_owned(),
+                |held| format!("has held for {}", brief_ms(held)),
+            );
+            (" ", format!(" ({held}, looked at {}: {})", clock(look.at_ms), look.seen))
+        }
+        (None, None) => (" ", String::new()),
+    };
+    line(out, &format!("- [{mark}] {}{}", escape(&question.text), escape(&told)));
 }
 
 fn line(out: &mut String, text: &str) {

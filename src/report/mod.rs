@@ -11,6 +11,7 @@ pub mod json;
 pub mod lines;
 pub mod live;
 pub mod markdown;
+pub mod questions;
 pub mod state;
 pub mod style;
 pub mod summary;
