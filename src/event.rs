@@ -419,6 +419,23 @@ pub enum Event {
         /// The message.
         message: String,
     },
+    /// Logs, metrics and files were gathered into an archive, after the run.
+    EvidenceGathered {
+        /// Who gathered them.
+        by: Actor,
+        /// The archive.
+        archive: String,
+        /// SHA-256 of the archive, hexadecimal.
+        sha256: String,
+        /// How many pieces it holds.
+        pieces: usize,
+        /// What could not be had, and why.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        missing: BTreeMap<String, String>,
+        /// How often each pattern of a failure was found, by piece.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        failures: BTreeMap<String, BTreeMap<String, u64>>,
+    },
     /// Every question is answered, and what had to hold has held: the rollback is confirmed.
     RunConfirmed {
         /// Who saw to it.

@@ -9,6 +9,7 @@ mod context;
 #[cfg(test)]
 pub(crate) mod contract;
 mod error;
+mod gather;
 mod port;
 mod system;
 mod verb;
@@ -17,6 +18,7 @@ mod window;
 pub use connections::{Connections, SystemConnection};
 pub use context::{Predictions, Recorder, StepContext};
 pub use error::{ActionError, ErrorKind, chain};
+pub use gather::{Gather, Gathering, Piece};
 pub use port::{
     Action, Answer, Description, Evidence, Later, Prediction, Probe, Question, Readiness, Repeat,
     Reversal, Saved, Verdict, Work,

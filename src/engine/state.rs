@@ -200,6 +200,7 @@ impl RunState {
             | Event::OutputLost { .. }
             | Event::Warned { .. }
             | Event::QuestionProbed { .. }
+            | Event::EvidenceGathered { .. }
             | Event::RunConfirmed { .. } => {}
             Event::RunResumed { salvaged, .. } => {
                 self.session_ms = elapsed_ms;

@@ -28,6 +28,7 @@ pub fn document(view: &View) -> Value {
         "steps": view.steps,
         "questions": view.questions,
         "approvals": view.approvals,
+        "evidence": view.evidence,
         "warnings": view.warnings,
         "resumed": view.resumed,
         "inputs": view.header.plan.inputs,

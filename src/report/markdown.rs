@@ -32,6 +32,7 @@ pub fn document(view: &View, journal_head: &str) -> String {
     }
     troubles(&mut out, view);
     questions(&mut out, view);
+    evidence(&mut out, view);
     out
 }
 
@@ -261,6 +262,26 @@ fn questions(out: &mut String, view: &View) {
         if of(Some(window)).next().is_some() {
             line(out, &format!("\n### After the run: {window}\n"));
             of(Some(window)).for_each(|question| question_line(out, question));
+        }
+    }
+}
+
+fn evidence(out: &mut String, view: &View) {
+    if view.evidence.is_empty() {
+        return;
+    }
+    line(out, "\n## Evidence\n");
+    for kept in &view.evidence {
+        let (archive, pieces) = (escape(&kept.archive), kept.pieces);
+        let at = kept.at.strftime("%Y-%m-%d %H:%M:%S");
+        line(out, &format!("- {at} (UTC): {archive}, {pieces} pieces, SHA-256 `{}`", kept.sha256));
+        for (name, reason) in &kept.missing {
+            line(out, &format!("  - missing: {}: {}", escape(name), escape(reason)));
+        }
+        for (pattern, found) in &kept.failures {
+            let (count, pieces): (u64, _) = (found.values().sum(), found.len());
+            let text = format!("{pattern}: {count} lines in {pieces} pieces");
+            line(out, &format!("  - {}", escape(&text)));
         }
     }
 }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::approvals::{self, ApprovalView};
+use super::evidence::EvidenceView;
 use super::questions::QuestionView;
 use crate::event::{
     Actor, Event, Header, Outcome, Record, RunVerdict, SkipReason, Standing, StopReason,
@@ -28,6 +29,8 @@ pub struct View {
     pub approvals: Vec<ApprovalView>,
     /// The steps whose failure a person is asked about: go on?
     pub undecided: Vec<StepId>,
+    /// The archives that were made of it.
+    pub evidence: Vec<EvidenceView>,
     /// What was worth knowing.
     pub warnings: Vec<String>,
     /// Who took the run up again, and when (milliseconds since the start).
@@ -144,6 +147,7 @@ impl View {
             header: header.clone(),
             questions: Vec::new(),
             approvals: Vec::new(),
+            evidence: Vec::new(),
             undecided: Vec::new(),
             warnings: Vec::new(),
             resumed: Vec::new(),
@@ -233,6 +237,7 @@ impl View {
         if let Some(question) = QuestionView::opened(&record.event) {
             self.ask(question);
         }
+        self.evidence.extend(EvidenceView::of(record));
         self.standing = Standing::after(self.standing, &record.event, &self.header.plan);
         self.take_item(&record.event);
     }

@@ -275,6 +275,7 @@ mod tests {
             resumed: Vec::new(),
             undecided: Vec::new(),
             approvals: Vec::new(),
+            evidence: Vec::new(),
             stop: None,
             verdict: Some((RunVerdict::Aborted, 10)),
             standing: None,
