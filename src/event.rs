@@ -4,6 +4,7 @@
 //! them. Nothing else crosses these borders. The form is versioned by [`FORMAT`]: within a version fields are only added.
 
 mod outcome;
+mod standing;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,12 +13,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::action::{ActionError, Evidence, Prediction};
+use crate::action::{ActionError, Evidence, Prediction, Window};
 use crate::clock::Boot;
 use crate::plan::{Plan, PlannedApproval, PlannedItem, StepId};
 use crate::secret::Secrets;
 
 pub use outcome::{Channel, Outcome, RunVerdict, SkipReason, StopReason};
+pub use standing::Standing;
 
 /// The version of the journal's form. A newer one is refused, an older one is read.
 pub const FORMAT: u32 = 1;
@@ -293,6 +295,24 @@ pub enum Event {
         text: String,
         /// Whether the run waits for the answer.
         required: bool,
+        /// When, after the run, it is asked.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        window: Option<Window>,
+        /// How long a probe's answer has to hold, where a probe answers in place of a person.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hold_ms: Option<u64>,
+    },
+    /// A probe was asked about an open question, after the run.
+    QuestionProbed {
+        /// The item.
+        #[serde(flatten)]
+        at: Place,
+        /// Who had it asked.
+        by: Actor,
+        /// Whether the answer is as wanted.
+        held: bool,
+        /// What was seen.
+        seen: String,
     },
     /// A person answered.
     QuestionAnswered {
@@ -399,6 +419,28 @@ pub enum Event {
         /// The message.
         message: String,
     },
+    /// Logs, metrics and files were gathered into an archive, after the run.
+    EvidenceGathered {
+        /// Who gathered them.
+        by: Actor,
+        /// The archive.
+        archive: String,
+        /// SHA-256 of the archive, hexadecimal.
+        sha256: String,
+        /// How many pieces it holds.
+        pieces: usize,
+        /// What could not be had, and why.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        missing: BTreeMap<String, String>,
+        /// How often each pattern of a failure was found, by piece.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        failures: BTreeMap<String, BTreeMap<String, u64>>,
+    },
+    /// Every question is answered, and what had to hold has held: the rollback is confirmed.
+    RunConfirmed {
+        /// Who saw to it.
+        by: Actor,
+    },
     /// The run ended. Always the last record of a complete journal, but for later answers to open questions.
     RunEnded {
         /// The final word.
@@ -429,6 +471,7 @@ impl Event {
             | Self::Verified { evidence, .. } => {
                 evidence.summary = secrets.redact(&evidence.summary);
             }
+            Self::QuestionProbed { seen, .. } => *seen = secrets.redact(seen),
             _ => {}
         }
         self

@@ -9,3 +9,4 @@ mod prompts;
 mod signals;
 mod stopped;
 mod streams;
+mod windows;

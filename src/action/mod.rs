@@ -9,16 +9,20 @@ mod context;
 #[cfg(test)]
 pub(crate) mod contract;
 mod error;
+mod gather;
 mod port;
 mod system;
 mod verb;
+mod window;
 
 pub use connections::{Connections, SystemConnection};
 pub use context::{Predictions, Recorder, StepContext};
 pub use error::{ActionError, ErrorKind, chain};
+pub use gather::{Gather, Gathering, Piece};
 pub use port::{
-    Action, Answer, Description, Evidence, Prediction, Probe, Question, Readiness, Repeat,
+    Action, Answer, Description, Evidence, Later, Prediction, Probe, Question, Readiness, Repeat,
     Reversal, Saved, Verdict, Work,
 };
 pub use system::{Connection, Reach, Registry, System};
 pub use verb::{Inventory, Item, ResolveContext, Verb, VerbArgs, VerbKind};
+pub use window::Window;

@@ -1,10 +1,12 @@
 //! The two traits that an adapter implements, and the values that cross the border.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{ActionError, StepContext};
+use super::{ActionError, StepContext, Window};
 
 /// Something that changes one thing in one system.
 ///
@@ -74,12 +76,26 @@ pub trait Probe: Send + Sync {
 }
 
 /// A question that only a person can answer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
     /// The sentence to confirm.
     pub text: String,
     /// Whether the run waits for the answer; otherwise it is recorded as open and asked by `rollback confirm`.
     pub required: bool,
+    /// When, after the run, it is asked.
+    pub window: Option<Window>,
+}
+
+/// A question that a system answers, after the run.
+pub struct Later {
+    /// The sentence to confirm.
+    pub text: String,
+    /// When it is asked.
+    pub window: Window,
+    /// How long the answer has to hold.
+    pub hold: Duration,
+    /// What is asked.
+    pub probe: Box<dyn Probe>,
 }
 
 /// One piece of work: what a step does to one item.
@@ -90,6 +106,8 @@ pub enum Work {
     Probe(Box<dyn Probe>),
     /// A question to a person.
     Manual(Question),
+    /// A question to a system that is recorded as open, and asked by `rollback confirm`.
+    Later(Later),
 }
 
 /// What a change will do, in words for the plan.

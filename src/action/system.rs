@@ -3,7 +3,7 @@
 use futures_util::future::BoxFuture;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
-use super::{ActionError, Connections, SystemConnection, Verb};
+use super::{ActionError, Connections, Gather, SystemConnection, Verb};
 
 /// Asks whether a connection works, read-only: what answered, in one line.
 pub type Reach = for<'a> fn(&'a Connections) -> BoxFuture<'a, Result<String, ActionError>>;
@@ -19,18 +19,27 @@ pub struct Connection {
     pub schema: fn(&mut SchemaGenerator) -> Schema,
     /// How pre-flight and `rollback doctor` find out whether it works; `None` when there is nothing to reach.
     pub reach: Option<Reach>,
+    /// How `rollback evidence` gathers what it can tell; `None` when it tells nothing.
+    pub gather: Option<Gather>,
 }
 
 impl Connection {
     /// The block that is read as `C`, with nothing to reach.
     pub fn of<C: SystemConnection + JsonSchema>(summary: &'static str) -> Self {
-        Self { key: C::KEY, summary, schema: SchemaGenerator::subschema_for::<C>, reach: None }
+        let schema = SchemaGenerator::subschema_for::<C>;
+        Self { key: C::KEY, summary, schema, reach: None, gather: None }
     }
 
     /// The same, with the question that finds out whether it works.
     #[must_use]
     pub fn reached_by(self, reach: Reach) -> Self {
         Self { reach: Some(reach), ..self }
+    }
+
+    /// The same, with what can be gathered there after an incident.
+    #[must_use]
+    pub fn gathered_by(self, gather: Gather) -> Self {
+        Self { gather: Some(gather), ..self }
     }
 }
 

@@ -8,8 +8,8 @@ use super::context::Context;
 use super::error::{self, CliError, UNEXPECTED, USAGE};
 use super::output::{Color, Format, Output};
 use super::{
-    abort, approve, check, completions, confirm, decide, doctor, history, init, log, man, panic,
-    plan, report, resume, run, sandbox, schema, status,
+    abort, approve, check, completions, confirm, decide, doctor, evidence, history, init, log, man,
+    panic, plan, report, resume, run, sandbox, schema, status,
 };
 use crate::environment::Config;
 use crate::failpoint;
@@ -85,6 +85,7 @@ enum Command {
     Abort(abort::AbortArgs),
     Confirm(confirm::ConfirmArgs),
     Report(report::ReportArgs),
+    Evidence(evidence::EvidenceArgs),
     History(history::HistoryArgs),
     Sandbox(sandbox::SandboxArgs),
     Init(init::InitArgs),
@@ -189,6 +190,7 @@ async fn dispatch(cli: Cli, cx: Context) -> Result<u8, CliError> {
         Command::Approve(args) => approve::run(&cx, &args),
         Command::Abort(args) => abort::run(&cx, &args),
         Command::Confirm(args) => confirm::run(&cx, args).await,
+        Command::Evidence(args) => evidence::run(&cx, args).await,
         Command::Report(args) => report::run(&cx, &args),
         Command::History(args) => history::run(&cx, &args),
         Command::Sandbox(args) => sandbox::run(&cx, args).await,

@@ -1,31 +1,27 @@
 //! `rollback confirm`: answers what a run asks, whether a process runs it or not.
 
-use std::time::Duration;
-
 use clap::Args;
-use tokio::time::{Instant, sleep};
 
 use super::context::Context;
-use super::error::{CliError, UNEXPECTED, USAGE};
+use super::error::{CliError, USAGE};
+use super::ledger::{Ledger, no_start};
 use super::lock::LockArgs;
 use super::output::Format;
-use super::{open, prompt};
+use super::{open, prompt, window};
+use crate::action::Window;
 use crate::engine::RunState;
 use crate::engine::lifecycle::Stage;
-use crate::engine::recover;
 use crate::event::{Actor, Event, Place};
-use crate::journal::{self, Holder, Journal, LeftElsewhere, Lock, LockError, Request, Run};
+use crate::journal::{self, LeftElsewhere, Request, Run};
 use crate::report::View;
-use crate::report::style::{BAD, DOUBT, GOOD, paint};
+use crate::report::questions;
+use crate::report::style::{BAD, DOUBT, FAINT, GOOD, paint};
 use crate::report::text::sanitize;
 
-/// How another `rollback confirm` calls itself in the lock.
-const CONFIRM: &str = "confirm";
-/// How long another `rollback confirm` may take to write its answers, and how often that is looked at.
-const PATIENCE: Duration = Duration::from_secs(10);
-const LOOK_EVERY: Duration = Duration::from_millis(20);
-
 /// Answer the open checklist items of a run, and whether it goes on after a failure
+///
+/// With `--window`, the validation after a run that has recovered: probes are asked, a person is asked about the rest, and in the long window
+/// it watches until everything has held for its time. Exit code 0 when every item of the window holds, 7 when one does not.
 #[derive(Debug, Args)]
 pub(super) struct ConfirmArgs {
     /// The run: its id, the beginning of it, or `latest`
@@ -40,6 +36,12 @@ pub(super) struct ConfirmArgs {
     /// What you saw
     #[arg(long, value_name = "TEXT", requires = "item")]
     remark: Option<String>,
+    /// Go through the checks of a window after the recovery: 0 to 3, 3 to 15, or 15 to 60 minutes
+    #[arg(long, value_enum, conflicts_with_all = ["item", "answer"])]
+    window: Option<Window>,
+    /// Do not wait for the window to open
+    #[arg(long, requires = "window")]
+    early: bool,
     #[command(flatten)]
     lock: LockArgs,
 }
@@ -64,6 +66,8 @@ enum What {
     GoOn,
     /// An item of a checklist.
     Item,
+    /// An item that is looked at in a window after the run. Somebody may answer it at any time, and again after a no.
+    Windowed(Window),
 }
 
 impl Asked {
@@ -72,8 +76,8 @@ impl Asked {
         let word = match (self.what, yes) {
             (What::GoOn, true) => paint(GOOD, "go on"),
             (What::GoOn, false) => paint(BAD, "stop"),
-            (What::Item, true) => paint(GOOD, "confirmed"),
-            (What::Item, false) => paint(BAD, "denied"),
+            (What::Item | What::Windowed(_), true) => paint(GOOD, "confirmed"),
+            (What::Item | What::Windowed(_), false) => paint(BAD, "denied"),
         };
         format!("{word}: {}", sanitize(&self.text))
     }
@@ -82,7 +86,7 @@ impl Asked {
         let at = self.at.clone();
         match self.what {
             What::GoOn => Request::Decide { at, by, go_on: yes },
-            What::Item => Request::Answer { at, by, confirmed: yes, remark },
+            What::Item | What::Windowed(_) => Request::Answer { at, by, confirmed: yes, remark },
         }
     }
 }
@@ -90,8 +94,11 @@ impl Asked {
 pub(super) async fn run(cx: &Context, args: ConfirmArgs) -> Result<u8, CliError> {
     let run = open::store_to_read(cx)?.find(&args.run)?;
     let history = journal::read(&run.journal_path())?;
-    let view = View::of(&history.records)
-        .ok_or_else(|| CliError::new(UNEXPECTED, "find the start of the run in its journal"))?;
+    let view = View::of(&history.records).ok_or_else(no_start)?;
+    if let Some(window) = args.window {
+        let left = args.lock.left_elsewhere();
+        return window::confirm(cx, &run, window, args.early, left).await;
+    }
     let open = open_in(&view, run.is_running()?);
     if open.is_empty() {
         cx.output.progress(format!("run {} has no open items", run.id()));
@@ -109,16 +116,28 @@ pub(super) async fn run(cx: &Context, args: ConfirmArgs) -> Result<u8, CliError>
         };
         answers.push((asked, yes));
     }
-    let left = open.len() - answers.len();
+    let answered: Vec<Place> = answers.iter().map(|(asked, _)| asked.at.clone()).collect();
     let left_elsewhere = args.lock.left_elsewhere();
-    let told = record(&run, answers, args.remark, left_elsewhere).await?;
+    let (told, after) = record(&run, answers, args.remark, left_elsewhere).await?;
     told.into_iter().for_each(|line| cx.output.progress(line));
-    cx.output.progress(match left {
-        0 => "no item is open any more".to_owned(),
-        1 => format!("1 item is still open: rollback confirm {}", run.id()),
-        many => format!("{many} items are still open: rollback confirm {}", run.id()),
-    });
+    // A process that runs it has got the answers as letters, and may not have read them yet.
+    let view = after.unwrap_or(view);
+    tell_what_is_left(cx, &view, &answered);
     Ok(0)
+}
+
+/// What is still open, with what to type; `answered` is not, even where the view does not know yet.
+pub(super) fn tell_what_is_left(cx: &Context, view: &View, answered: &[Place]) {
+    let open = || view.open_questions().filter(|question| !answered.contains(&question.at));
+    if view.confirmed.is_some() {
+        cx.output.progress(format!("{}: every item holds", paint(GOOD, "CONFIRMED")));
+    } else if open().next().is_none() {
+        cx.output.progress("no item is open any more");
+    }
+    for (count, command) in questions::commands(&view.header.run, open()) {
+        let items = if count == 1 { "1 item is" } else { &format!("{count} items are") };
+        cx.output.progress(format!("{items} still open: {command}"));
+    }
 }
 
 /// What is open: first what holds up the run. A decision is one only while a process waits for it; who resumes the run
@@ -132,14 +151,19 @@ fn open_in(view: &View, running: bool) -> Vec<Asked> {
     let items = view.open_questions().map(|question| Asked {
         at: question.at.clone(),
         text: question.text.clone(),
-        what: What::Item,
+        what: question.window.map_or(What::Item, What::Windowed),
     });
     undecided.chain(items).collect()
 }
 
 fn list(cx: &Context, open: &[Asked]) {
     for (index, asked) in open.iter().enumerate() {
-        let line = format!("{:>3}  {} {}", index + 1, paint(DOUBT, "?"), sanitize(&asked.text));
+        let when = match asked.what {
+            What::Windowed(window) => paint(FAINT, format!(" ({window} after the run)")),
+            What::GoOn | What::Item => String::new(),
+        };
+        let mark = paint(DOUBT, "?");
+        let line = format!("{:>3}  {mark} {}{when}", index + 1, sanitize(&asked.text));
         if cx.output.format == Format::Human {
             cx.output.data(line);
         } else {
@@ -150,7 +174,11 @@ fn list(cx: &Context, open: &[Asked]) {
 }
 
 fn choose(open: &[Asked], item: Option<&str>, run: &Run) -> Result<Vec<Asked>, CliError> {
-    let Some(item) = item else { return Ok(open.to_vec()) };
+    let Some(item) = item else {
+        // What has its time later is not asked now, unless somebody names it.
+        let now = open.iter().filter(|asked| !matches!(asked.what, What::Windowed(_)));
+        return Ok(now.cloned().collect());
+    };
     if let Some(question) = item.parse().ok().and_then(|n: usize| open.get(n.checked_sub(1)?)) {
         return Ok(vec![question.clone()]);
     }
@@ -177,38 +205,32 @@ async fn ask(cx: &Context, asked: &Asked, run: &Run) -> Result<bool, CliError> {
 }
 
 /// Hands the answers to the process that runs it, or writes them into the journal when nobody does. Returns what became
-/// of each.
+/// of each, and the run after that where it is known.
 async fn record(
     run: &Run,
     answers: Vec<(Asked, bool)>,
     remark: Option<String>,
     left: LeftElsewhere,
-) -> Result<Vec<String>, CliError> {
+) -> Result<(Vec<String>, Option<View>), CliError> {
     let by = super::actor::this_process();
-    let Some(_lock) = lock(run, &by, left).await? else {
+    let Some(mut ledger) = Ledger::open(run, &by, left).await? else {
         for (asked, yes) in &answers {
             run.post(&asked.request(by.clone(), *yes, remark.clone()))?;
         }
-        return Ok(answers.iter().map(|(asked, yes)| asked.told(*yes)).collect());
+        return Ok((answers.iter().map(|(asked, yes)| asked.told(*yes)).collect(), None));
     };
-    let history = journal::read(&run.journal_path())?;
-    let (state, elapsed_ms) = recover::fold(&history.records, false)
-        .map_err(|error| CliError::new(UNEXPECTED, error.to_string()).caused_by(&error))?;
-    let journal = Journal::reopen(&run.journal_path(), &history)?;
     let mut told = Vec::new();
     for (asked, yes) in answers {
         // Somebody else may have answered while this person was thinking.
-        if let Some(why) = too_late(&state, &asked, run.id()) {
+        if let Some(why) = too_late(&ledger.state, &asked, run.id()) {
             told.push(format!("{} {}: {why}", paint(DOUBT, "!"), sanitize(&asked.text)));
             continue;
         }
         told.push(asked.told(yes));
         let (at, by, remark) = (asked.at, by.clone(), remark.clone());
-        let event = Event::QuestionAnswered { at, by, confirmed: yes, remark };
-        let _record = journal.append(event, elapsed_ms).await?;
+        ledger.append(Event::QuestionAnswered { at, by, confirmed: yes, remark }).await?;
     }
-    journal.close().await;
-    Ok(told)
+    Ok((told, Some(ledger.close().await?)))
 }
 
 /// Why an answer must not be written, if it must not.
@@ -217,36 +239,9 @@ fn too_late(state: &RunState, asked: &Asked, run: &str) -> Option<String> {
         What::GoOn => Some(format!(
             "no process runs the run any more; `rollback resume {run}` tries the step again"
         )),
-        What::Item => {
+        What::Item | What::Windowed(_) => {
             let open = state.item(&asked.at).is_some_and(|item| item.stage == Stage::Open);
             (!open).then(|| "it is answered already; nothing was written".to_owned())
-        }
-    }
-}
-
-/// Makes sure that nobody else writes the journal; `None` when a process runs the run.
-async fn lock(run: &Run, by: &Actor, left: LeftElsewhere) -> Result<Option<Lock>, CliError> {
-    // <state folder>/runs/<run>
-    let state_dir = run.dir().ancestors().nth(2).unwrap_or(run.dir());
-    let holder = Holder {
-        run: run.id().to_owned(),
-        runbook: CONFIRM.to_owned(),
-        by: by.clone(),
-        since: crate::clock::now(),
-        state_dir: state_dir.display().to_string(),
-    };
-    let until = Instant::now() + PATIENCE;
-    loop {
-        match run.lock(&holder, left) {
-            Ok(lock) => return Ok(Some(lock.published()?)),
-            // It reads no letters, and is done in a moment.
-            Err(LockError::Held { holder: Some(other), .. })
-                if other.runbook == CONFIRM && Instant::now() < until =>
-            {
-                sleep(LOOK_EVERY).await;
-            }
-            Err(LockError::Held { .. }) => return Ok(None),
-            Err(error) => return Err(error.into()),
         }
     }
 }
@@ -254,6 +249,7 @@ async fn lock(run: &Run, by: &Actor, left: LeftElsewhere) -> Result<Option<Lock>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::recover;
     use crate::journal::Store;
     use crate::report::testing::{begun, header, opened, place};
 
@@ -275,7 +271,7 @@ mod tests {
             record(&run, vec![(item(), true)], None, LeftElsewhere::MayBeAlive),
             record(&run, vec![(item(), false)], None, LeftElsewhere::MayBeAlive)
         );
-        let told = [one.expect("it is told"), other.expect("it is told")].concat();
+        let told = [one.expect("it is told").0, other.expect("it is told").0].concat();
         assert_eq!(told.iter().filter(|line| line.contains("answered already")).count(), 1);
         let records = journal::read(&run.journal_path()).expect("it can be read").records;
         let answers = records.iter().map(|record| &record.event);

@@ -17,6 +17,8 @@ pub const USAGE: u8 = 2;
 pub const INVALID: u8 = 3;
 /// Pre-flight refused; nothing was touched.
 pub const REFUSED: u8 = 4;
+/// What was looked at is not as it should be: a person is needed.
+pub const PERSON: u8 = 7;
 /// Another run holds the subject.
 pub const HELD: u8 = 8;
 /// Stopped by the operator or the system, everything settled.

@@ -7,7 +7,7 @@ use super::context::Context;
 use super::error::CliError;
 use super::open;
 use super::output::Format;
-use crate::event::RunVerdict;
+use crate::event::{RunVerdict, Standing};
 use crate::journal::Summary;
 use crate::report::style::{BAD, DOUBT, FAINT, GOOD, STRONG, brief_ms, paint};
 use crate::report::text::sanitize;
@@ -62,6 +62,7 @@ fn entry(summary: &Summary) -> serde_json::Value {
         "by": summary.header.by,
         "started": summary.header.started,
         "verdict": summary.ended.map(|(verdict, _)| verdict),
+        "standing": summary.standing,
         "exit_code": summary.ended.map(|(_, code)| code),
         "elapsed_ms": summary.elapsed_ms,
     })
@@ -78,8 +79,14 @@ fn line(summary: &Summary) -> String {
         Some(RunVerdict::InternalError) => paint(BAD, "internal error"),
         None => paint(DOUBT, "not finished"),
     };
+    let standing = match (summary.standing, summary.ended) {
+        (Some(Standing::Confirmed), _) => paint(GOOD, ", confirmed"),
+        // That it recovered is the verdict; that users are served again is news where it did not.
+        (Some(Standing::TrafficRestored), _) => paint(DOUBT, ", traffic restored"),
+        _ => String::new(),
+    };
     format!(
-        "{}  {}  {:<24} {:<12} {verdict} in {}{}",
+        "{}  {}  {:<24} {:<12} {verdict} in {}{standing}{}",
         paint(STRONG, &header.run),
         header.started.strftime("%Y-%m-%d %H:%M UTC"),
         sanitize(&header.plan.runbook),

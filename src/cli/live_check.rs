@@ -125,7 +125,7 @@ fn findings(step: &PreviewStep, asks: bool) -> impl Iterator<Item = Problem> {
         match &item.finding {
             Finding::DoesNotHold { observed } => problem(level, "does-not-hold", observed.clone()),
             Finding::CannotTell { error } if asks => problem(level, "no-answer", error.to_string()),
-            Finding::AsksPerson { .. } if asks => {
+            Finding::AsksPerson { .. } | Finding::AsksLater { .. } if asks => {
                 problem(Level::Note, "for-a-person", item.does.clone())
             }
             _ => None,

@@ -118,7 +118,7 @@ impl Person {
 
     fn learn(&mut self, event: &Event) {
         match event {
-            Event::QuestionOpened { at, text, required: true } if self.present => {
+            Event::QuestionOpened { at, text, required: true, .. } if self.present => {
                 self.waiting.push_back(Question::Item { at: at.clone(), text: text.clone() });
             }
             Event::DecisionAsked { step } if self.present => {
@@ -207,7 +207,8 @@ mod tests {
     use super::*;
 
     fn opened(item: &str) -> Event {
-        Event::QuestionOpened { at: at(item), text: format!("{item}?"), required: true }
+        let (at, text) = (at(item), format!("{item}?"));
+        Event::QuestionOpened { at, text, required: true, window: None, hold_ms: None }
     }
 
     fn at(item: &str) -> Place {

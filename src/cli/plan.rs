@@ -243,7 +243,10 @@ fn grouped(
 /// Whether two items do the same to different things, and the same was found out about them.
 fn same(one: &PreviewItem, other: &PreviewItem) -> bool {
     std::mem::discriminant(&one.finding) == std::mem::discriminant(&other.finding)
-        && !matches!(one.finding, Finding::CannotTell { .. } | Finding::AsksPerson { .. })
+        && !matches!(
+            one.finding,
+            Finding::CannotTell { .. } | Finding::AsksPerson { .. } | Finding::AsksLater { .. }
+        )
         && pattern(one) == pattern(other)
 }
 
@@ -275,9 +278,16 @@ fn finding(item: &PreviewItem) -> (String, String) {
         Finding::DoesNotHold { observed } => {
             (paint(BAD, "✗"), format!("{does}: does not hold: {}", sanitize(observed)))
         }
-        Finding::AsksPerson { required } => {
-            let word = if *required { "the run waits for the answer" } else { "recorded as open" };
+        Finding::AsksPerson { required, window } => {
+            let word = match window {
+                _ if *required => "the run waits for the answer".to_owned(),
+                None => "recorded as open".to_owned(),
+                Some(window) => format!("recorded as open, asked after the run: {window}"),
+            };
             (paint(DOUBT, "?"), format!("{does} ({word})"))
+        }
+        Finding::AsksLater { window } => {
+            (paint(DOUBT, "?"), format!("{does} (a probe answers after the run: {window})"))
         }
         Finding::Skipped { because } => {
             (paint(FAINT, "–"), format!("skipped: {}", sanitize(because)))

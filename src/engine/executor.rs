@@ -145,7 +145,7 @@ pub(super) async fn undo_step(kit: Arc<Kit>, step: PlannedStep, known: StepState
                     return TaskEnd::Panicked(panic);
                 }
             }
-            Ok(Work::Probe(_) | Work::Manual(_)) => {}
+            Ok(Work::Probe(_) | Work::Manual(_) | Work::Later(_)) => {}
             Err(error) => {
                 let begun = kit.emitter.intend(Event::UndoStarted { at: at.clone() }).await;
                 if begun.is_ok() {

@@ -20,8 +20,8 @@ use super::lifecycle::Stage;
 use super::retry;
 use super::state::ItemState;
 use crate::action::{
-    Action, ActionError, ErrorKind, Evidence, Probe, Question, Readiness, Recorder, Repeat, Saved,
-    StepContext, Verdict, Work,
+    Action, ActionError, ErrorKind, Evidence, Later, Probe, Question, Readiness, Recorder, Repeat,
+    Saved, StepContext, Verdict, Work,
 };
 use crate::event::{Event, Place, SavedRecord};
 use crate::failpoint;
@@ -68,7 +68,11 @@ impl ItemRun {
     pub(super) async fn work(mut self, work: Work) -> Result<(), String> {
         let life = async {
             match work {
-                Work::Manual(question) => self.ask(&question).await,
+                Work::Manual(question) => self.ask(&question, None).await,
+                Work::Later(Later { text, window, hold, .. }) => {
+                    let question = Question { text, required: false, window: Some(window) };
+                    self.ask(&question, Some(hold)).await;
+                }
                 Work::Probe(probe) => self.observe(probe.as_ref()).await,
                 Work::Action(action) => self.change(action.as_ref()).await,
             }
@@ -76,7 +80,8 @@ impl ItemRun {
         AssertUnwindSafe(life).catch_unwind().await.map_err(|panic| panic_message(panic.as_ref()))
     }
 
-    async fn ask(&mut self, question: &Question) {
+    /// `hold` is how long the answer has to hold, where a probe gives it after the run.
+    async fn ask(&mut self, question: &Question, hold: Option<Duration>) {
         let (answer, answered) = oneshot::channel();
         if question.required {
             self.kit.emitter.send(Message::Waiting { at: self.at.clone(), answer });
@@ -86,6 +91,8 @@ impl ItemRun {
                 at: self.at.clone(),
                 text: question.text.clone(),
                 required: question.required,
+                window: question.window,
+                hold_ms: hold.map(|hold| u64::try_from(hold.as_millis()).unwrap_or(u64::MAX)),
             });
         }
         if question.required {

@@ -63,7 +63,8 @@ impl Stage {
             (Applied, Event::VerifyFailed { .. }) => NotInForce,
             // A question to a person.
             (Pending | Unknown, Event::QuestionOpened { .. }) => Open,
-            (Open, Event::QuestionAnswered { confirmed: true, .. }) => Verified,
+            // A no may become a yes when somebody looks again.
+            (Open | Failed, Event::QuestionAnswered { confirmed: true, .. }) => Verified,
             (Open, Event::QuestionAnswered { confirmed: false, .. }) => Failed,
             // The way back. A second undo after a crash is legal: undo changes nothing twice.
             (

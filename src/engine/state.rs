@@ -195,7 +195,13 @@ impl RunState {
     /// Takes one event in.
     pub fn apply(&mut self, elapsed_ms: u64, event: &Event) -> Result<(), IllegalEvent> {
         match event {
-            Event::RunStarted { .. } | Event::OutputLost { .. } | Event::Warned { .. } => {}
+            // What is looked at after the run changes nothing in it.
+            Event::RunStarted { .. }
+            | Event::OutputLost { .. }
+            | Event::Warned { .. }
+            | Event::QuestionProbed { .. }
+            | Event::EvidenceGathered { .. }
+            | Event::RunConfirmed { .. } => {}
             Event::RunResumed { salvaged, .. } => {
                 self.session_ms = elapsed_ms;
                 self.resume(salvaged.is_some());

@@ -17,9 +17,9 @@ use tokio::sync::mpsc;
 
 use super::{Ended, Engine, MemoryVault, Request, RunState};
 use crate::action::{
-    Action, ActionError, Connections, Description, ErrorKind, Evidence, Item, Probe, Question,
-    Readiness, Registry, Repeat, ResolveContext, Saved, StepContext, System, SystemConnection,
-    Verb, VerbArgs, VerbKind, Verdict, Work,
+    Action, ActionError, Connections, Description, ErrorKind, Evidence, Item, Later, Probe,
+    Question, Readiness, Registry, Repeat, ResolveContext, Saved, StepContext, System,
+    SystemConnection, Verb, VerbArgs, VerbKind, Verdict, Window, Work,
 };
 use crate::clock::{self, Boot};
 use crate::event::{Actor, Header, Record};
@@ -228,9 +228,15 @@ impl VerbArgs for Expect {
     fn make(item: Self, cx: &ResolveContext) -> Result<Work, ActionError> {
         if item.key.starts_with("ask:") {
             let required = item.key.ends_with('!');
-            return Ok(Work::Manual(Question { text: item.key, required }));
+            return Ok(Work::Manual(Question { text: item.key, required, window: None }));
         }
-        Ok(Work::Probe(Box::new(Expecting { key: item.key, world: world_of(cx)? })))
+        let (key, world) = (item.key, world_of(cx)?);
+        if let Some(text) = key.strip_prefix("later:").map(str::to_owned) {
+            let (window, hold) = (Window::Short, Duration::from_secs(60));
+            let probe = Box::new(Expecting { key, world });
+            return Ok(Work::Later(Later { text, window, hold, probe }));
+        }
+        Ok(Work::Probe(Box::new(Expecting { key, world })))
     }
 }
 

@@ -11,6 +11,7 @@ use super::testing::{
     numbers, on, plan, switch, target,
 };
 use super::{Request, RunState};
+use crate::action::Window;
 use crate::event::{Event, Outcome, Place, Record, RunVerdict, StopReason};
 use crate::journal::{JournalError, MemoryLog};
 use crate::plan::{Items, Plan, PlannedProbe, StepId, Until};
@@ -393,6 +394,19 @@ async fn a_required_question_waits_and_an_open_one_does_not() {
     assert_eq!(verdict(&state).1, 0);
     assert_eq!(outcome(&state, "p0/open"), Some(Outcome::Open));
     assert!(bench.world().is_on("a"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_looked_at_later_is_recorded_and_holds_nobody_up() {
+    let bench = Bench::new();
+    let (state, log) = bench.run(plan(vec![vec![expect("stable", "later:is it stable")]])).await;
+    assert_eq!(verdict(&state).1, 0);
+    assert_eq!(outcome(&state, "p0/stable"), Some(Outcome::Open));
+    let asked = |event: &Event| {
+        matches!(event, Event::QuestionOpened { text, required: false, window: Some(Window::Short), hold_ms: Some(60_000), .. }
+            if text == "is it stable")
+    };
+    assert_eq!(count(&log, asked), 1);
 }
 
 #[tokio::test(start_paused = true)]

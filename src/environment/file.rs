@@ -11,8 +11,20 @@ use crate::runbook::node::{Key, Node, NodeValue};
 use crate::runbook::schema::Catalog;
 use crate::runbook::{suggest, template, validate};
 
-const KEYS: [&str; 8] =
-    ["version", "name", "sandbox", "connections", "values", "inputs", "approvers", "lock_dir"];
+const KEYS: [&str; 9] = [
+    "version",
+    "name",
+    "sandbox",
+    "connections",
+    "values",
+    "inputs",
+    "approvers",
+    "evidence",
+    "lock_dir",
+];
+
+/// The key beside the systems: what a failure looks like in what they tell.
+pub const PATTERNS: &str = "patterns";
 
 /// An environment file whose form is valid; templates and references are not resolved yet.
 #[derive(Debug, Clone)]
@@ -28,6 +40,8 @@ pub struct EnvironmentFile {
     pub(super) connections: Vec<(Key, Node)>,
     pub(super) values: Vec<(Key, Node)>,
     pub(super) inputs: Vec<(Key, Node)>,
+    /// What is gathered after an incident, by the system's connection.
+    pub(super) evidence: Vec<(Key, Node)>,
     pub(super) lock_dir: Option<Node>,
     /// Who holds which role.
     pub(super) approvers: BTreeMap<String, Vec<String>>,
@@ -59,9 +73,11 @@ impl EnvironmentFile {
             values: block(&root, "values", &mut problems),
             inputs: block(&root, "inputs", &mut problems),
             approvers: approvers(&root, &mut problems),
+            evidence: block(&root, "evidence", &mut problems),
             source,
         };
         file.check_connections(registry, &mut problems);
+        file.check_evidence(registry, &mut problems);
         file.check_templates(&mut problems);
         if problems.0.is_empty() {
             return Ok(file);
@@ -70,7 +86,7 @@ impl EnvironmentFile {
     }
 
     fn check_templates(&self, problems: &mut Problems) {
-        let blocks = [&self.connections, &self.values, &self.inputs];
+        let blocks = [&self.connections, &self.values, &self.inputs, &self.evidence];
         let nodes = blocks.into_iter().flatten().map(|(_, node)| node).chain(&self.lock_dir);
         for node in nodes {
             match template::uses(node) {
@@ -83,6 +99,24 @@ impl EnvironmentFile {
                     }
                 }
             }
+        }
+    }
+
+    /// Only systems that can tell something are asked.
+    fn check_evidence(&self, registry: &Registry, problems: &mut Problems) {
+        let telling = || registry.connections().filter(|known| known.gather.is_some());
+        for (key, _) in &self.evidence {
+            if key.name == PATTERNS || telling().any(|known| known.key == key.name) {
+                continue;
+            }
+            let shown = suggest::visible(&key.name);
+            let message = format!("`{shown}` can tell nothing: no evidence is gathered from it");
+            let known: Vec<&str> = telling().map(|known| known.key).chain([PATTERNS]).collect();
+            problems.0.push(
+                Diagnostic::error("no-evidence", message)
+                    .at(key.span)
+                    .hint(format!("Known here: {}.", known.join(", "))),
+            );
         }
     }
 

@@ -16,7 +16,7 @@ pub mod runbooks;
 
 pub use config::{Config, Places};
 pub use document::{openness, read_values};
-pub use file::EnvironmentFile;
+pub use file::{EnvironmentFile, PATTERNS};
 pub use locate::{EnvironmentChoice, LocateError};
 pub use resolve::Environment;
 pub use runbooks::{Found, FoundRunbook};

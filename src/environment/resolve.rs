@@ -35,6 +35,8 @@ pub struct Environment {
     pub inputs: IndexMap<String, Value>,
     /// Connections that lead to nothing in this sandbox, and are left out.
     pub absent: Vec<String>,
+    /// What is gathered after an incident: the settings of each system, and patterns of failures.
+    pub evidence: IndexMap<String, Value>,
     /// Who holds which role, by login name.
     pub approvers: BTreeMap<String, Vec<String>>,
     /// Where the lock files of its runs lie, when not in the default folder.
@@ -71,6 +73,7 @@ impl EnvironmentFile {
         let connections = resolver.block("connections", &self.connections);
         let values = resolver.block("values", &self.values);
         let inputs = resolver.block("inputs", &self.inputs);
+        let evidence = resolver.block("evidence", &self.evidence);
         let lock_dir = self.lock_dir.as_ref().and_then(|node| resolver.text(node));
         if !resolver.problems.is_empty() {
             return Err(Diagnostics::new(self.source, resolver.problems));
@@ -96,6 +99,7 @@ impl EnvironmentFile {
             path: self.path,
             source: self.source,
             sandbox: self.sandbox,
+            evidence: finish(evidence).into_iter().collect(),
             approvers: self.approvers,
             absent: absent.into_iter().map(|(key, _)| key.name).collect(),
             lock_dir: lock_dir.map(|dir| absolute(Path::new(&dir), &folder, variables)),

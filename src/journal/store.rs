@@ -18,7 +18,7 @@ use super::reader::{self, Tail};
 use super::run::{self, Run};
 use super::writer::Journal;
 use crate::clock;
-use crate::event::{Event, Header, Record, RunVerdict};
+use crate::event::{Event, Header, Record, RunVerdict, Standing};
 
 /// How often a new id may be taken already; each try has a chance of one in 900,000.
 const TRIES: u32 = 8;
@@ -39,6 +39,8 @@ pub struct Summary {
     pub header: Arc<Header>,
     /// Its end, if it has one.
     pub ended: Option<(RunVerdict, u8)>,
+    /// What it has come to for those who depend on it.
+    pub standing: Option<Standing>,
     /// Milliseconds from its start to its end, or to its last record.
     pub elapsed_ms: u64,
     /// When its last record was made.
@@ -216,7 +218,10 @@ fn summarize(run: Run) -> Result<Summary, JournalError> {
         Event::RunEnded { verdict, exit_code } => Some((verdict, exit_code, record.elapsed_ms)),
         _ => None,
     });
+    let events = history.records.iter().map(|record| &record.event);
+    let standing = events.fold(None, |before, event| Standing::after(before, event, &header.plan));
     Ok(Summary {
+        standing,
         header: header.clone(),
         ended: end.map(|(verdict, exit_code, _)| (verdict, exit_code)),
         elapsed_ms: end.map_or(last.elapsed_ms, |(_, _, elapsed_ms)| elapsed_ms),

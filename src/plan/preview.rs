@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use super::layers::layers;
 use super::{Items, Plan, PlannedStep, StepId};
-use crate::action::{ActionError, Prediction, ResolveContext};
+use crate::action::{ActionError, Prediction, ResolveContext, Window};
 
 use look::{Looker, Seen};
 
@@ -104,6 +104,14 @@ pub enum Finding {
     AsksPerson {
         /// Whether the run waits for the answer.
         required: bool,
+        /// When, after the run, it is asked.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        window: Option<Window>,
+    },
+    /// A system will be asked, after the run.
+    AsksLater {
+        /// When.
+        window: Window,
     },
     /// The step is not run.
     Skipped {
@@ -267,7 +275,9 @@ impl Finding {
             Self::AlreadyDone { .. } | Self::Holds { .. } | Self::Skipped { .. } => {
                 PreviewVerdict::NothingToDo
             }
-            Self::WouldChange { .. } | Self::AsksPerson { .. } => PreviewVerdict::Ready,
+            Self::WouldChange { .. } | Self::AsksPerson { .. } | Self::AsksLater { .. } => {
+                PreviewVerdict::Ready
+            }
             Self::WillHold { .. } | Self::MayHold { .. } => PreviewVerdict::Likely,
             Self::CannotTell { .. } => PreviewVerdict::CannotTell,
             Self::DoesNotHold { .. } => PreviewVerdict::WillFail,

@@ -389,6 +389,7 @@ pub(crate) fn environment(cx: &ResolveContext, values: Value) -> crate::environm
         connections: cx.connections.clone(),
         values,
         inputs: IndexMap::new(),
+        evidence: IndexMap::new(),
         approvers: BTreeMap::new(),
         absent: Vec::new(),
         lock_dir: None,

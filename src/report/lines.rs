@@ -61,8 +61,23 @@ pub fn tell(record: &Record, view: &View) -> Vec<String> {
                 brief_ms(*budget_ms)
             ),
         )),
-        Event::QuestionOpened { text, required, .. } => {
-            let wait = if *required { "waits for an answer" } else { "open" };
+        Event::QuestionProbed { at, held, seen, .. } => {
+            let asked = view.questions.iter().find(|question| question.at == *at);
+            let text =
+                asked.map_or_else(|| label(&at.step, &at.item), |asked| sanitize(&asked.text));
+            let sign = if *held { paint(GOOD, "✓") } else { paint(BAD, "✗") };
+            line(format!("{sign} {text}: {}", sanitize(seen)))
+        }
+        Event::RunConfirmed { by } => {
+            let by = sanitize(&format!("{}@{}", by.user, by.host));
+            line(paint(GOOD, format!("● CONFIRMED by {by}: every item of the checklist holds")))
+        }
+        Event::QuestionOpened { text, required, window, .. } => {
+            let wait = match window {
+                _ if *required => "waits for an answer".to_owned(),
+                None => "open".to_owned(),
+                Some(window) => format!("open, after the run: {window}"),
+            };
             line(format!(
                 "{} {} {}",
                 paint(DOUBT, "?"),

@@ -4,9 +4,11 @@ use std::fmt::Write as _;
 
 use super::approvals::{ApprovalOutcome, ApprovalView, subject};
 use super::lines::why_stopped;
+use super::questions::QuestionView;
 use super::state::{ItemStage, StepView, View};
 use super::style::{brief_ms, clock};
 use super::text::markdown as escape;
+use crate::action::Window;
 use crate::event::{Channel, Outcome, RunVerdict, SkipReason};
 
 /// The whole report. `journal_head` is the hash of the journal's last record: written down elsewhere, it proves later that
@@ -30,6 +32,7 @@ pub fn document(view: &View, journal_head: &str) -> String {
     }
     troubles(&mut out, view);
     questions(&mut out, view);
+    evidence(&mut out, view);
     out
 }
 
@@ -64,6 +67,13 @@ fn head(out: &mut String, view: &View, journal_head: &str) {
             brief_ms(view.elapsed_ms)
         ),
     );
+    if let Some(standing) = view.standing {
+        let when = view.confirmed.as_ref().map(|(at, by)| {
+            let by = escape(&format!("{}@{}", by.user, by.host));
+            format!(" at {} (UTC) by {by}", at.strftime("%Y-%m-%d %H:%M:%S"))
+        });
+        fact("State", format!("{}{}", standing.words(), when.unwrap_or_default()));
+    }
     if let Some(reason) = &view.stop {
         fact("Stopped", escape(&why_stopped(reason)));
     }
@@ -246,20 +256,53 @@ fn questions(out: &mut String, view: &View) {
         return;
     }
     line(out, "\n## Checklist\n");
-    for question in &view.questions {
-        let (mark, by) = match &question.answer {
-            None => (" ", String::new()),
-            Some((yes, by, remark)) => {
-                let remark = remark.as_deref().map(|text| format!(": {text}")).unwrap_or_default();
-                let word = if *yes { "confirmed" } else { "denied" };
-                (
-                    if *yes { "x" } else { " " },
-                    format!(" ({word} by {}@{}{remark})", by.user, by.host),
-                )
-            }
-        };
-        line(out, &format!("- [{mark}] {}{}", escape(&question.text), escape(&by)));
+    let of = |window| view.questions.iter().filter(move |asked| asked.window == window);
+    of(None).for_each(|question| question_line(out, question));
+    for window in Window::ALL {
+        if of(Some(window)).next().is_some() {
+            line(out, &format!("\n### After the run: {window}\n"));
+            of(Some(window)).for_each(|question| question_line(out, question));
+        }
     }
+}
+
+fn evidence(out: &mut String, view: &View) {
+    if view.evidence.is_empty() {
+        return;
+    }
+    line(out, "\n## Evidence\n");
+    for kept in &view.evidence {
+        let (archive, pieces) = (escape(&kept.archive), kept.pieces);
+        let at = kept.at.strftime("%Y-%m-%d %H:%M:%S");
+        line(out, &format!("- {at} (UTC): {archive}, {pieces} pieces, SHA-256 `{}`", kept.sha256));
+        for (name, reason) in &kept.missing {
+            line(out, &format!("  - missing: {}: {}", escape(name), escape(reason)));
+        }
+        for (pattern, found) in &kept.failures {
+            let (count, pieces): (u64, _) = (found.values().sum(), found.len());
+            let text = format!("{pattern}: {count} lines in {pieces} pieces");
+            line(out, &format!("  - {}", escape(&text)));
+        }
+    }
+}
+
+fn question_line(out: &mut String, question: &QuestionView) {
+    let (mark, told) = match (&question.answer, &question.look) {
+        (Some((yes, by, remark)), _) => {
+            let remark = remark.as_deref().map(|text| format!(": {text}")).unwrap_or_default();
+            let (mark, word) = if *yes { ("x", "confirmed") } else { (" ", "denied") };
+            (mark, format!(" ({word} by {}@{}{remark})", by.user, by.host))
+        }
+        (None, Some(look)) => {
+            let held = question.held_ms().map_or_else(
+                || "does not hold".to_owned(),
+                |held| format!("has held for {}", brief_ms(held)),
+            );
+            (" ", format!(" ({held}, looked at {}: {})", clock(look.at_ms), look.seen))
+        }
+        (None, None) => (" ", String::new()),
+    };
+    line(out, &format!("- [{mark}] {}{}", escape(&question.text), escape(&told)));
 }
 
 fn line(out: &mut String, text: &str) {

@@ -7,10 +7,13 @@
 
 pub mod approvals;
 pub mod check;
+pub mod evidence;
 pub mod json;
 pub mod lines;
 pub mod live;
 pub mod markdown;
+pub mod patterns;
+pub mod questions;
 pub mod state;
 pub mod style;
 pub mod summary;

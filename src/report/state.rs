@@ -7,8 +7,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::approvals::{self, ApprovalView};
+use super::evidence::EvidenceView;
+use super::questions::QuestionView;
 use crate::event::{
-    Actor, Event, Header, Outcome, Place, Record, RunVerdict, SkipReason, StopReason,
+    Actor, Event, Header, Outcome, Record, RunVerdict, SkipReason, Standing, StopReason,
 };
 use crate::plan::{Items, StepId};
 
@@ -27,6 +29,8 @@ pub struct View {
     pub approvals: Vec<ApprovalView>,
     /// The steps whose failure a person is asked about: go on?
     pub undecided: Vec<StepId>,
+    /// The archives that were made of it.
+    pub evidence: Vec<EvidenceView>,
     /// What was worth knowing.
     pub warnings: Vec<String>,
     /// Who took the run up again, and when (milliseconds since the start).
@@ -35,7 +39,11 @@ pub struct View {
     pub stop: Option<StopReason>,
     /// The final word and the exit code.
     pub verdict: Option<(RunVerdict, u8)>,
-    /// The time of the last record.
+    /// What it has come to for those who depend on it.
+    pub standing: Option<Standing>,
+    /// When it was confirmed, and who saw to it.
+    pub confirmed: Option<(Timestamp, Actor)>,
+    /// The time of the last record, or of the end.
     pub at: Timestamp,
     /// Milliseconds from the start to the last record, or to the end.
     pub elapsed_ms: u64,
@@ -107,20 +115,6 @@ pub struct TargetView {
     pub late: bool,
 }
 
-/// A question as its readers see it.
-#[derive(Debug, Clone, Serialize)]
-pub struct QuestionView {
-    /// Its place.
-    pub at: Place,
-    /// The sentence to confirm.
-    pub text: String,
-    /// Whether the run waits for the answer.
-    #[serde(skip)]
-    pub required: bool,
-    /// The answer, who gave it, and a remark.
-    pub answer: Option<(bool, Actor, Option<String>)>,
-}
-
 impl View {
     /// Folds the records of a run; `None` when the first is not its start.
     pub fn of<'a>(records: impl IntoIterator<Item = &'a Record>) -> Option<Self> {
@@ -153,11 +147,14 @@ impl View {
             header: header.clone(),
             questions: Vec::new(),
             approvals: Vec::new(),
+            evidence: Vec::new(),
             undecided: Vec::new(),
             warnings: Vec::new(),
             resumed: Vec::new(),
             stop: None,
             verdict: None,
+            standing: None,
+            confirmed: None,
             at: record.at,
             elapsed_ms: record.elapsed_ms,
         })
@@ -223,12 +220,12 @@ impl View {
                 self.warnings.push(format!("the output was lost: {what}"));
             }
             Event::RunEnded { verdict, exit_code } => self.verdict = Some((*verdict, *exit_code)),
-            Event::QuestionOpened { at, text, required } => self.ask(QuestionView {
-                at: at.clone(),
-                text: text.clone(),
-                required: *required,
-                answer: None,
-            }),
+            Event::QuestionProbed { at, held, seen, .. } => {
+                if let Some(question) = self.questions.iter_mut().find(|open| open.at == *at) {
+                    question.looked(elapsed_ms, *held, seen);
+                }
+            }
+            Event::RunConfirmed { by } => self.confirmed = Some((record.at, by.clone())),
             Event::QuestionAnswered { at, by, confirmed, remark } => {
                 let answer = (*confirmed, by.clone(), remark.clone());
                 if let Some(question) = self.questions.iter_mut().find(|open| open.at == *at) {
@@ -237,6 +234,11 @@ impl View {
             }
             event => approvals::take(&mut self.approvals, elapsed_ms, event),
         }
+        if let Some(question) = QuestionView::opened(&record.event) {
+            self.ask(question);
+        }
+        self.evidence.extend(EvidenceView::of(record));
+        self.standing = Standing::after(self.standing, &record.event, &self.header.plan);
         self.take_item(&record.event);
     }
 
@@ -303,6 +305,13 @@ impl View {
     pub fn open_approvals(&self) -> impl Iterator<Item = &ApprovalView> {
         let open = self.stop.is_none() && self.verdict.is_none();
         self.approvals.iter().filter(move |asked| open && asked.outcome.is_none())
+    }
+
+    /// Whether nothing is left to be confirmed: it has recovered, something was asked, and all of it is answered with yes.
+    pub fn is_complete(&self) -> bool {
+        self.standing >= Some(Standing::Recovered)
+            && !self.questions.is_empty()
+            && self.questions.iter().all(QuestionView::is_confirmed)
     }
 
     /// Whether the run waits for what a person says.

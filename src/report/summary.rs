@@ -2,10 +2,11 @@
 
 use super::approvals;
 use super::lines;
+use super::questions;
 use super::state::{ItemStage, StepView, View};
 use super::style::{BAD, DOUBT, FAINT, GOOD, STRONG, brief_ms, paint};
 use super::text::sanitize;
-use crate::event::{Outcome, RunVerdict};
+use crate::event::{Outcome, RunVerdict, Standing};
 
 /// The open items that the last word shows; a long checklist must not push the verdict off the screen.
 const MOST_OPEN_ITEMS: usize = 5;
@@ -13,6 +14,7 @@ const MOST_OPEN_ITEMS: usize = 5;
 /// The lines of the final verdict.
 pub fn lines(view: &View) -> Vec<String> {
     let mut lines = vec![String::new(), headline(view)];
+    lines.extend(standing(view));
     if let Some(reason) = &view.stop {
         lines.push(format!("  stopped: {}", lines::why_stopped(reason)));
     }
@@ -63,6 +65,23 @@ fn headline(view: &View) -> String {
         }
         None => paint(DOUBT, format!("NOT FINISHED; last sign of life {took} after the start")),
     }
+}
+
+/// The three states of a run: which of them it has come to.
+fn standing(view: &View) -> Option<String> {
+    if view.targets.is_empty() && view.questions.is_empty() {
+        return None;
+    }
+    let all = [Standing::TrafficRestored, Standing::Recovered, Standing::Confirmed];
+    let states = all.iter().filter(|state| {
+        // Without a target nothing tells when users were served again.
+        **state != Standing::TrafficRestored || !view.targets.is_empty()
+    });
+    let told = states.map(|state| match view.standing >= Some(*state) {
+        true => format!("{} {}", paint(GOOD, "✓"), state.words()),
+        false => paint(FAINT, format!("– {}", state.words())),
+    });
+    Some(format!("  {}", told.collect::<Vec<_>>().join("   ")))
 }
 
 fn targets(view: &View) -> Vec<String> {
@@ -171,7 +190,11 @@ fn open_items(view: &View) -> Vec<String> {
     let open: Vec<_> = view.open_questions().collect();
     let shown = open.iter().take(MOST_OPEN_ITEMS);
     let mut lines: Vec<String> = shown
-        .map(|open| format!("  {mark} {} {}", sanitize(&open.text), paint(FAINT, "(open)")))
+        .map(|open| {
+            let when = open.window.map(|window| format!(", after the run: {window}"));
+            let note = paint(FAINT, format!("(open{})", when.unwrap_or_default()));
+            format!("  {mark} {} {note}", sanitize(&open.text))
+        })
         .collect();
     if open.len() > MOST_OPEN_ITEMS {
         lines.push(format!("  {mark} and {} more open items", open.len() - MOST_OPEN_ITEMS));
@@ -203,9 +226,8 @@ fn next(view: &View) -> Vec<(&'static str, String)> {
         }
         Some(RunVerdict::Recovered | RunVerdict::RecoveredLate) => {}
     }
-    if view.open_questions().next().is_some() {
-        commands.push(("answer the open items", format!("rollback confirm {run}")));
-    }
+    let open = questions::commands(run, view.open_questions());
+    commands.extend(open.into_iter().map(|(_, command)| ("answer the open items", command)));
     commands.push(("write the report", format!("rollback report {run}")));
     commands
 }
@@ -253,8 +275,11 @@ mod tests {
             resumed: Vec::new(),
             undecided: Vec::new(),
             approvals: Vec::new(),
+            evidence: Vec::new(),
             stop: None,
             verdict: Some((RunVerdict::Aborted, 10)),
+            standing: None,
+            confirmed: None,
             elapsed_ms: 1000,
         }
     }

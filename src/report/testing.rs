@@ -31,7 +31,13 @@ pub(crate) fn place() -> Place {
 }
 
 pub(crate) fn opened(text: &str) -> Event {
-    Event::QuestionOpened { at: place(), text: text.into(), required: true }
+    Event::QuestionOpened {
+        at: place(),
+        text: text.into(),
+        required: true,
+        window: None,
+        hold_ms: None,
+    }
 }
 
 /// A run of one step that began then.

@@ -17,10 +17,12 @@ use bollard::models::{
 };
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder,
-    RemoveContainerOptionsBuilder, RenameContainerOptionsBuilder, StartContainerOptions,
-    StopContainerOptionsBuilder,
+    LogsOptionsBuilder, RemoveContainerOptionsBuilder, RenameContainerOptionsBuilder,
+    StartContainerOptions, StopContainerOptionsBuilder,
 };
+use futures_util::TryStreamExt as _;
 use futures_util::future::BoxFuture;
+use jiff::Timestamp;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -29,12 +31,15 @@ use super::container::Container;
 use super::endpoint::{self, Endpoint};
 use super::errors::{self, Intent};
 use super::transport;
-use crate::action::{ActionError, Connections, ErrorKind, StepContext};
+use crate::action::{ActionError, Connections, ErrorKind, Gathering, StepContext};
 use crate::adapters::http::Progress;
 use crate::secret;
 
 /// The library's time-out per request, in seconds: longer than any step.
 const NEVER: u64 = 7 * 24 * 3600;
+
+/// The most lines of one container's log: what is written in a loop must not fill an answer.
+const MOST_LINES: &str = "5000";
 
 /// The time for one look: an engine that hangs over one container must not take the whole time of a step that could ask again.
 const LOOK: Duration = Duration::from_secs(10);
@@ -56,7 +61,12 @@ impl Limits {
     }
 
     fn lasting(time: Duration) -> Self {
-        Self { deadline: Instant::now() + time, cancel: CancellationToken::new() }
+        Self::ending(Instant::now() + time)
+    }
+
+    /// Until an instant.
+    pub(super) fn ending(deadline: Instant) -> Self {
+        Self { deadline, cancel: CancellationToken::new() }
     }
 
     /// The same limits with an earlier end.
@@ -244,6 +254,31 @@ impl Engine {
             Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// What a container has written in a span of time, standard output and error together, with the engine's times.
+    pub(super) async fn logs(
+        &self,
+        limits: &Limits,
+        name: &str,
+        gathering: &Gathering,
+    ) -> Result<Vec<u8>, ActionError> {
+        let seconds = |time: Timestamp| i32::try_from(time.as_second()).unwrap_or(i32::MAX);
+        let options = LogsOptionsBuilder::default()
+            .stdout(true)
+            .stderr(true)
+            .timestamps(true)
+            .since(seconds(gathering.since))
+            .until(seconds(gathering.until))
+            .tail(MOST_LINES)
+            .build();
+        let lines = self.docker.logs(name, Some(options));
+        let all = lines.try_fold(Vec::new(), async |mut all, line| {
+            all.extend_from_slice(&line.into_bytes());
+            Ok(all)
+        });
+        let doing = format!("read the log of container {name}");
+        self.call(limits, Intent::Read, &doing, all).await
     }
 
     /// An image on this engine; `None` when it is not there.

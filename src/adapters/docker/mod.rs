@@ -16,6 +16,7 @@ mod errors;
 mod expect;
 mod handover;
 mod image;
+mod logs;
 mod parking;
 mod power;
 mod project;
@@ -34,7 +35,8 @@ use connection::DockerConnection;
 /// The system `docker` and its verbs.
 pub(super) fn system() -> System {
     let engine = Connection::of::<DockerConnection>("The Docker Engine")
-        .reached_by(|connections| Box::pin(client::reach(connections)));
+        .reached_by(|connections| Box::pin(client::reach(connections)))
+        .gathered_by(|connections, gathering| Box::pin(logs::gather(connections, gathering)));
     System {
         name: "docker",
         summary: "Containers of Docker Compose projects",

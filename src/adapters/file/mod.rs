@@ -13,6 +13,7 @@
 
 mod copy_tree;
 mod expect;
+mod gather;
 mod lock;
 mod lock_file;
 mod place;
@@ -33,7 +34,8 @@ use crate::action::{Connection, System, Verb};
 pub(super) fn system() -> System {
     let root =
         Connection::of::<root::FilesConnection>("The root below which the verbs of `file` work")
-            .reached_by(|connections| Box::pin(root::reach(connections)));
+            .reached_by(|connections| Box::pin(root::reach(connections)))
+            .gathered_by(|connections, gathering| Box::pin(gather::gather(connections, gathering)));
     System {
         name: "file",
         summary: "Files and folders of this machine",

@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::action::{
-    ActionError, Description, ErrorKind, Evidence, Probe, Question, ResolveContext, StepContext,
-    Verb, VerbArgs, VerbKind, Verdict, Work,
+    ActionError, Description, ErrorKind, Evidence, Later, Probe, Question, ResolveContext,
+    StepContext, Verb, VerbArgs, VerbKind, Verdict, Window, Work,
 };
-use crate::value::JsonText;
+use crate::value::{JsonText, Lasting};
 
 /// The longest name of an item, in characters.
 const LONGEST_NAME: usize = 48;
@@ -37,6 +37,11 @@ struct Entry {
     /// Whether the run waits for the person's answer.
     #[serde(default)]
     required: bool,
+    /// When, after the run, it is looked at by `rollback confirm --window`: 0 to 3, 3 to 15, or 15 to 60 minutes. Without it, the item is a part
+    /// of the run itself.
+    window: Option<Window>,
+    /// How long the probe's answer has to hold; 30m in the long window, one look in the others.
+    hold: Option<Lasting>,
 }
 
 /// A resolved item.
@@ -46,6 +51,10 @@ pub(super) struct ConfirmItem {
     required: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     probe: Option<ProbeCall>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    window: Option<Window>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hold: Option<Lasting>,
 }
 
 /// A resolved probe: a verb that may have split into several items, all of which must hold.
@@ -67,7 +76,7 @@ impl VerbArgs for Checklist {
         if self.0.is_empty() {
             return Err("the list of items is empty".into());
         }
-        for Entry { item, probe, required } in &self.0 {
+        for Entry { item, probe, required, window, hold } in &self.0 {
             if item.trim().is_empty() {
                 return Err("`item` is empty".into());
             }
@@ -79,6 +88,16 @@ impl VerbArgs for Checklist {
                     "\"{item}\" is `required` and has a `probe`; only a person's answer can be required"
                 ));
             }
+            if window.is_some() && *required {
+                return Err(format!(
+                    "\"{item}\" is `required` and has a `window`; the run does not wait for what is looked at after it"
+                ));
+            }
+            if hold.is_some() && (probe.is_none() || window.is_none()) {
+                return Err(format!(
+                    "\"{item}\" has a `hold`, which needs a `probe` and a `window`"
+                ));
+            }
         }
         Ok(())
     }
@@ -86,31 +105,41 @@ impl VerbArgs for Checklist {
     async fn expand(self, cx: &ResolveContext) -> Result<Vec<(String, ConfirmItem)>, ActionError> {
         let mut taken = HashSet::new();
         let mut items = Vec::new();
-        for (index, Entry { item: text, probe, required }) in self.0.into_iter().enumerate() {
+        for (index, entry) in self.0.into_iter().enumerate() {
+            let Entry { item: text, probe, required, window, hold } = entry;
             let probe = match probe.into_iter().flatten().next() {
                 Some((verb, args)) => Some(resolve(verb, args, cx).await?),
                 None => None,
             };
             let name = unique(&text, index + 1, &mut taken);
-            items.push((name, ConfirmItem { text, required, probe }));
+            items.push((name, ConfirmItem { text, required, probe, window, hold }));
         }
         Ok(items)
     }
 
     fn make(item: ConfirmItem, cx: &ResolveContext) -> Result<Work, ActionError> {
-        let ConfirmItem { text, required, probe } = item;
+        let ConfirmItem { text, required, probe, window, hold } = item;
         let Some(ProbeCall { verb: name, items }) = probe else {
-            return Ok(Work::Manual(Question { text, required }));
+            return Ok(Work::Manual(Question { text, required, window }));
         };
         let verb = probe_verb(&name, cx)?;
         let mut probes = Vec::new();
         for item in items {
             match verb.make(&item, cx)? {
                 Work::Probe(probe) => probes.push(probe),
-                Work::Action(_) | Work::Manual(_) => return Err(not_a_probe(&name)),
+                Work::Action(_) | Work::Manual(_) | Work::Later(_) => {
+                    return Err(not_a_probe(&name));
+                }
             }
         }
-        Ok(Work::Probe(Box::new(Confirmed { text, probes })))
+        let probe = Box::new(Confirmed { text: text.clone(), probes });
+        Ok(match window {
+            None => Work::Probe(probe),
+            Some(window) => {
+                let hold = hold.map_or(window.hold(), |hold| hold.0);
+                Work::Later(Later { text, window, hold, probe })
+            }
+        })
     }
 }
 

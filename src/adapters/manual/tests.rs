@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::action::contract::{self, World};
 use crate::action::{
-    ActionError, Connections, ErrorKind, Probe, Question, Registry, Verdict, Work,
+    ActionError, Connections, ErrorKind, Later, Probe, Question, Registry, Verdict, Window, Work,
 };
 use crate::secret::Secrets;
 
@@ -50,7 +50,7 @@ async fn items_are_named_by_their_words() {
     );
     let Work::Manual(question) = &work[1].1 else { panic!("a question to a person") };
     let text = "No surprise in the team channel?".to_owned();
-    assert_eq!(*question, Question { text, required: true });
+    assert_eq!(*question, Question { text, required: true, window: None });
 }
 
 #[tokio::test]
@@ -81,6 +81,12 @@ async fn what_is_no_probe_is_refused() {
             json!({"item": "x", "required": true, "probe": {"script.expect": {"argv": ["true"]}}}),
             "only a person's answer",
         ),
+        (json!({"item": "x", "required": true, "window": "short"}), "does not wait"),
+        (json!({"item": "x", "hold": "1m", "window": "long"}), "needs a `probe` and a `window`"),
+        (
+            json!({"item": "x", "hold": "1m", "probe": {"script.expect": {"argv": ["true"]}}}),
+            "needs a `probe` and a `window`",
+        ),
     ] {
         let error = make(json!([entry])).await.err().expect("refused");
         assert_eq!(error.kind, ErrorKind::Invalid);
@@ -95,4 +101,27 @@ fn the_schema_marks_the_probe_for_the_validator() {
     let schema = <super::confirm::Checklist as schemars::JsonSchema>::json_schema(&mut generator);
     let text = json!([schema, generator.definitions()]).to_string();
     assert!(text.contains(r#""x-rollback":"probe-call""#), "{text}");
+}
+
+#[tokio::test]
+async fn what_has_its_window_is_asked_after_the_run() {
+    let windowed = |window: &str, more: Value| {
+        let mut entry = asking("It is stable", &["true"]);
+        entry["window"] = window.into();
+        entry.as_object_mut().expect("a mapping").extend(more.as_object().cloned().expect("keys"));
+        entry
+    };
+    let list = json!([
+        {"item": "Nobody complains", "window": "short"},
+        windowed("short", json!({})),
+        windowed("long", json!({})),
+        windowed("long", json!({"hold": "45m"})),
+    ]);
+    let work = make(list).await.expect("valid");
+    assert!(matches!(&work[0].1, Work::Manual(Question { window: Some(Window::Short), .. })));
+    let minutes = work[1..].iter().map(|(_, work)| match work {
+        Work::Later(Later { hold, .. }) => hold.as_secs() / 60,
+        _ => panic!("a question to a system, after the run"),
+    });
+    assert_eq!(minutes.collect::<Vec<_>>(), [0, 30, 45]);
 }

@@ -14,6 +14,7 @@ mod comparison;
 mod connection;
 mod envelope;
 mod expect;
+mod gather;
 mod judge;
 mod series;
 
@@ -25,7 +26,8 @@ pub(super) fn system() -> System {
     let server = Connection::of::<PrometheusConnection>(
         "A Prometheus server, or one that speaks as it does",
     )
-    .reached_by(|connections| Box::pin(client::reach(connections)));
+    .reached_by(|connections| Box::pin(client::reach(connections)))
+    .gathered_by(|connections, gathering| Box::pin(gather::gather(connections, gathering)));
     System {
         name: "prometheus",
         summary: "Metrics and alerts of a Prometheus server",

@@ -82,6 +82,8 @@ fn one_of_each() -> Vec<Event> {
         event(json!({"event": "warned", "message": "the clock was set back by 3s"})),
         event(json!({"event": "step-ended", "step": "stop/agents", "outcome": "done"})),
         event(json!({"event": "phase-ended", "phase": "stop"})),
+        with("question-probed", json!({"by": by, "held": true, "seen": "200"})),
+        event(json!({"event": "run-confirmed", "by": by})),
         event(json!({"event": "run-ended", "verdict": "recovered", "exit_code": 0})),
     ]
 }

@@ -9,7 +9,9 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::element_name;
-use crate::action::{ActionError, ErrorKind, Item, ResolveContext, Reversal, Verb, Work};
+use crate::action::{
+    ActionError, ErrorKind, Item, Later, Question, ResolveContext, Reversal, Verb, Work,
+};
 use crate::plan::{PlannedItem, PlannedProbe};
 use crate::runbook::diagnostic::Source;
 use crate::runbook::node::{Node, NodeValue};
@@ -239,7 +241,9 @@ fn describe(
             }
         }
         Work::Probe(probe) => (probe.describe().apply, String::new()),
-        Work::Manual(question) => (question.text, String::new()),
+        Work::Manual(Question { text, .. }) | Work::Later(Later { text, .. }) => {
+            (text, String::new())
+        }
     })
 }
 

@@ -52,7 +52,11 @@ impl<'a> Looker<'a> {
                 (finding, known, Vec::new())
             }
             Ok(Work::Manual(question)) => {
-                let finding = Finding::AsksPerson { required: question.required };
+                let (required, window) = (question.required, question.window);
+                (Finding::AsksPerson { required, window }, Known::Rendered, Vec::new())
+            }
+            Ok(Work::Later(later)) => {
+                let finding = Finding::AsksLater { window: later.window };
                 (finding, Known::Rendered, Vec::new())
             }
             Err(error) => (Finding::CannotTell { error }, Known::Rendered, Vec::new()),

@@ -40,6 +40,7 @@ fn findings(preview: &Preview) -> Vec<&'static str> {
             Finding::MayHold { .. } => "may hold",
             Finding::DoesNotHold { .. } => "does not hold",
             Finding::AsksPerson { .. } => "asks",
+            Finding::AsksLater { .. } => "asks later",
             Finding::Skipped { .. } => "skipped",
             Finding::CannotTell { .. } => "cannot tell",
         })

@@ -74,6 +74,7 @@ fn router(engine: Arc<Engine>) -> axum::Router {
         .route("/containers/create", post(create))
         .route("/containers/{id}", delete(remove))
         .route("/containers/{id}/json", get(inspect))
+        .route("/containers/{id}/logs", get(logs))
         .route("/containers/{id}/start", post(start))
         .route("/containers/{id}/stop", post(stop))
         .route("/containers/{id}/kill", post(kill))
@@ -200,6 +201,18 @@ async fn list(State(engine): Shared, Query(parameters): Parameters) -> Answer {
 async fn inspect(State(engine): Shared, Path(id): Path<String>) -> Answer {
     let container = engine.find(&id)?;
     Ok(Json(view::inspect(&container, &engine.networks())).into_response())
+}
+
+/// What a container has written, as the engine sends it where there is no terminal.
+async fn logs(
+    State(engine): Shared,
+    Path(id): Path<String>,
+    Query(parameters): Parameters,
+) -> Answer {
+    let container = engine.find(&id)?;
+    let time = |name: &str| parameters.get(name).and_then(|text| text.parse().ok());
+    let until = time("until").filter(|until| *until > 0).unwrap_or(i64::MAX);
+    Ok(view::log(&container, time("since").unwrap_or(0)..=until).into_response())
 }
 
 fn body<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, EngineError> {

@@ -216,3 +216,25 @@ pub(super) fn network(network: &Network, containers: Option<&[Container]>) -> Va
         "Labels": network.labels,
     })
 }
+
+/// The frames of what a container has written in these seconds: that it started, and how it ended.
+pub(super) fn log(container: &Container, seconds: std::ops::RangeInclusive<i64>) -> Vec<u8> {
+    let state = &container.state;
+    let (started, finished) = (&state.started_at, &state.finished_at);
+    let written = [
+        (started, format!("started {} from {}", container.name, container.image_id)),
+        (finished, format!("exited with code {}", state.exit_code)),
+    ];
+    let mut frames = Vec::new();
+    for (at, text) in written {
+        let second = at.parse().map_or(0, |at: jiff::Timestamp| at.as_second());
+        if second > 0 && seconds.contains(&second) {
+            let line = format!("{at} {text}\n");
+            // Standard output, and the length.
+            frames.extend([1, 0, 0, 0]);
+            frames.extend(u32::try_from(line.len()).unwrap_or(u32::MAX).to_be_bytes());
+            frames.extend(line.into_bytes());
+        }
+    }
+    frames
+}
