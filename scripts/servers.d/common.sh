@@ -23,8 +23,8 @@ lock() {
   mkdir -p "$test_dir"
   chmod 0700 "$test_dir"
   exec 9>"$test_dir/lock"
-  if command -v flock >/dev/null && ! flock --wait 600 9; then
-    fail "another scripts/servers has held $test_dir/lock for ten minutes"
+  if command -v flock >/dev/null && ! flock --wait 1800 9; then
+    fail "another scripts/servers has held $test_dir/lock for half an hour"
   fi
 }
 

@@ -2,7 +2,7 @@
 # start to the next. No kubelet runs and no scheduler: whoever needs pods to become ready says so over the API.
 #
 # Four users come in by token: admin may do everything; deployer, viewer and nobody may do nothing until somebody binds a role to them. The
-# kubeconfig has a context of each of these names. Tests may give any other user rights, too, and come in as it by impersonation.
+# kubeconfig has a context of each of these names.
 #
 # The programs are taken from KUBEBUILDER_ASSETS (the convention of setup-envtest) or the path. Else root builds the two that Debian has no
 # package of, from Debian's source package, once: that takes some minutes.
@@ -33,7 +33,7 @@ kubernetes_has_binaries() {
   for program in "${kubernetes_programs[@]}"; do kubernetes_binary "$program" >/dev/null || return 1; done
 }
 
-kubernetes_version() { "$(kubernetes_binary kube-apiserver)" --version | sed 's/^Kubernetes v//'; }
+kubernetes_version() { kubernetes_ask GET /version | sed -n 's/^.*"gitVersion": "v\([^"]*\)".*$/\1/p'; }
 
 kubernetes_url() { printf 'https://127.0.0.1:%s' "$(cat "$kubernetes_dir/port")"; }
 
@@ -77,7 +77,8 @@ kubernetes_build() {
 # With a list of sources of its own: the system's stay as they are.
 kubernetes_fetch_source() {
   local mirror
-  mirror=$(apt-get indextargets --format '$(REPO_URI) $(CODENAME)' 'Created-By: Packages' | sed -n 's/ bookworm$//p' | head -n 1)
+  mirror=$(apt-get indextargets --format '$(REPO_URI) $(CODENAME)' 'Created-By: Packages' 'Origin: Debian' |
+    sed -n 's/ bookworm$//p' | head -n 1)
   printf 'deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s bookworm main\n' \
     "${mirror:-http://deb.debian.org/debian}" >sources.list
   mkdir -p lists/partial
