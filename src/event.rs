@@ -435,6 +435,9 @@ pub enum Event {
         /// How often each pattern of a failure was found, by piece.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         failures: BTreeMap<String, BTreeMap<String, u64>>,
+        /// What was measured: its mean before and after the rollback.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        compared: BTreeMap<String, (Option<f64>, Option<f64>)>,
     },
     /// Every question is answered, and what had to hold has held: the rollback is confirmed.
     RunConfirmed {

@@ -17,6 +17,8 @@ pub struct Gathering {
     pub since: Timestamp,
     /// Its end.
     pub until: Timestamp,
+    /// When the rollback began and ended, in between.
+    pub rollback: (Timestamp, Timestamp),
     /// The most bytes of one piece. Of a longer one the end counts.
     pub most: usize,
     /// When the answers must be there.
@@ -36,7 +38,7 @@ impl Gathering {
     pub fn piece(&self, name: impl Into<String>, mut content: Vec<u8>) -> Piece {
         let over = content.len().saturating_sub(self.most);
         drop(content.drain(..over));
-        Piece { name: name.into(), content: Ok(content), left_out: over }
+        Piece { name: name.into(), content: Ok(content), left_out: over, compared: None }
     }
 }
 
@@ -49,6 +51,15 @@ pub struct Piece {
     pub content: Result<Vec<u8>, ActionError>,
     /// How many bytes before that were left out.
     pub left_out: usize,
+    /// For something that is measured: its mean before and after the rollback, where there are data.
+    pub compared: Option<(Option<f64>, Option<f64>)>,
+}
+
+impl Piece {
+    /// Something that could not be had.
+    pub fn missing(name: impl Into<String>, error: ActionError) -> Self {
+        Self { name: name.into(), content: Err(error), left_out: 0, compared: None }
+    }
 }
 
 /// Gathers what a system can tell. An error says that nothing can be had from it at all.

@@ -49,6 +49,9 @@ pub(super) struct EvidenceArgs {
     lock: LockArgs,
 }
 
+/// What was measured: its mean before and after the rollback.
+type Compared = BTreeMap<String, (Option<f64>, Option<f64>)>;
+
 pub(super) async fn run(cx: &Context, args: EvidenceArgs) -> Result<u8, CliError> {
     let run = open::store_to_read(cx)?.find(&args.run)?;
     let history = journal::read(&run.journal_path())?;
@@ -56,7 +59,7 @@ pub(super) async fn run(cx: &Context, args: EvidenceArgs) -> Result<u8, CliError
     let mut archive = Archive::default();
     own_pieces(&mut archive, &run, &view, &history.head())?;
     let now = crate::clock::now();
-    let patterns = gather(cx, &view, now, &mut archive).await;
+    let (patterns, compared) = gather(cx, &view, now, &mut archive).await;
     let failures = patterns.count(archive.pieces());
     let by = super::actor::this_process();
     let folder = format!("rollback-evidence-{}-{}", run.id(), now.strftime("%Y%m%d-%H%M%S"));
@@ -84,6 +87,7 @@ pub(super) async fn run(cx: &Context, args: EvidenceArgs) -> Result<u8, CliError
         pieces: archive.members.len(),
         missing: archive.missing,
         failures,
+        compared,
     };
     match Ledger::open(&run, &by, args.lock.left_elsewhere()).await? {
         Some(mut ledger) => {
@@ -115,7 +119,12 @@ fn own_pieces(
 }
 
 /// Asks every system that the environment names, all at the same time. Returns what a failure looks like there.
-async fn gather(cx: &Context, view: &View, now: Timestamp, archive: &mut Archive) -> Patterns {
+async fn gather(
+    cx: &Context,
+    view: &View,
+    now: Timestamp,
+    archive: &mut Archive,
+) -> (Patterns, Compared) {
     let registry = Arc::new(crate::adapters::registry());
     let path = Path::new(&view.header.environment_path);
     let (environment, resolve) = match open::enter(cx, path, registry, &cx.config).await {
@@ -123,24 +132,30 @@ async fn gather(cx: &Context, view: &View, now: Timestamp, archive: &mut Archive
         Err(error) => {
             let text = anstream::adapter::strip_str(&error.lines().join("; ")).to_string();
             let _new = archive.missing.insert("environment".to_owned(), text);
-            return Patterns::default();
+            return (Patterns::default(), Compared::new());
         }
     };
     let deadline = Instant::now() + PATIENCE;
     let began = view.header.since.unwrap_or(view.header.started);
     let (since, until) = (began - MARGIN, now.min(view.at + MARGIN));
     let asked = systems(&environment, &resolve).map(|(key, gather, settings)| {
-        let gathering = Gathering { settings, since, until, most: MOST, deadline };
+        let rollback = (view.header.started, view.at);
+        let gathering = Gathering { settings, since, until, rollback, most: MOST, deadline };
         let connections = resolve.connections.clone();
         async move {
             let answer = tokio::time::timeout_at(deadline, gather(&connections, &gathering)).await;
             (key, answer.map_err(|_| format!("no answer within {} s", PATIENCE.as_secs())))
         }
     });
+    let mut compared = Compared::new();
     for (key, answer) in join_all(asked.collect::<Vec<_>>()).await {
         match answer {
             Ok(Ok(pieces)) => {
-                pieces.into_iter().for_each(|piece| take(archive, key, piece, &resolve))
+                for piece in pieces {
+                    let metric = piece.name.trim_end_matches(".json").to_owned();
+                    compared.extend(piece.compared.map(|means| (metric, means)));
+                    take(archive, key, piece, &resolve);
+                }
             }
             Ok(Err(error)) => {
                 let _new = archive.missing.insert(key.to_owned(), why(&error, &resolve));
@@ -151,10 +166,11 @@ async fn gather(cx: &Context, view: &View, now: Timestamp, archive: &mut Archive
         }
     }
     let declared = environment.evidence.get(PATTERNS).cloned().unwrap_or_default();
-    Patterns::read(declared).unwrap_or_else(|problem| {
+    let patterns = Patterns::read(declared).unwrap_or_else(|problem| {
         let _new = archive.missing.insert(PATTERNS.to_owned(), problem);
         Patterns::default()
-    })
+    });
+    (patterns, compared)
 }
 
 /// The systems that the environment names, with how they are asked and for what.

@@ -7,7 +7,7 @@ use super::error::{CliError, UNEXPECTED};
 use super::open;
 use super::output::Format;
 use crate::journal::read;
-use crate::report::{View, json, markdown};
+use crate::report::{View, incident, json, markdown};
 
 /// Write the report of a run
 #[derive(Debug, Args)]
@@ -18,6 +18,9 @@ pub(super) struct ReportArgs {
     /// The form of the report; `--format json` means `json`, too
     #[arg(long = "as", value_enum, default_value_t)]
     form: Form,
+    /// The incident report, in Markdown: what is known, and what people have answered or have not yet
+    #[arg(long, conflicts_with = "form")]
+    incident: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -32,6 +35,10 @@ pub(super) fn run(cx: &Context, args: &ReportArgs) -> Result<u8, CliError> {
     let history = read(&run.journal_path())?;
     let view = View::of(&history.records)
         .ok_or_else(|| CliError::new(UNEXPECTED, "find the start of the run in its journal"))?;
+    if args.incident {
+        cx.output.data(incident::document(&view, &history.head()).trim_end());
+        return Ok(0);
+    }
     match (args.form, cx.output.format) {
         (Form::Markdown, Format::Human) => {
             cx.output.data(markdown::document(&view, &history.head()).trim_end());

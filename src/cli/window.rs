@@ -43,9 +43,16 @@ impl ValueEnum for Window {
     }
 
     fn to_possible_value(&self) -> Option<PossibleValue> {
-        let (opens, closes) = self.span();
-        let minutes = |time: Duration| time.as_secs() / 60;
-        let help = format!("{} to {} minutes after the run", minutes(opens), minutes(closes));
+        let help = match self {
+            Self::Immediate => "In the first 3 minutes after the run",
+            Self::Short => "From 3 to 15 minutes after the run",
+            Self::Long => {
+                "From 15 to 60 minutes after the run, with what has to hold for 30 minutes"
+            }
+            Self::Review => {
+                "After the incident: what people found, for `rollback report --incident`"
+            }
+        };
         Some(PossibleValue::new(self.word()).help(help))
     }
 }
@@ -114,7 +121,8 @@ impl Validation<'_> {
     /// Whether the window is open; too late is only news.
     fn may_begin(&self, view: &View, now_ms: u64, early: bool) -> Result<(), CliError> {
         let (id, window) = (self.run.id(), self.window);
-        if view.standing < Some(Standing::Recovered) {
+        // A rollback that failed is reviewed as well.
+        if view.standing < Some(Standing::Recovered) && window != Window::Review {
             return Err(CliError::new(USAGE, format!("validate run {id}: it has not recovered"))
                 .hint(format!("See what is left to do: `rollback status {id}`.")));
         }
@@ -122,7 +130,9 @@ impl Validation<'_> {
         let (opens, closes) = window.span();
         if since < opens && !early {
             let at = (view.at + opens).strftime("%H:%M:%S UTC").to_string();
-            let wait = crate::value::brief(Duration::from_secs((opens - since).as_secs().max(1)));
+            let wait = crate::value::brief(Duration::from_secs(
+                opens.saturating_sub(since).as_secs().max(1),
+            ));
             let text = format!("validate run {id}: the window {window} opens at {at}, in {wait}");
             return Err(
                 CliError::new(USAGE, text).hint("Wait until then, or look now with `--early`.")
@@ -200,11 +210,25 @@ impl Validation<'_> {
         self.cx.output.progress(text);
     }
 
+    /// What a person says: yes or no; in the review what was found, or nothing yet.
+    async fn answer(
+        &self,
+        asked: &QuestionView,
+    ) -> Result<Option<(bool, Option<String>)>, CliError> {
+        let text = sanitize(&asked.text);
+        if self.window != Window::Review {
+            return Ok(Some((prompt::confirm(&self.cx.output, &text).await?, None)));
+        }
+        let question = format!("{text} (what was found; nothing leaves it open): ");
+        let said = prompt::ask(&self.cx.output, &question).await?;
+        Ok((!said.is_empty()).then_some((true, Some(said))))
+    }
+
     /// Asks a person about the rest. False when something does not hold.
     async fn ask(&self, asked: &[QuestionView]) -> Result<bool, CliError> {
         let mut all_hold = true;
         for question in asked {
-            let yes = prompt::confirm(&self.cx.output, &sanitize(&question.text)).await?;
+            let Some((yes, remark)) = self.answer(question).await? else { continue };
             all_hold &= yes;
             if !yes {
                 let text = format!("{}: {}", paint(BAD, "denied"), sanitize(&question.text));
@@ -217,7 +241,7 @@ impl Validation<'_> {
             let unanswered = known.is_some_and(|known| known.answer == question.answer);
             if unanswered && (yes || question.answer.is_none()) {
                 let (at, by) = (question.at.clone(), self.by.clone());
-                let event = Event::QuestionAnswered { at, by, confirmed: yes, remark: None };
+                let event = Event::QuestionAnswered { at, by, confirmed: yes, remark };
                 ledger.append(event).await?;
             }
             ledger.close().await?;

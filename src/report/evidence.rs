@@ -24,12 +24,14 @@ pub struct EvidenceView {
     pub missing: BTreeMap<String, String>,
     /// How often each pattern of a failure was found, by piece.
     pub failures: BTreeMap<String, BTreeMap<String, u64>>,
+    /// What was measured: its mean before and after the rollback.
+    pub compared: BTreeMap<String, (Option<f64>, Option<f64>)>,
 }
 
 impl EvidenceView {
     /// The archive that a record tells of.
     pub(super) fn of(record: &Record) -> Option<Self> {
-        let Event::EvidenceGathered { by, archive, sha256, pieces, missing, failures } =
+        let Event::EvidenceGathered { by, archive, sha256, pieces, missing, failures, compared } =
             &record.event
         else {
             return None;
@@ -42,6 +44,7 @@ impl EvidenceView {
             pieces: *pieces,
             missing: missing.clone(),
             failures: failures.clone(),
+            compared: compared.clone(),
         })
     }
 }

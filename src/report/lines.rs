@@ -72,12 +72,10 @@ pub fn tell(record: &Record, view: &View) -> Vec<String> {
             let by = sanitize(&format!("{}@{}", by.user, by.host));
             line(paint(GOOD, format!("● CONFIRMED by {by}: every item of the checklist holds")))
         }
-        Event::QuestionOpened { text, required, window, .. } => {
-            let wait = match window {
-                _ if *required => "waits for an answer".to_owned(),
-                None => "open".to_owned(),
-                Some(window) => format!("open, after the run: {window}"),
-            };
+        // What is asked after the run is counted at its end; a screen full of it now would hide what matters.
+        Event::QuestionOpened { window: Some(_), .. } => Vec::new(),
+        Event::QuestionOpened { text, required, .. } => {
+            let wait = if *required { "waits for an answer" } else { "open" };
             line(format!(
                 "{} {} {}",
                 paint(DOUBT, "?"),

@@ -8,6 +8,7 @@
 pub mod approvals;
 pub mod check;
 pub mod evidence;
+pub mod incident;
 pub mod json;
 pub mod lines;
 pub mod live;

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::approvals::{self, ApprovalView};
 use super::evidence::EvidenceView;
 use super::questions::QuestionView;
+use crate::action::Window;
 use crate::event::{
     Actor, Event, Header, Outcome, Record, RunVerdict, SkipReason, Standing, StopReason,
 };
@@ -307,11 +308,16 @@ impl View {
         self.approvals.iter().filter(move |asked| open && asked.outcome.is_none())
     }
 
+    /// The questions whose answers confirm the rollback: all but those of the review.
+    fn validated(&self) -> impl Iterator<Item = &QuestionView> {
+        self.questions.iter().filter(|asked| asked.window != Some(Window::Review))
+    }
+
     /// Whether nothing is left to be confirmed: it has recovered, something was asked, and all of it is answered with yes.
     pub fn is_complete(&self) -> bool {
         self.standing >= Some(Standing::Recovered)
-            && !self.questions.is_empty()
-            && self.questions.iter().all(QuestionView::is_confirmed)
+            && self.validated().next().is_some()
+            && self.validated().all(QuestionView::is_confirmed)
     }
 
     /// Whether the run waits for what a person says.

@@ -77,9 +77,12 @@ fn standing(view: &View) -> Option<String> {
         // Without a target nothing tells when users were served again.
         **state != Standing::TrafficRestored || !view.targets.is_empty()
     });
-    let told = states.map(|state| match view.standing >= Some(*state) {
-        true => format!("{} {}", paint(GOOD, "✓"), state.words()),
-        false => paint(FAINT, format!("– {}", state.words())),
+    let told = states.map(|state| {
+        if view.standing >= Some(*state) {
+            format!("{} {}", paint(GOOD, "✓"), state.words())
+        } else {
+            paint(FAINT, format!("– {}", state.words()))
+        }
     });
     Some(format!("  {}", told.collect::<Vec<_>>().join("   ")))
 }
@@ -184,17 +187,13 @@ fn failures(view: &View) -> Vec<String> {
     lines
 }
 
-/// The first open items: all of them are what `rollback confirm` is for.
+/// The first open items of the run itself: all of them, and those for afterwards, are what `rollback confirm` is for.
 fn open_items(view: &View) -> Vec<String> {
     let mark = paint(DOUBT, "?");
-    let open: Vec<_> = view.open_questions().collect();
+    let open: Vec<_> = view.open_questions().filter(|asked| asked.window.is_none()).collect();
     let shown = open.iter().take(MOST_OPEN_ITEMS);
     let mut lines: Vec<String> = shown
-        .map(|open| {
-            let when = open.window.map(|window| format!(", after the run: {window}"));
-            let note = paint(FAINT, format!("(open{})", when.unwrap_or_default()));
-            format!("  {mark} {} {note}", sanitize(&open.text))
-        })
+        .map(|open| format!("  {mark} {} {}", sanitize(&open.text), paint(FAINT, "(open)")))
         .collect();
     if open.len() > MOST_OPEN_ITEMS {
         lines.push(format!("  {mark} and {} more open items", open.len() - MOST_OPEN_ITEMS));

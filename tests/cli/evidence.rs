@@ -17,6 +17,31 @@ phases:
         docker.stop: {project: ollama-optimized, grace: 1s}
 ";
 
+const REVIEWED: &str = "\
+targets:
+  recovered: {within: 1m, reached_by: work/data}
+phases:
+  - id: work
+    title: Work
+    steps:
+      - id: stop-one
+        docker.stop: {project: ollama-optimized, grace: 1s}
+      - id: data
+        file.expect: {path: /opt/sutazaiapp/logs/deployment_20250801.log, exists: true}
+  - id: review
+    title: Review
+    steps:
+      - id: told
+        title: Communication
+        manual.confirm: [{item: Which stakeholders were told, window: review}]
+      - id: retry
+        title: Retry plan
+        manual.confirm: [{item: Issue resolution, window: review}]
+      - id: else
+        title: Something else
+        manual.confirm: [{item: Who pays, window: review}]
+";
+
 /// The pieces of an archive by their names, without its folder.
 fn pieces(stage: &Stage, name: &str) -> BTreeMap<String, Vec<u8>> {
     let path = stage.world.path(format!("home/{name}"));
@@ -102,4 +127,35 @@ fn a_system_that_is_down_costs_its_own_part() {
     assert!(found.keys().any(|name| name.starts_with("docker/")), "the others are there");
     let nowhere = stage.rollback("evidence --output no/such/folder.tar.gz").expect_code(1);
     assert!(nowhere.stderr.contains("--output"), "{nowhere}");
+}
+
+#[test]
+fn the_incident_report_has_the_order_of_the_procedure() {
+    let stage = Stage::with(REVIEWED);
+    let start = "--emergency --env sandbox --yes --reason 'errors above 5 %'";
+    stage.rollback(start).expect_code(0);
+    let before = stage.rollback("report --incident").expect_code(0).stdout;
+    assert!(before.contains("Not counted: `rollback evidence"), "{before}");
+    stage.rollback("evidence --output all.tar.gz").expect_code(0);
+    let said = "confirm --item stakeholders --answer yes --remark 'the board | all'";
+    stage.rollback(said).expect_code(0);
+    let report = stage.rollback("report --incident").expect_code(0).stdout;
+    let mut rest = report.as_str();
+    for (section, told) in [
+        ("Root cause analysis", "started because of: errors above 5 %"),
+        ("Impact assessment", "| recovered | 1m |"),
+        ("Data integrity", "- work/data: done"),
+        ("Performance", "| metric | before the rollback | after it |"),
+        ("Communication", "- [x] Which stakeholders were told: the board \\| all (tester@"),
+        ("Timeline", "target reached: recovered"),
+        ("Failure patterns", "None of the known patterns was found."),
+        ("Retry plan", "- [ ] Issue resolution"),
+        ("Lessons learned", ""),
+        ("Something else", "- [ ] Who pays"),
+    ] {
+        let (_, after) = rest.split_once(&format!("## {section}\n")).expect(section);
+        let body = after.split("\n## ").next().expect("a section");
+        assert!(body.contains(told), "{section}: {body}");
+        rest = after;
+    }
 }

@@ -96,3 +96,28 @@ fn a_run_that_has_not_recovered_has_nothing_to_validate() {
     let refused = confirm(&desk, &["--window", "immediate"]).expect_code(2);
     assert!(refused.stderr.contains("it has not recovered"), "{refused}");
 }
+
+#[test]
+fn the_review_takes_what_was_found_and_confirms_nothing() {
+    let review = r"
+      - id: retry
+        title: Retry plan
+        manual.confirm:
+          - {item: What has to be fixed, window: review}
+          - {item: When the retrospective is, window: review}
+";
+    let desk = Desk::new(&(touch("work") + review));
+    desk.run().expect_code(0);
+    let terminal = Terminal::start(&desk.world, ["confirm", "latest", "--window", "review"]);
+    terminal.wait_for("What has to be fixed");
+    terminal.type_in("the cache\n");
+    terminal.wait_for("When the retrospective is");
+    terminal.type_in("\n");
+    let (code, seen) = terminal.finish();
+    assert_eq!(code, Some(0), "{seen}");
+    let report = desk.world.rollback(["report", "--incident"]).expect_code(0).stdout;
+    let retry = report.split("## Retry plan\n").nth(1).expect("the section");
+    assert!(retry.contains("- [x] What has to be fixed: the cache (tester@"), "{retry}");
+    assert!(retry.contains("- [ ] When the retrospective is"), "{retry}");
+    assert_eq!(standing(&desk), "recovered");
+}

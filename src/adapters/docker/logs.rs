@@ -35,7 +35,7 @@ pub(super) async fn gather(
     }
     let ask = async |name: String| match engine.logs(&limits, &name, gathering).await {
         Ok(content) => gathering.piece(format!("{name}.log"), content),
-        Err(error) => Piece { name: format!("{name}.log"), content: Err(error), left_out: 0 },
+        Err(error) => Piece::missing(format!("{name}.log"), error),
     };
     Ok(stream::iter(names).map(ask).buffered(AT_ONCE).collect().await)
 }

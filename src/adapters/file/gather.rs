@@ -27,7 +27,7 @@ pub(super) async fn gather(
 }
 
 fn of_pattern(root: &Root, pattern: &str, gathering: &Gathering) -> Vec<Piece> {
-    let failed = |error| vec![Piece { name: named(pattern), content: Err(error), left_out: 0 }];
+    let failed = |error| vec![Piece::missing(named(pattern), error)];
     let places = match matching(root, pattern) {
         Ok(places) if places.is_empty() => {
             let error = ActionError::new(ErrorKind::NotFound, format!("find a file `{pattern}`"));
@@ -38,9 +38,9 @@ fn of_pattern(root: &Root, pattern: &str, gathering: &Gathering) -> Vec<Piece> {
     };
     let read = |place: &Place| match end_of(place, gathering.most) {
         Ok((content, left_out)) => {
-            Piece { name: named(place.shown()), content: Ok(content), left_out }
+            Piece { left_out, ..gathering.piece(named(place.shown()), content) }
         }
-        Err(error) => Piece { name: named(place.shown()), content: Err(error), left_out: 0 },
+        Err(error) => Piece::missing(named(place.shown()), error),
     };
     places.iter().map(read).collect()
 }

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::client::{Prometheus, Window};
+use super::envelope::Given;
+use super::series::{Point, Series};
 use crate::action::{ActionError, Connections, Gathering, Piece, StepContext};
 
 /// How many steps the time is divided into.
@@ -24,11 +27,41 @@ pub(super) async fn gather(
     for (name, query) in queries {
         let name = format!("{name}.json");
         pieces.push(match series(&prometheus, &cx, &query, gathering).await {
-            Ok(found) => gathering.piece(name, format!("{found:#}\n").into_bytes()),
-            Err(error) => Piece { name, content: Err(error), left_out: 0 },
+            Ok(found) => told(name, &query, &found, gathering),
+            Err(error) => Piece::missing(name, error),
         });
     }
     Ok(pieces)
+}
+
+/// The series as they went, and their mean on both sides of the rollback.
+fn told(name: String, query: &str, found: &Given<Vec<Series>>, gathering: &Gathering) -> Piece {
+    let series = found.data.iter().map(|series| {
+        let points: Vec<_> = series.points.iter().map(|point| (point.at, point.value)).collect();
+        json!({"labels": series.labels.to_string(), "points": points})
+    });
+    let series: Vec<Value> = series.collect();
+    let text = json!({"query": query, "series": series, "warnings": found.warnings});
+    let (began, ended) = gathering.rollback;
+    let (began, ended) = (seconds(began), seconds(ended));
+    let points = || found.data.iter().flat_map(|series| &series.points);
+    let before = mean(points().filter(|point| point.at < began));
+    let after = mean(points().filter(|point| point.at > ended));
+    let piece = gathering.piece(name, format!("{text:#}\n").into_bytes());
+    Piece { compared: Some((before, after)), ..piece }
+}
+
+fn mean<'a>(points: impl Iterator<Item = &'a Point>) -> Option<f64> {
+    let (mut sum, mut count) = (0.0, 0.0);
+    for point in points.filter(|point| point.value.is_finite()) {
+        sum += point.value;
+        count += 1.0;
+    }
+    (count > 0.0).then(|| sum / count)
+}
+
+fn seconds(time: Timestamp) -> f64 {
+    time.as_duration().as_secs_f64()
 }
 
 async fn series(
@@ -36,19 +69,8 @@ async fn series(
     cx: &StepContext,
     query: &str,
     gathering: &Gathering,
-) -> Result<Value, ActionError> {
-    let (since, end) = (gathering.since.as_duration(), gathering.until.as_duration());
-    let step = ((end - since).as_secs_f64() / f64::from(STEPS)).max(1.0);
-    let window = Window { end: end.as_secs_f64(), step, before: STEPS };
-    let given = prometheus.query_window(cx, query, window).await?;
-    let series: Vec<Value> = given
-        .data
-        .iter()
-        .map(|series| {
-            let points: Vec<_> =
-                series.points.iter().map(|point| (point.at, point.value)).collect();
-            json!({"labels": series.labels.to_string(), "points": points})
-        })
-        .collect();
-    Ok(json!({"query": query, "series": series, "warnings": given.warnings}))
+) -> Result<Given<Vec<Series>>, ActionError> {
+    let (since, end) = (seconds(gathering.since), seconds(gathering.until));
+    let step = ((end - since) / f64::from(STEPS)).max(1.0);
+    prometheus.query_window(cx, query, Window { end, step, before: STEPS }).await
 }

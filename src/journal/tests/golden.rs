@@ -83,6 +83,11 @@ fn one_of_each() -> Vec<Event> {
         event(json!({"event": "step-ended", "step": "stop/agents", "outcome": "done"})),
         event(json!({"event": "phase-ended", "phase": "stop"})),
         with("question-probed", json!({"by": by, "held": true, "seen": "200"})),
+        event(
+            json!({"event": "evidence-gathered", "by": by, "archive": "/srv/a.tar.gz", "sha256": "00", "pieces": 7,
+            "missing": {"prometheus": "failed to reach it"}, "failures": {"oom": {"docker/a.log": 2}},
+            "compared": {"errors": [0.5, null]}}),
+        ),
         event(json!({"event": "run-confirmed", "by": by})),
         event(json!({"event": "run-ended", "verdict": "recovered", "exit_code": 0})),
     ]
