@@ -34,6 +34,7 @@ monitoring_up() {
   [ -e "$monitoring_metrics" ] || monitoring_seed
   prometheus_answers || prometheus_start "$(prometheus_binary)"
   monitoring_answers || monitoring_start
+  monitoring_waits
 }
 
 monitoring_binary() { command -v prometheus-alertmanager || command -v alertmanager; }
@@ -86,12 +87,31 @@ monitoring_end() {
   if works_in "$pid" "$monitoring_dir"; then stop_process "$pid" "$(cat "/proc/$pid/comm")" 20; fi
 }
 
+# monitoring_count QUERY: how many series Prometheus finds now; the query as it stands in an address.
+monitoring_count() {
+  local number
+  number=$(prometheus_get "/api/v1/query?query=count($1)" | sed -n 's/^.*"value":\[[^,]*,"\([0-9]*\)"\].*$/\1/p')
+  printf '%s' "${number:-0}"
+}
+
+monitoring_series() { monitoring_count '%7B__name__%3D~%22ollama_.*%22%7D'; }
+
+# Until what stands in the file has been read for the first time.
+monitoring_waits() {
+  local tries=0
+  while [ "$(monitoring_series)" = 0 ]; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 300 ] || fail "Prometheus reads nothing from http://127.0.0.1:$balancer_port/metrics"
+    sleep 0.2
+  done
+}
+
 monitoring_status() {
   prometheus_answers || { printf 'metrics  Prometheus does not answer; see %s\n' "$prometheus_dir"; return 1; }
   monitoring_answers || { printf 'metrics  Alertmanager does not answer; see %s\n' "$monitoring_dir"; return 1; }
-  printf 'metrics  Prometheus %s at %s, Alertmanager at http://127.0.0.1:%s, %s series in %s\n' \
-    "$(prometheus_version "$(prometheus_binary)")" "$(prometheus_url)" "$monitoring_port" \
-    "$(grep -c . "$monitoring_metrics")" "$monitoring_metrics"
+  printf 'metrics  Prometheus %s at %s, Alertmanager at http://127.0.0.1:%s: %s series of the agents, %s alerts firing\n' \
+    "$(prometheus_version "$(prometheus_binary)")" "$(prometheus_url)" "$monitoring_port" "$(monitoring_series)" \
+    "$(monitoring_count 'ALERTS%7Balertstate%3D%22firing%22%7D')"
 }
 
 monitoring_reset() { monitoring_seed; }

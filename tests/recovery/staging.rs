@@ -74,6 +74,7 @@ fn told(line: &str) {
 
 fn campaign_of(agents: usize, kills: u64, seed: u64, first: u64) {
     let stage = Stage::start(agents);
+    the_rest_is_deployed(&stage);
     let mut ledger = Ledger::open(&stage);
     let mut figures = Figures::default();
     let whole = undisturbed(&stage, &mut ledger);
@@ -100,6 +101,17 @@ fn campaign_of(agents: usize, kills: u64, seed: u64, first: u64) {
         figures.requests,
         figures.requests,
     ));
+}
+
+/// The cluster is in the middle of the rollout that goes wrong, and Prometheus reads what the agents say.
+fn the_rest_is_deployed(stage: &Stage) {
+    let status = stage.status();
+    for told in [
+        "ollama/ollama-integration revision 2 from ollama/integration:2.0.0, 2 of 4 updated, 3 available",
+        ": 18 series of the agents, 0 alerts firing",
+    ] {
+        assert!(status.contains(told), "{told:?} is missing:\n{status}");
+    }
 }
 
 /// A drill that nobody disturbs; how long it takes.

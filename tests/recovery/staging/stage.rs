@@ -100,6 +100,13 @@ impl Stage {
         );
     }
 
+    /// What `scripts/staging status` tells, which ends well when every server answers.
+    #[track_caller]
+    pub(super) fn status(&self) -> String {
+        let output = self.staging("status").output().expect("scripts/staging can be started");
+        CommandOutput::from(output).expect_code(0).stdout
+    }
+
     fn staging(&self, verb: &str) -> Command {
         let mut command =
             Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/staging"));
