@@ -331,6 +331,14 @@ impl Api {
         self.get(&self.one(plural, name)).await
     }
 
+    /// Removes a workload and waits until it has gone.
+    pub(super) async fn remove(&self, plural: &str, name: &str) {
+        let path = self.one(plural, name);
+        self.done(Method::DELETE, &path, None).await;
+        let gone = async || self.send("admin", Method::GET, &path, None).await.0 == 404;
+        self.wait("it has gone", gone).await;
+    }
+
     pub(super) async fn set_image(&self, plural: &str, name: &str, image: &str) -> Value {
         let containers = json!([{"name": "main", "image": image}]);
         let patch = json!({"spec": {"template": {"spec": {"containers": containers}}}});

@@ -11,24 +11,6 @@ use serde_json::{Value, json};
 
 use super::rig::{MERGE, OPERATIONS, Rig, STRATEGIC, condition, image, revision};
 
-macro_rules! scenarios {
-    ($($name:ident),+ $(,)?) => {
-        mod on_the_double {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() {
-                super::$name(&super::Rig::double().await).await;
-            })+
-        }
-
-        mod on_a_real_server {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() {
-                super::$name(&super::Rig::real().await).await;
-            })+
-        }
-    };
-}
-
 scenarios! {
     a_server_says_who_it_is,
     who_is_not_known_is_refused,
