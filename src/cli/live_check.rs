@@ -19,7 +19,7 @@ use crate::plan::preflight::preflight;
 use crate::plan::preview::{Finding, PreviewItem, PreviewStep};
 use crate::plan::{Concern, PreviewContext, Request, StepId, preview};
 use crate::report::check::{Level, Problem};
-use crate::runbook::{Loaded, Runbook, load};
+use crate::runbook::{Loaded, Runbook, Scenario, load};
 
 /// What the live systems of an environment say against a runbook that is fine by itself.
 pub(super) async fn problems(
@@ -58,8 +58,12 @@ pub(super) async fn problems(
     found.extend(reached.warnings.iter().map(unreachable(Level::Warning)));
     let scratch = open::store(cx, config)?.dir().to_owned();
     let seen = preview(&built.plan, &PreviewContext { resolve, scratch }).await;
-    let asks = loaded.runbook.scenario.asks_only();
-    found.extend(seen.steps.iter().flat_map(|step| findings(step, asks)));
+    // Whether a rollback holds is no question while none was made.
+    let scenario = loaded.runbook.scenario;
+    if scenario != Scenario::Validation {
+        let asks = scenario == Scenario::Prevention;
+        found.extend(seen.steps.iter().flat_map(|step| findings(step, asks)));
+    }
     Ok(found)
 }
 
@@ -113,8 +117,8 @@ fn told(level: Level, code: &str, concern: &Concern) -> Problem {
     Problem::beyond(level, code, concern.to_string(), concern.error.hints.clone())
 }
 
-/// What a step's items are found to be. In a runbook that only asks, every answer counts; in another one those that the run
-/// would fail by.
+/// What a step's items are found to be. Where the questions are what the runbook is for, every answer counts; elsewhere those
+/// that the run would fail by.
 fn findings(step: &PreviewStep, asks: bool) -> impl Iterator<Item = Problem> {
     let level = if step.optional { Level::Warning } else { Level::Error };
     step.items.iter().filter_map(move |item| {

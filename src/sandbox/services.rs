@@ -1,13 +1,15 @@
 //! The services behind the load balancer: one per colour, answering with what the engine's containers can do.
 //!
 //! Blue is the legacy service 1.0.0, green the new one 2.0.0. Each is as healthy as the agents of its Compose project: no
-//! process that runs and passes its check, no service.
+//! process that runs and passes its check, no service. A task takes a while, and is lost when its side is stopped meanwhile.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::{HeaderValue, Request, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -75,7 +77,8 @@ pub fn router(engine: Arc<Engine>, colour: Colour) -> axum::Router {
         .route("/health-check", get(health))
         .route("/version", get(version))
         .route("/api/system/health", get(system))
-        .with_state((engine, colour))
+        .route("/api/tasks", get(tasks).post(work))
+        .with_state(Side { engine, colour, in_flight: Arc::default() })
         .layer(axum::middleware::from_fn(move |request: Request<axum::body::Body>, next: Next| {
             let name = name.clone();
             async move {
@@ -86,7 +89,49 @@ pub fn router(engine: Arc<Engine>, colour: Colour) -> axum::Router {
         }))
 }
 
-type Service = State<(Arc<Engine>, Colour)>;
+#[derive(Clone)]
+struct Side {
+    engine: Arc<Engine>,
+    colour: Colour,
+    /// How many tasks are being worked on.
+    in_flight: Arc<AtomicUsize>,
+}
+
+type Service = State<Side>;
+
+/// The longest that a task may take.
+const LONGEST_TASK: Duration = Duration::from_secs(60);
+
+/// A task.
+#[derive(Debug, Deserialize)]
+struct Task {
+    /// How long it takes, in milliseconds.
+    ms: u64,
+}
+
+async fn tasks(State(side): Service) -> Response {
+    Json(json!({"in_flight": side.in_flight.load(Ordering::SeqCst)})).into_response()
+}
+
+async fn work(State(side): Service, Query(task): Query<Task>) -> Response {
+    /// Counts a task until it ends, also when whoever wanted it has gone.
+    struct InFlight(Arc<AtomicUsize>);
+    impl Drop for InFlight {
+        fn drop(&mut self) {
+            let _before = self.0.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+    let _before = side.in_flight.fetch_add(1, Ordering::SeqCst);
+    let counted = InFlight(side.in_flight.clone());
+    tokio::time::sleep(Duration::from_millis(task.ms).min(LONGEST_TASK)).await;
+    drop(counted);
+    if members(&side.engine, side.colour).iter().any(Container::serves) {
+        Json(json!({"done": true})).into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "the agent was stopped in the middle of it")
+            .into_response()
+    }
+}
 
 fn members(engine: &Engine, colour: Colour) -> Vec<Container> {
     let mut containers = engine.containers();
@@ -96,7 +141,7 @@ fn members(engine: &Engine, colour: Colour) -> Vec<Container> {
     containers
 }
 
-async fn health(State((engine, colour)): Service) -> Response {
+async fn health(State(Side { engine, colour, .. }): Service) -> Response {
     let members = members(&engine, colour);
     let agents = members.iter().filter(|container| container.serves()).count();
     let (status, word) = match agents {
@@ -112,12 +157,12 @@ async fn health(State((engine, colour)): Service) -> Response {
     (status, Json(body)).into_response()
 }
 
-async fn version(State((engine, colour)): Service) -> Response {
+async fn version(State(Side { engine, colour, .. }): Service) -> Response {
     let version = version_of(&members(&engine, colour), colour);
     Json(json!({"version": version, "colour": colour.name()})).into_response()
 }
 
-async fn system(State((engine, colour)): Service) -> Response {
+async fn system(State(Side { engine, colour, .. }): Service) -> Response {
     let members = members(&engine, colour);
     let running = members.iter().filter(|container| container.state.process).count();
     let healthy = members.iter().filter(|container| container.serves()).count();

@@ -13,6 +13,7 @@ mod generated;
 mod hints;
 mod hostile;
 mod plan;
+mod questions;
 mod run;
 mod setup;
 mod stage;

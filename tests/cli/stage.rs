@@ -58,7 +58,9 @@ impl Stage {
     pub(super) fn shipped_with(postgres: &str) -> Self {
         let world = World::new();
         let stage = Self { _sandbox: serve(&world, postgres), world };
-        for file in ["emergency.yaml", "environments/sandbox.yaml"] {
+        let files =
+            ["emergency.yaml", "validation.yaml", "prevention.yaml", "environments/sandbox.yaml"];
+        for file in files {
             let text = std::fs::read_to_string(crate_root().join("runbooks/ollama").join(file));
             let _path = stage
                 .world
@@ -101,6 +103,14 @@ impl Stage {
     /// The world from its own side.
     pub(super) fn status(&self) -> Value {
         self.rollback("sandbox status --format json").expect_code(0).json()
+    }
+
+    /// Where the green service is: `127.0.0.1:PORT`.
+    pub(super) fn green(&self) -> String {
+        let path = self.world.path("state/rollback/sandbox/world.json");
+        let info = std::fs::read_to_string(path).expect("the sandbox has told where it is");
+        let info: Value = serde_json::from_str(&info).expect("JSON");
+        info["green"].as_str().expect("an address").to_owned()
     }
 
     /// Snapshots hide what differs from run to run, for as long as the guard lives.

@@ -37,7 +37,7 @@ struct Entry {
     /// Whether the run waits for the person's answer.
     #[serde(default)]
     required: bool,
-    /// When, after the run, it is looked at by `rollback confirm --window`: 0 to 3, 3 to 15, or 15 to 60 minutes. Without it, the item is a part
+    /// When, after the run, it is looked at by `rollback confirm` with `--window`: 0 to 3, 3 to 15, or 15 to 60 minutes. Without it, the item is a part
     /// of the run itself.
     window: Option<Window>,
     /// How long the probe's answer has to hold; 30m in the long window, one look in the others.
