@@ -24,5 +24,5 @@ pub use port::{
     Reversal, Saved, Verdict, Work,
 };
 pub use system::{Connection, Reach, Registry, System};
-pub use verb::{Inventory, Item, ResolveContext, Verb, VerbArgs, VerbKind};
+pub use verb::{Ending, Inventory, Item, LastWord, ResolveContext, Verb, VerbArgs, VerbKind};
 pub use window::Window;

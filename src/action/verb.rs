@@ -41,6 +41,28 @@ pub struct ResolveContext {
     pub registry: Arc<Registry>,
 }
 
+/// How a run ended, for the verbs that carry it to people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Ending {
+    /// The run's id.
+    pub run: String,
+    /// The runbook's title.
+    pub title: String,
+    /// The environment's name.
+    pub environment: String,
+    /// Whether nobody has to do anything more.
+    pub succeeded: bool,
+    /// What has happened, in one line.
+    pub headline: String,
+    /// The same with times and targets, several lines, without colours.
+    pub text: String,
+    /// The hash of the journal's last record, by which a changed journal is known.
+    pub journal_head: String,
+}
+
+/// Makes the arguments with which a verb tells how a run ended.
+pub type LastWord = fn(&Ending) -> Value;
+
 /// The arguments of an action or probe verb: plain data whose schema is the language's own.
 #[async_trait]
 pub trait VerbArgs: DeserializeOwned + JsonSchema + Send + Sync + 'static {
@@ -54,6 +76,10 @@ pub trait VerbArgs: DeserializeOwned + JsonSchema + Send + Sync + 'static {
     const TIMEOUT: Duration;
     /// Why it cannot be undone; the runbook must then say `irreversible: true`.
     const IRREVERSIBLE: Option<&'static str> = None;
+    /// The one block under `connections` that it needs, where its system has several.
+    const CONNECTION: Option<&'static str> = None;
+    /// How it tells people that a run has ended, if it carries messages.
+    const LAST_WORD: Option<LastWord> = None;
     /// What one item of the step needs; often the arguments themselves.
     type Item: Serialize + DeserializeOwned + Send;
 
@@ -101,6 +127,10 @@ pub struct Verb {
     pub timeout: Duration,
     /// Why it cannot be undone, when it cannot.
     pub irreversible: Option<&'static str>,
+    /// The one block under `connections` that it needs, where its system has several.
+    pub connection: Option<&'static str>,
+    /// How it tells people that a run has ended; only verbs that carry messages do.
+    pub last_word: Option<LastWord>,
     /// The JSON Schema of its arguments.
     pub schema: fn(&mut SchemaGenerator) -> Schema,
     /// Checks evaluated arguments offline, beyond the schema.
@@ -131,6 +161,8 @@ impl Verb {
             kind: A::KIND,
             timeout: A::TIMEOUT,
             irreversible: A::IRREVERSIBLE,
+            connection: A::CONNECTION,
+            last_word: A::LAST_WORD,
             schema: |generator| generator.subschema_for::<A>(),
             validate: |args| {
                 let args: A = serde_json::from_value(args).map_err(|error| error.to_string())?;
@@ -169,6 +201,8 @@ impl Verb {
             kind: VerbKind::Inventory,
             timeout: Duration::from_secs(5),
             irreversible: None,
+            connection: None,
+            last_word: None,
             schema: |generator| generator.subschema_for::<I>(),
             validate: |args| {
                 serde_json::from_value::<I>(args).map(drop).map_err(|error| error.to_string())

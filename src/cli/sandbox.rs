@@ -67,8 +67,8 @@ struct ServeArgs {
 
 #[derive(Debug, Args)]
 struct FaultArgs {
-    /// `SYSTEM:KIND`: docker, loadbalancer, blue, green, chat, redis, prometheus or kubernetes; latency=400ms, error=503, reset,
-    /// lost or silence; then perhaps `,path=/stop,times=2`
+    /// `SYSTEM:KIND`: docker, loadbalancer, blue, green, chat, redis, prometheus, kubernetes, pager, sms, mail or tracker;
+    /// latency=400ms, error=503, reset, lost or silence; then perhaps `,path=/stop,times=2`
     #[arg(required_unless_present = "clear")]
     fault: Vec<Fault>,
     /// Clear all faults first
@@ -210,6 +210,16 @@ fn show(cx: &Context, status: &Status) {
     register(cx, &status.database);
     for text in &status.chat {
         out(format!("chat           {}", sanitize(text)));
+    }
+    for (kind, messages) in
+        [("pager", &status.pages), ("sms", &status.texts), ("mail", &status.mails)]
+    {
+        for text in messages {
+            out(format!("{kind:<14} {}", sanitize(text)));
+        }
+    }
+    for entry in &status.tracker {
+        out(format!("tracker        {}", sanitize(&entry.to_string())));
     }
     for fault in &status.faults {
         out(format!("fault          {}", sanitize(fault)));

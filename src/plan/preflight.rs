@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::layers::path_to_first_target;
 use super::{Concern, Items, Plan, PlannedStep};
-use crate::action::{ActionError, Connections, ErrorKind, Reach, Registry, Verb};
+use crate::action::{ActionError, Connections, ErrorKind, Reach, Registry};
 
 /// How long it takes at most.
 pub const PREFLIGHT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,21 +31,21 @@ pub struct Preflight {
 /// Asks every system of the plan that can be asked.
 pub async fn preflight(plan: &Plan, registry: &Registry, connections: &Connections) -> Preflight {
     let path = path_to_first_target(&plan.phases, &plan.targets);
-    let decisive = systems(plan.steps().filter(|step| path.contains(&step.id)), registry);
-    let all = systems(plan.steps(), registry);
+    let decisive = connections_of(plan.steps().filter(|step| path.contains(&step.id)), registry);
+    let all = connections_of(plan.steps(), registry);
     let deadline = Instant::now() + PREFLIGHT_TIMEOUT;
-    let asked = all.iter().filter_map(|name| registry.system(name)).flat_map(|system| {
-        let reachable =
-            system.connections.iter().filter_map(|block| Some((block.key, block.reach?)));
-        reachable.map(|(key, reach)| ask(system.name, key, reach, connections, deadline))
-    });
+    let reachable = registry
+        .connections()
+        .filter(|block| all.contains(block.key))
+        .filter_map(|block| Some((block.key, block.reach?)));
+    let asked = reachable.map(|(key, reach)| ask(key, reach, connections, deadline));
     let mut found = Preflight::default();
-    for (system, key, answer) in join_all(asked).await {
+    for (key, answer) in join_all(asked).await {
         match answer {
             Ok(line) => {
                 let _none = found.reached.insert(key, line);
             }
-            Err(error) if decisive.contains(system) => {
+            Err(error) if decisive.contains(key) => {
                 found.refusals.push(Concern::system(key, error));
             }
             Err(error) => found.warnings.push(Concern::system(key, error)),
@@ -55,23 +55,22 @@ pub async fn preflight(plan: &Plan, registry: &Registry, connections: &Connectio
 }
 
 async fn ask(
-    system: &'static str,
     key: &'static str,
     reach: Reach,
     connections: &Connections,
     deadline: Instant,
-) -> (&'static str, &'static str, Result<String, ActionError>) {
+) -> (&'static str, Result<String, ActionError>) {
     let answer = tokio::time::timeout_at(deadline, reach(connections)).await;
     let answer = answer.unwrap_or_else(|_| {
         let seconds = PREFLIGHT_TIMEOUT.as_secs();
         let message = format!("reach {key} within {seconds} s: no answer");
         Err(ActionError::new(ErrorKind::TimedOut, message))
     });
-    (system, key, answer)
+    (key, answer)
 }
 
-/// The systems that steps use, also through verbs inside their arguments.
-fn systems<'a>(
+/// The connections that steps need, also through verbs inside their arguments.
+fn connections_of<'a>(
     steps: impl Iterator<Item = &'a PlannedStep>,
     registry: &Registry,
 ) -> BTreeSet<&'static str> {
@@ -98,7 +97,14 @@ fn systems<'a>(
 }
 
 fn add(verb: &str, registry: &Registry, used: &mut BTreeSet<&'static str>) {
-    used.extend(registry.verb(verb).map(Verb::system));
+    let Some(verb) = registry.verb(verb) else { return };
+    match verb.connection {
+        Some(key) => used.extend([key]),
+        None => {
+            let system = registry.system(verb.system());
+            used.extend(system.into_iter().flat_map(|system| &system.connections).map(|c| c.key));
+        }
+    }
 }
 
 /// Checklist items hold probes of other systems, as `{docker.expect: {…}}` or `{verb: docker.expect, …}`.

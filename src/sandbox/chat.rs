@@ -3,8 +3,7 @@
 //! Answers are plain strings with Slack's words (`ok`, `invalid_payload`, `no_text`, `no_service`). Being told to slow down
 //! (429 with `Retry-After`) is the fault `chat:error=429`.
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::Path;
 
 use axum::body::Bytes;
 use axum::extract::State;
@@ -13,12 +12,10 @@ use axum::routing::post;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::SandboxError;
+use super::kept::Kept;
 use super::ledger::Ledger;
-use super::{SandboxError, store};
 use crate::clock;
-
-/// How many messages are kept.
-const KEPT: usize = 1000;
 
 /// A message that was posted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,28 +31,24 @@ pub struct Message {
 /// The chat of a world.
 #[derive(Debug, Clone)]
 pub struct Chat {
-    path: PathBuf,
     ledger: Ledger,
-    messages: Arc<Mutex<Vec<Message>>>,
+    messages: Kept<Message>,
 }
 
 impl Chat {
     /// Opens the chat with the messages that its file holds.
     pub fn open(path: &Path, ledger: Ledger) -> Result<Self, SandboxError> {
-        let messages = if path.exists() { store::read_json(path)? } else { Vec::new() };
-        Ok(Self { path: path.to_owned(), ledger, messages: Arc::new(Mutex::new(messages)) })
+        Ok(Self { ledger, messages: Kept::open(path)? })
     }
 
     /// All messages, oldest first.
     pub fn messages(&self) -> Vec<Message> {
-        self.messages.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.messages.all()
     }
 
     /// Forgets all messages.
     pub fn clear(&self) -> Result<(), SandboxError> {
-        let mut messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
-        messages.clear();
-        store::write_json(&self.path, &*messages)
+        self.messages.clear()
     }
 
     /// The webhook, at the path of its secret URL.
@@ -64,14 +57,6 @@ impl Chat {
             .route(webhook, post(receive))
             .fallback(async || (StatusCode::NOT_FOUND, "no_service"))
             .with_state(self.clone())
-    }
-
-    fn keep(&self, message: Message) -> Result<(), SandboxError> {
-        let mut messages = self.messages.lock().unwrap_or_else(PoisonError::into_inner);
-        messages.push(message);
-        let surplus = messages.len().saturating_sub(KEPT);
-        messages.drain(..surplus);
-        store::write_json(&self.path, &*messages)
     }
 }
 
@@ -96,7 +81,7 @@ async fn receive(
         return answer(StatusCode::BAD_REQUEST, "no_text");
     }
     let message = Message { at: clock::now().to_string(), text, payload };
-    match chat.keep(message) {
+    match chat.messages.add(message) {
         Ok(()) => {
             chat.ledger.record("chat post");
             answer(StatusCode::OK, "ok")

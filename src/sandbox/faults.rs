@@ -32,11 +32,19 @@ pub enum Double {
     Prometheus,
     /// The cluster.
     Kubernetes,
+    /// The pager.
+    Pager,
+    /// The text messages.
+    Sms,
+    /// The mail server.
+    Mail,
+    /// The tracker.
+    Tracker,
 }
 
 impl Double {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 12] = [
         Self::Docker,
         Self::LoadBalancer,
         Self::Blue,
@@ -45,6 +53,10 @@ impl Double {
         Self::Redis,
         Self::Prometheus,
         Self::Kubernetes,
+        Self::Pager,
+        Self::Sms,
+        Self::Mail,
+        Self::Tracker,
     ];
 
     /// The name in the grammar.
@@ -58,6 +70,10 @@ impl Double {
             Self::Redis => "redis",
             Self::Prometheus => "prometheus",
             Self::Kubernetes => "kubernetes",
+            Self::Pager => "pager",
+            Self::Sms => "sms",
+            Self::Mail => "mail",
+            Self::Tracker => "tracker",
         }
     }
 }
@@ -84,7 +100,7 @@ pub struct Fault {
     pub double: Double,
     /// What goes wrong there.
     pub effect: Effect,
-    /// Only requests whose path contains this; of Redis, commands such as `UNLINK metrics:a`.
+    /// Only requests whose path contains this; of Redis, commands such as `UNLINK metrics:a`; of the mail server, `RCPT TO:<a@b>`.
     pub path: Option<String>,
     /// Only the next so many requests; without it, all.
     pub times: Option<u32>,
@@ -98,7 +114,7 @@ pub enum FaultError {
     Shape(String),
     /// Not one of the doubles.
     #[error(
-        "read the fault: no system `{0}`; there are docker, loadbalancer, blue, green, chat, redis, prometheus and kubernetes"
+        "read the fault: no system `{0}`; there are docker, loadbalancer, blue, green, chat, redis, prometheus, kubernetes, pager, sms, mail and tracker"
     )]
     System(String),
     /// Not a setting, or one with a wrong value.
@@ -250,7 +266,7 @@ mod tests {
     fn wrong_faults_are_refused_with_what_would_be_right() {
         for text in [
             "docker",
-            "mail:reset",
+            "post:reset",
             "docker:",
             "docker:path=/stop",
             "docker:error=200",

@@ -3,6 +3,7 @@
 mod docker;
 mod kubernetes;
 mod loadbalancer;
+mod mail;
 mod postgres;
 mod prometheus;
 mod redis;

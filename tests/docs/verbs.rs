@@ -7,8 +7,11 @@ use rollback::value::brief;
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
+/// What undo does after a message.
+const MESSAGE: &str = "nothing: a message cannot be unsent; `irreversible` need not be declared";
+
 /// What undo does, for every verb that changes something. What an undo does cannot be read from a schema.
-const UNDO: [(&str, &str); 25] = [
+const UNDO: [(&str, &str); 29] = [
     ("docker.stop", "starts the containers that it stopped"),
     ("docker.start", "stops the containers that it started"),
     ("docker.scale", "brings the parked containers back and removes the new ones"),
@@ -30,7 +33,11 @@ const UNDO: [(&str, &str); 25] = [
     ("kubernetes.abort", "retries the rollout that it aborted"),
     ("loadbalancer.switch", "puts the former file back and reloads nginx"),
     ("loadbalancer.render", "puts the former file back and reloads nginx"),
-    ("notify.slack", "nothing: a message cannot be unsent; `irreversible` need not be declared"),
+    ("notify.slack", MESSAGE),
+    ("notify.pagerduty", MESSAGE),
+    ("notify.email", MESSAGE),
+    ("notify.sms", MESSAGE),
+    ("notify.webhook", MESSAGE),
     ("redis.delete", "nothing: deleted keys cannot be brought back"),
     (
         "postgres.run",

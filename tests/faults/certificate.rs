@@ -108,6 +108,14 @@ impl Impostor {
             Subject::Post => (json!({"ca_file": ca}), json!({"method": "POST", "url": url})),
             Subject::Expect => (json!({"ca_file": ca}), json!({"url": url})),
             Subject::Slack => (json!({"webhook": url}), json!({"text": "a drill"})),
+            Subject::PagerDuty => {
+                (json!({"routing_key": "k", "url": url}), json!({"summary": "a drill"}))
+            }
+            Subject::Sms => (
+                json!({"account": "AC1", "token": "t", "from": "+14155550100", "url": url}),
+                json!({"text": "a drill", "to": "+14155550101"}),
+            ),
+            Subject::Webhook => (json!({"url": url}), json!({"body": {"title": "a drill"}})),
             Subject::DockerStart => (
                 json!({"host": format!("tcp://{at}"), "tls": {"ca": ca, "cert": self.certificates.file("cert.pem"), "key": self.certificates.file("key.pem")}}),
                 json!({"project": "p", "short_name": "agent-1", "container": "p-agent-1"}),
@@ -121,6 +129,10 @@ impl Impostor {
             Subject::Postgres => (
                 json!({"url": format!("postgresql://app@{at}/app?sslmode=require"), "ca": ca}),
                 json!({"statements": [{"sql": "SELECT 1"}]}),
+            ),
+            Subject::SmtpGreeting => (
+                json!({"server": at, "from": "a@example.com", "security": "tls", "ca": ca}),
+                json!({"subject": "a drill", "text": "a drill", "to": ["b@example.com"]}),
             ),
             _ => return None,
         })

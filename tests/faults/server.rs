@@ -30,6 +30,8 @@ pub(super) enum Wire {
     /// Redis, which is faulty from this command on.
     Redis(&'static str),
     Postgres,
+    /// SMTP, which is faulty from the request on that has this.
+    Smtp(&'static str),
 }
 
 impl Wire {
@@ -58,6 +60,7 @@ impl Wire {
                 let length = u32::try_from(body + 4).expect("a message's length");
                 [b"E".as_slice(), &length.to_be_bytes()].concat()
             }
+            Self::Smtp(_) => b"250 ".to_vec(),
         }
     }
 
@@ -71,17 +74,28 @@ impl Wire {
                 let length = u32::from_be_bytes(stated) as usize;
                 (input.len() >= length).then_some(length)?
             }
+            Self::Smtp(_) => whole_smtp(input)?,
         };
         Some((length, String::from_utf8_lossy(&input[..length]).into_owned()))
     }
 
+    /// What is said to whoever connects, before anything is asked.
+    fn greeting(self) -> &'static str {
+        match self {
+            Self::Smtp(_) => "220 a server\r\n",
+            _ => "",
+        }
+    }
+
     /// What a request that does not matter is answered.
     fn honest(self, request: &str) -> Option<&'static str> {
-        let Self::Redis(faulty) = self else { return None };
+        let (Self::Redis(faulty) | Self::Smtp(faulty)) = self else { return None };
         if request.contains(faulty) {
             return None;
         }
         Some(match request {
+            "DATA\r\n" => "354 go on\r\n",
+            _ if self == Self::Smtp(faulty) => "250 fine\r\n",
             _ if request.contains("server") => {
                 "$45\r\nredis_version:7.0.15\r\nredis_mode:standalone\r\n\r\n"
             }
@@ -98,6 +112,15 @@ fn whole_http(input: &[u8]) -> Option<usize> {
     let body = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
     let length = end + body.unwrap_or(0);
     (input.len() >= length).then_some(length)
+}
+
+/// A command is a line; the text of a mail ends with a dot on a line of its own, and begins with a header.
+fn whole_smtp(input: &[u8]) -> Option<usize> {
+    let line = input.windows(2).position(|two| two == b"\r\n")? + 2;
+    if !input[..line].contains(&b':') || input.starts_with(b"MAIL") || input.starts_with(b"RCPT") {
+        return Some(line);
+    }
+    input.windows(5).position(|five| five == b"\r\n.\r\n").map(|end| end + 5)
 }
 
 fn whole_command(input: &[u8]) -> Option<usize> {
@@ -181,6 +204,7 @@ async fn serve(
     acts: &[Act],
     heard: &Heard,
 ) -> std::io::Result<()> {
+    stream.write_all(wire.greeting().as_bytes()).await?;
     let mut input = Vec::new();
     loop {
         while let Some((length, request)) = wire.request(&input) {

@@ -28,6 +28,12 @@ pub(super) enum Subject {
     Expect,
     /// `notify.slack`.
     Slack,
+    /// `notify.pagerduty`.
+    PagerDuty,
+    /// `notify.sms`.
+    Sms,
+    /// `notify.webhook`.
+    Webhook,
     /// `docker.start` looks at a container.
     DockerLook,
     /// `docker.start` starts it.
@@ -42,6 +48,10 @@ pub(super) enum Subject {
     RedisUnlink,
     /// `postgres.run` connects.
     Postgres,
+    /// `notify.email` greets the mail server.
+    SmtpGreeting,
+    /// `notify.email` hands the text of a mail over.
+    SmtpText,
 }
 
 /// What the engine is told.
@@ -61,19 +71,28 @@ pub(super) enum Told {
 
 impl Subject {
     /// The ones that speak HTTP, in the order of the table's columns.
-    pub(super) const OVER_HTTP: [Self; 9] = [
+    pub(super) const OVER_HTTP: [Self; 12] = [
         Self::Get,
         Self::Put,
         Self::Post,
         Self::Expect,
         Self::Slack,
+        Self::PagerDuty,
+        Self::Sms,
+        Self::Webhook,
         Self::DockerLook,
         Self::DockerStart,
         Self::Proof,
         Self::Prometheus,
     ];
     /// The others, in the order of their table's columns.
-    pub(super) const OTHERS: [Self; 3] = [Self::RedisGreeting, Self::RedisUnlink, Self::Postgres];
+    pub(super) const OTHERS: [Self; 5] = [
+        Self::RedisGreeting,
+        Self::RedisUnlink,
+        Self::Postgres,
+        Self::SmtpGreeting,
+        Self::SmtpText,
+    ];
 
     /// What it speaks.
     pub(super) fn wire(self) -> Wire {
@@ -81,13 +100,15 @@ impl Subject {
             Self::RedisGreeting => Wire::Redis("INFO"),
             Self::RedisUnlink => Wire::Redis("UNLINK"),
             Self::Postgres => Wire::Postgres,
+            Self::SmtpGreeting => Wire::Smtp("EHLO"),
+            Self::SmtpText => Wire::Smtp("Subject: "),
             _ => Wire::Http,
         }
     }
 
     /// Whether sending it twice does harm.
     pub(super) fn is_once_only(self) -> bool {
-        matches!(self, Self::Post | Self::Slack)
+        matches!(self, Self::Post | Self::Slack | Self::Sms | Self::Webhook | Self::SmtpText)
     }
 
     /// The most that it may read of an answer, in bytes.
@@ -102,6 +123,11 @@ impl Subject {
         match self {
             Self::Get | Self::Put | Self::Post | Self::Expect => json!({}),
             Self::Slack => json!({"webhook": format!("http://{address}/hook")}),
+            Self::PagerDuty => json!({"routing_key": "k", "url": format!("http://{address}")}),
+            Self::Sms => {
+                json!({"account": "AC1", "token": "t", "from": "+14155550100", "url": format!("http://{address}")})
+            }
+            Self::Webhook => json!({"url": format!("http://{address}/hook")}),
             Self::DockerLook | Self::DockerStart => json!({"host": format!("tcp://{address}")}),
             Self::Proof => json!({"upstreams": {
                 "agents": {"file": "/nowhere/agents.conf", "sides": {"blue": ["127.0.0.1:1"]}, "proof": address}
@@ -111,6 +137,11 @@ impl Subject {
             Self::Postgres => {
                 json!({"url": format!("postgresql://app@{address}/app?sslmode=disable")})
             }
+            // Greeted in the open, at any name; a whole conversation in the open is for loopback.
+            Self::SmtpGreeting => json!({"server": address, "from": "a@example.com"}),
+            Self::SmtpText => {
+                json!({"server": address, "from": "a@example.com", "security": "none"})
+            }
         }
     }
 
@@ -119,11 +150,15 @@ impl Subject {
             Self::Get | Self::Put | Self::Post => "http.call",
             Self::Expect => "http.expect",
             Self::Slack => "notify.slack",
+            Self::PagerDuty => "notify.pagerduty",
+            Self::Sms => "notify.sms",
+            Self::Webhook => "notify.webhook",
             Self::DockerLook | Self::DockerStart => "docker.start",
             Self::Proof => "loadbalancer.expect",
             Self::Prometheus => "prometheus.expect",
             Self::RedisGreeting | Self::RedisUnlink => "redis.delete",
             Self::Postgres => "postgres.run",
+            Self::SmtpGreeting | Self::SmtpText => "notify.email",
         }
     }
 
@@ -136,6 +171,9 @@ impl Subject {
             Self::Post => call("POST"),
             Self::Expect => json!({"url": url, "headers": {"Authorization": super::CREDENTIAL}}),
             Self::Slack => json!({"text": "a drill"}),
+            Self::PagerDuty => json!({"summary": "a drill"}),
+            Self::Sms => json!({"text": "a drill", "to": "+14155550101"}),
+            Self::Webhook => json!({"body": {"title": "a drill"}}),
             Self::DockerLook | Self::DockerStart => {
                 json!({"project": "p", "short_name": "agent-1", "container": "p-agent-1"})
             }
@@ -143,6 +181,9 @@ impl Subject {
             Self::Prometheus => json!({"query": "up", "equals": 1}),
             Self::RedisGreeting | Self::RedisUnlink => json!({"pattern": "f:*"}),
             Self::Postgres => json!({"statements": [{"sql": "SELECT 1"}]}),
+            Self::SmtpGreeting | Self::SmtpText => {
+                json!({"subject": "a drill", "text": "a drill", "to": ["b@example.com"]})
+            }
         }
     }
 
@@ -161,10 +202,7 @@ impl Subject {
     ) -> Result<Told, ActionError> {
         let registry = adapters::registry();
         let verb = *registry.verb(self.verb()).expect("a verb of this program");
-        let key = match verb.system() {
-            "notify" => "slack",
-            system => system,
-        };
+        let key = verb.connection.unwrap_or(verb.system());
         let settings = HashMap::from([(key.to_owned(), settings)]);
         let connections = Connections::new("faulty", settings, Arc::new(Secrets::default()));
         let cx =

@@ -8,47 +8,47 @@ use super::fault::Wait;
 /// The columns of [`Subject::OVER_HTTP`](super::subject::Subject::OVER_HTTP).
 #[rustfmt::skip]
 pub(super) const OVER_HTTP: &[(Fault, &str)] = &[
-    //                            GET      PUT      POST     expect   slack    look     start    proof    prometheus
-    (NoName,                     "again    again    again    not-yet  again    again    again    -        again"),
-    (Refused,                    "again    again    again    not-yet  again    again    again    not-yet  again"),
-    (Silence,                    "unknown  unknown  unknown  not-yet  unknown  again    unknown  not-yet  again"),
-    (Reset,                      "unknown  unknown  unknown  not-yet  unknown  again    unknown  not-yet  again"),
-    (ResetInHead,                "unknown  unknown  unknown  not-yet  unknown  again    unknown  not-yet  again"),
+    //                            GET      PUT      POST     expect   slack    pagerduty  sms      webhook  look     start    proof    prometheus
+    (NoName,                     "again    again    again    not-yet  again    again      again    again    again    again    -        again"),
+    (Refused,                    "again    again    again    not-yet  again    again      again    again    again    again    not-yet  again"),
+    (Silence,                    "unknown  unknown  unknown  not-yet  unknown  unknown    unknown  unknown  again    unknown  not-yet  again"),
+    (Reset,                      "unknown  unknown  unknown  not-yet  unknown  unknown    unknown  unknown  again    unknown  not-yet  again"),
+    (ResetInHead,                "unknown  unknown  unknown  not-yet  unknown  unknown    unknown  unknown  again    unknown  not-yet  again"),
     // Where the status says all, a body that breaks off changes nothing.
-    (ResetInBody,                "unknown  unknown  unknown  not-yet  done     again    done     not-yet  again"),
-    (SlowLoris,                  "unknown  unknown  unknown  not-yet  unknown  again    unknown  not-yet  again"),
-    (HalfClose,                  "unknown  unknown  unknown  not-yet  unknown  again    unknown  not-yet  again"),
-    (Garbage,                    "unknown  unknown  unknown  not-yet  unknown  again    unknown  not-yet  again"),
-    (Flood,                      "done     done     done     done     done     failed   done     not-yet  failed"),
-    (RedirectLoop,               "failed   failed   failed   not-yet  failed   failed   failed   not-yet  failed"),
-    (RedirectToFile,             "failed   failed   failed   not-yet  failed   failed   failed   not-yet  failed"),
-    (RedirectElsewhere,          "failed   failed   failed   not-yet  failed   failed   failed   not-yet  failed"),
+    (ResetInBody,                "unknown  unknown  unknown  not-yet  done     done       done     done     again    done     not-yet  again"),
+    (SlowLoris,                  "unknown  unknown  unknown  not-yet  unknown  unknown    unknown  unknown  again    unknown  not-yet  again"),
+    (HalfClose,                  "unknown  unknown  unknown  not-yet  unknown  unknown    unknown  unknown  again    unknown  not-yet  again"),
+    (Garbage,                    "unknown  unknown  unknown  not-yet  unknown  unknown    unknown  unknown  again    unknown  not-yet  again"),
+    (Flood,                      "done     done     done     done     done     done       done     done     failed   done     not-yet  failed"),
+    (RedirectLoop,               "failed   failed   failed   not-yet  failed   failed     failed   failed   failed   failed   not-yet  failed"),
+    (RedirectToFile,             "failed   failed   failed   not-yet  failed   failed     failed   failed   failed   failed   not-yet  failed"),
+    (RedirectElsewhere,          "failed   failed   failed   not-yet  failed   failed     failed   failed   failed   failed   not-yet  failed"),
     // What may be repeated waits as long as it is told, and is sent once more; what may not is for the engine.
-    (TooMany(Wait::Second),      "done     done     again    not-yet  again    again    again    not-yet  again"),
+    (TooMany(Wait::Second),      "done     done     again    not-yet  again    again      again    again    again    again    not-yet  again"),
     // Never within the deadline: not again. The Docker Engine has no `Retry-After`.
-    (TooMany(Wait::Ages),        "failed   failed   failed   not-yet  failed   again    again    not-yet  again"),
-    (TooMany(Wait::UntilLate),   "failed   failed   failed   not-yet  failed   again    again    not-yet  again"),
-    (TooMany(Wait::Nonsense),    "again    again    again    not-yet  again    again    again    not-yet  again"),
-    (Status(409),                "failed   failed   failed   not-yet  failed   failed   failed   not-yet  failed"),
+    (TooMany(Wait::Ages),        "failed   failed   failed   not-yet  failed   failed     failed   failed   again    again    not-yet  again"),
+    (TooMany(Wait::UntilLate),   "failed   failed   failed   not-yet  failed   failed     failed   failed   again    again    not-yet  again"),
+    (TooMany(Wait::Nonsense),    "again    again    again    not-yet  again    again      again    again    again    again    not-yet  again"),
+    (Status(409),                "failed   failed   failed   not-yet  failed   failed     failed   failed   failed   failed   not-yet  failed"),
     // A server error of a request that must not be repeated may come after its effect. A container is looked at again.
-    (Status(500),                "again    again    unknown  not-yet  unknown  again    again    not-yet  again"),
-    (Status(502),                "again    again    unknown  not-yet  unknown  again    again    not-yet  again"),
-    (Status(503),                "again    again    unknown  not-yet  unknown  again    again    not-yet  again"),
-    (Status(504),                "again    again    unknown  not-yet  unknown  again    again    not-yet  again"),
+    (Status(500),                "again    again    unknown  not-yet  unknown  again      unknown  unknown  again    again    not-yet  again"),
+    (Status(502),                "again    again    unknown  not-yet  unknown  again      unknown  unknown  again    again    not-yet  again"),
+    (Status(503),                "again    again    unknown  not-yet  unknown  again      unknown  unknown  again    again    not-yet  again"),
+    (Status(504),                "again    again    unknown  not-yet  unknown  again      unknown  unknown  again    again    not-yet  again"),
 ];
 
 /// The columns of [`Subject::OTHERS`](super::subject::Subject::OTHERS). PostgreSQL's later messages are cut one by one in
 /// `tests/adapters/postgres/wire.rs`; unlinked keys are gone however often they are unlinked, so the engine may do it again.
 #[rustfmt::skip]
 pub(super) const OTHERS: &[(Fault, &str)] = &[
-    //            redis connects  redis unlinks  postgres connects
-    (NoName,      "again          -              again"),
-    (Refused,     "again          -              again"),
-    (Silence,     "again          unknown        again"),
-    (Reset,       "again          unknown        again"),
-    (ResetInHead, "again          unknown        again"),
-    (ResetInBody, "again          unknown        again"),
-    (SlowLoris,   "again          unknown        again"),
-    (HalfClose,   "again          unknown        again"),
-    (Garbage,     "again          unknown        again"),
+    //            redis connects redis unlinks  postgres connects  smtp greets   smtp hands a mail over
+    (NoName,      "again          -              again              again         -"),
+    (Refused,     "again          -              again              again         again"),
+    (Silence,     "again          unknown        again              again         unknown"),
+    (Reset,       "again          unknown        again              again         unknown"),
+    (ResetInHead, "again          unknown        again              again         unknown"),
+    (ResetInBody, "again          unknown        again              again         unknown"),
+    (SlowLoris,   "again          unknown        again              again         unknown"),
+    (HalfClose,   "again          unknown        again              again         unknown"),
+    (Garbage,     "again          unknown        again              again         unknown"),
 ];

@@ -163,7 +163,10 @@ fn default_header(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue)
 }
 
 /// A header, marked as sensitive. The problem never repeats the value.
-pub(super) fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {
+pub(in crate::adapters) fn header(
+    name: &str,
+    value: &str,
+) -> Result<(HeaderName, HeaderValue), String> {
     let header = name
         .parse::<HeaderName>()
         .map_err(|_| format!("`{}` is not a header name", hide_markers(name)))?;

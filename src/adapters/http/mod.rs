@@ -25,12 +25,12 @@ mod tests;
 use crate::action::{Connection, System, Verb};
 
 pub(in crate::adapters) use answer::{Answer, quoted, retry_after};
-pub use call::Call;
+pub use call::{Call, RepeatChoice};
 pub(in crate::adapters) use client::Client;
 pub use connection::HttpConnection;
 pub(in crate::adapters) use defaults::{builder, is_loopback};
 pub use expect::Expect;
-pub(in crate::adapters) use message::{Content, Message, Method, Resolved, parse_url};
+pub(in crate::adapters) use message::{Content, Message, Method, Resolved, header, parse_url};
 pub(in crate::adapters) use progress::{NoteConnecting, Progress};
 
 /// The system `http`. It has nothing of its own to reach: each step names its URL.

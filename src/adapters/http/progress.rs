@@ -28,6 +28,16 @@ impl Progress {
         PROGRESS.scope(self.0.clone(), request).await
     }
 
+    /// Nothing can have left yet, whatever a protocol other than HTTP has exchanged with its server.
+    pub(in crate::adapters) fn hold(&self) {
+        self.0.store(CONNECTING, Ordering::SeqCst);
+    }
+
+    /// From now on it may have left.
+    pub(in crate::adapters) fn release(&self) {
+        self.0.store(CONNECTED, Ordering::SeqCst);
+    }
+
     /// Whether the request can have left. A request on a pooled connection never connects and counts as sent.
     pub(in crate::adapters) fn may_be_sent(&self) -> bool {
         self.0.load(Ordering::SeqCst) != CONNECTING

@@ -26,7 +26,16 @@ pub(super) struct Sockets {
     pub(super) redis: TcpListener,
     pub(super) prometheus: TcpListener,
     pub(super) kubernetes: TcpListener,
+    pub(super) messengers: Listeners,
     pub(super) control: TcpListener,
+}
+
+/// Those of the messengers beside the chat.
+pub(super) struct Listeners {
+    pub(super) pager: TcpListener,
+    pub(super) sms: TcpListener,
+    pub(super) mail: TcpListener,
+    pub(super) tracker: TcpListener,
 }
 
 impl Sockets {
@@ -44,6 +53,12 @@ impl Sockets {
             redis: bind(at(|info| &info.redis)).await?,
             prometheus: bind(at(|info| &info.prometheus)).await?,
             kubernetes: bind(at(|info| &info.kubernetes)).await?,
+            messengers: Listeners {
+                pager: bind(at(|info| &info.pager)).await?,
+                sms: bind(at(|info| &info.sms)).await?,
+                mail: bind(at(|info| &info.mail)).await?,
+                tracker: bind(at(|info| &info.tracker)).await?,
+            },
             control: bind(at(|info| &info.control)).await?,
         })
     }

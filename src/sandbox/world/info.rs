@@ -35,6 +35,24 @@ pub struct WorldInfo {
     /// The file with the token for it.
     #[serde(default)]
     pub kubernetes_token: PathBuf,
+    /// The pager, `http://127.0.0.1:PORT`; this and what follows is empty in the file of a world from before there was one.
+    #[serde(default)]
+    pub pager: String,
+    /// The text messages, `http://127.0.0.1:PORT`.
+    #[serde(default)]
+    pub sms: String,
+    /// The account of the text messages.
+    #[serde(default)]
+    pub sms_account: String,
+    /// The mail server, `127.0.0.1:PORT`.
+    #[serde(default)]
+    pub mail: String,
+    /// The tracker's webhook.
+    #[serde(default)]
+    pub tracker: String,
+    /// What all of them are opened with: the pager's routing key, the auth token of the text messages, the password of the mail server.
+    #[serde(default)]
+    pub key: String,
     /// The control endpoint, `http://127.0.0.1:PORT`.
     pub control: String,
     /// The folder of PostgreSQL's Unix socket; none when there is no PostgreSQL.

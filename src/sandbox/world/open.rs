@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::addresses::{Sockets, address, sockets_folder};
 use super::info::WorldInfo;
+use super::messengers::Messengers;
 use super::{cluster, files, keys, metrics, seed};
 use crate::sandbox::chat::Chat;
 use crate::sandbox::docker::{Engine, Setup, routes};
@@ -18,6 +19,7 @@ use crate::sandbox::postgres::{Choice, Database, DatabaseStatus, Place};
 use crate::sandbox::prometheus::Prometheus;
 use crate::sandbox::redis::Redis;
 use crate::sandbox::services::{self, Colour};
+use crate::sandbox::texts::ACCOUNT;
 use crate::sandbox::wire::{Door, Front, open_tcp, open_unix, plain_refusal, routed};
 use crate::sandbox::{SandboxError, control, nginx, store};
 
@@ -65,6 +67,7 @@ pub struct Inhabitants {
     engine: Arc<Engine>,
     balancer: nginx::Server,
     chat: Chat,
+    messengers: Messengers,
     redis: Redis,
     prometheus: Prometheus,
     cluster: Cluster,
@@ -115,6 +118,7 @@ impl World {
             faults.add(fault);
         }
         let chat = Chat::open(&dir.join("chat.json"), ledger.clone())?;
+        let messengers = Messengers::open(&dir, &info, &ledger, &faults)?;
         let redis = cache(&dir, &info, &ledger, &faults)?;
         let prometheus = measured(&dir)?;
         let cluster = cluster::open(&dir, &ledger, options.speed)?;
@@ -128,6 +132,7 @@ impl World {
             redis: port,
             prometheus: measuring,
             kubernetes,
+            messengers: carrying,
             control,
         } = sockets;
         let balancer = nginx::Server::start(nginx::Start {
@@ -163,6 +168,7 @@ impl World {
             open_tcp(measuring, prometheus.front(Some(faults.clone()))),
             open_tcp(kubernetes, cluster.front(Some(faults.clone()))),
         ];
+        doors.extend(messengers.serve(carrying, &info, &faults));
         doors.extend(database_door);
         store::write_json(&WorldInfo::path(&dir), &info)?;
         let end = CancellationToken::new();
@@ -171,6 +177,7 @@ impl World {
             engine,
             balancer,
             chat,
+            messengers,
             redis,
             prometheus,
             cluster,
@@ -212,6 +219,11 @@ impl Inhabitants {
     /// The chat.
     pub fn chat(&self) -> &Chat {
         &self.chat
+    }
+
+    /// The messengers beside the chat.
+    pub fn messengers(&self) -> &Messengers {
+        &self.messengers
     }
 
     /// The cache.
@@ -266,6 +278,7 @@ impl Inhabitants {
         store::replace(&pid, format!("{}\n", std::process::id()).as_bytes())?;
         self.balancer.reload().await;
         self.chat.clear()?;
+        self.messengers.clear()?;
         self.redis.seed(keys::seeded(self.info.agents))?;
         self.prometheus.seed(metrics::SEEDED)?;
         self.cluster.seed(&cluster::seeded())?;
@@ -329,6 +342,12 @@ fn describe(
         prometheus: url(&sockets.prometheus)?,
         kubernetes: url(&sockets.kubernetes)?,
         kubernetes_token: cluster::token_file(dir),
+        pager: url(&sockets.messengers.pager)?,
+        sms: url(&sockets.messengers.sms)?,
+        sms_account: ACCOUNT.to_owned(),
+        mail: address(&sockets.messengers.mail)?,
+        tracker: format!("{}/hooks/{secret}", url(&sockets.messengers.tracker)?),
+        key: secret.clone(),
         control: url(&sockets.control)?,
         postgres: None,
         lacks: Vec::new(),

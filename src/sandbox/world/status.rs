@@ -48,6 +48,18 @@ pub struct Status {
     pub database: DatabaseStatus,
     /// Texts in the chat, oldest first.
     pub chat: Vec<String>,
+    /// Alerts of the pager, oldest first.
+    #[serde(default)]
+    pub pages: Vec<String>,
+    /// Text messages, oldest first.
+    #[serde(default)]
+    pub texts: Vec<String>,
+    /// Subjects of mails, oldest first.
+    #[serde(default)]
+    pub mails: Vec<String>,
+    /// Entries of the tracker, oldest first.
+    #[serde(default)]
+    pub tracker: Vec<Value>,
     /// Faults that hold.
     pub faults: Vec<String>,
     /// How often each effect happened since the world was put into its first state.
@@ -101,6 +113,28 @@ impl Inhabitants {
             deployments: cluster::status(self.cluster()),
             database: self.database().await,
             chat: self.chat().messages().into_iter().map(|message| message.text).collect(),
+            pages: self
+                .messengers()
+                .pager
+                .alerts()
+                .into_iter()
+                .map(|alert| format!("{}: {}", alert.status, alert.summary))
+                .collect(),
+            texts: self
+                .messengers()
+                .texts
+                .messages()
+                .into_iter()
+                .map(|message| format!("{}: {}", message.to, message.body))
+                .collect(),
+            mails: self
+                .messengers()
+                .mail
+                .mails()
+                .into_iter()
+                .map(|mail| format!("{}: {}", mail.to.join(", "), mail.subject))
+                .collect(),
+            tracker: self.messengers().tracker.entries().into_iter().map(|e| e.body).collect(),
             faults: self.faults().list(),
             effects_total: effects.values().sum(),
             effects,
