@@ -402,6 +402,34 @@ pub enum Event {
         /// Its budget.
         budget_ms: u64,
     },
+    /// The time of a rung of the escalation ladder has come. On disk before its messages leave.
+    RungRaised {
+        /// Its name.
+        level: String,
+        /// Who is told.
+        who: String,
+        /// The number to call.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        phone: Option<String>,
+    },
+    /// What became of one message of a rung.
+    RungTold {
+        /// The rung.
+        level: String,
+        /// The message.
+        message: String,
+        /// Why it was not sent, or perhaps not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<ActionError>,
+    },
+    /// Somebody has taken notice of the run: no further rung is raised.
+    Acknowledged {
+        /// Who.
+        by: Actor,
+        /// What that person added.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        remark: Option<String>,
+    },
     /// The run starts nothing more and lets what is in flight settle.
     StopRequested {
         /// Why.
@@ -463,7 +491,8 @@ impl Event {
             | Self::VerifyFailed { error, .. }
             | Self::InspectFailed { error, .. }
             | Self::RetryScheduled { error, .. }
-            | Self::UndoFailed { error, .. } => {
+            | Self::UndoFailed { error, .. }
+            | Self::RungTold { error: Some(error), .. } => {
                 let texts = error.causes.iter_mut().chain(&mut error.hints);
                 for text in texts.chain([&mut error.message]) {
                     *text = secrets.redact(text);

@@ -8,6 +8,7 @@
 mod crash;
 mod elsewhere;
 mod journal;
+mod messages;
 mod orphan;
 mod rig;
 mod runbooks;

@@ -213,6 +213,11 @@ impl Verb {
         }
     }
 
+    /// Whether it carries messages to people.
+    pub fn is_message(&self) -> bool {
+        self.last_word.is_some()
+    }
+
     /// The part before the dot.
     pub fn system(&self) -> &'static str {
         self.name.split_once('.').map_or(self.name, |(system, _)| system)

@@ -8,8 +8,8 @@ use super::context::Context;
 use super::error::{self, CliError, UNEXPECTED, USAGE};
 use super::output::{Color, Format, Output};
 use super::{
-    abort, approve, check, completions, confirm, decide, doctor, evidence, history, init, log, man,
-    panic, plan, report, resume, run, sandbox, schema, status,
+    abort, acknowledge, approve, check, completions, confirm, decide, doctor, evidence, history,
+    init, log, man, panic, plan, report, resume, run, sandbox, schema, status,
 };
 use crate::environment::Config;
 use crate::failpoint;
@@ -83,6 +83,7 @@ enum Command {
     Resume(resume::ResumeArgs),
     Approve(approve::ApproveArgs),
     Abort(abort::AbortArgs),
+    Acknowledge(acknowledge::AcknowledgeArgs),
     Confirm(confirm::ConfirmArgs),
     Report(report::ReportArgs),
     Evidence(evidence::EvidenceArgs),
@@ -189,6 +190,7 @@ async fn dispatch(cli: Cli, cx: Context) -> Result<u8, CliError> {
         Command::Resume(args) => resume::run(cx, args).await,
         Command::Approve(args) => approve::run(&cx, &args),
         Command::Abort(args) => abort::run(&cx, &args),
+        Command::Acknowledge(args) => acknowledge::run(&cx, &args),
         Command::Confirm(args) => confirm::run(&cx, args).await,
         Command::Evidence(args) => evidence::run(&cx, args).await,
         Command::Report(args) => report::run(&cx, &args),

@@ -3,6 +3,7 @@
 //! [`error`] renders every error, [`output`] does all writing. Nobody sees this module but `main`.
 
 mod abort;
+mod acknowledge;
 mod actor;
 mod approval;
 mod approve;
@@ -16,6 +17,7 @@ mod decide;
 mod doctor;
 pub mod error;
 mod evidence;
+mod farewell;
 mod history;
 mod init;
 mod ledger;

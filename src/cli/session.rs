@@ -11,8 +11,8 @@ use tokio::time::timeout;
 
 use super::error::CliError;
 use super::output::{Format, Output};
-use super::panic;
 use super::watch::{Begin, Pulse, Screen, watch};
+use super::{farewell, panic};
 use crate::action::{ActionError, ErrorKind, ResolveContext};
 use crate::engine::lifecycle::Stage;
 use crate::engine::{ApprovalAnswer, Ended, Engine, Request, RunState, Vault};
@@ -83,7 +83,7 @@ impl Session {
         });
         let reading = tokio::spawn(read_letters(self.run.clone(), to_engine));
         let engine = Engine {
-            resolve: self.resolve,
+            resolve: self.resolve.clone(),
             journal,
             vault: Arc::new(RunVault(self.run.clone())),
             scratch: self.run.scratch(),
@@ -98,6 +98,10 @@ impl Session {
         // When the screen is gone, it has told why.
         let _gone = end.send(ended.unrecorded);
         shown(watching, &pulse).await?;
+        let closing = &ended.state.plan().closing;
+        if ended.state.ended.is_some() && !closing.is_empty() {
+            farewell::say(&self.output, &self.resolve, &self.run, closing).await;
+        }
         Ok(ended.state.ended.map_or(super::error::INTERNAL, |(_, code)| code))
     }
 }
@@ -186,6 +190,7 @@ fn understand(letter: journal::Request) -> Request {
             let why = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
             Request::Stop { by: format!("{}@{} asked to stop{why}", by.user, by.host) }
         }
+        journal::Request::Acknowledge { by, remark } => Request::Acknowledge { by, remark },
         journal::Request::Answer { at, by, confirmed, remark } => {
             Request::Answer { at, by, confirmed, remark }
         }

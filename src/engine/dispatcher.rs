@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::agenda::Agenda;
-use super::approval::{self, ApprovalAnswer};
+use super::approval;
 use super::decide::{Command, outcome};
 use super::emitter::{Emitter, Message, TaskEnd};
 use super::executor::{KILL_GRACE, Kit, run_step, undo_step, wants_undo};
@@ -22,7 +22,7 @@ use super::fanout::Limiters;
 use super::item::panic_message;
 use super::lifecycle::Stage;
 use super::state::RunState;
-use super::{Vault, deadline, verdict};
+use super::{Request, Vault, deadline, ladder, verdict};
 use crate::action::{ActionError, ErrorKind, ResolveContext};
 use crate::event::{Actor, Event, Header, Outcome, Place, Record, StopReason};
 use crate::failpoint;
@@ -30,42 +30,6 @@ use crate::journal::{Journal, JournalError};
 use crate::plan::{PlannedStep, PlannedTarget, StepId};
 use crate::runbook::OnFailure;
 use crate::signal::Signal;
-
-/// What another process, or the person at the terminal, asks of a run.
-#[derive(Debug, Clone)]
-pub enum Request {
-    /// The answer to an open question.
-    Answer {
-        /// The question's place.
-        at: Place,
-        /// Who answers.
-        by: Actor,
-        /// Yes or no.
-        confirmed: bool,
-        /// A remark.
-        remark: Option<String>,
-    },
-    /// Whether to go on after a failure.
-    Decide {
-        /// The step that failed.
-        step: StepId,
-        /// Who decides.
-        by: Actor,
-        /// Whether to go on.
-        go_on: bool,
-    },
-    /// An approval, or its denial.
-    Approve(ApprovalAnswer),
-    /// Start nothing more, settle what is in flight.
-    Stop {
-        /// Who asks, and why.
-        by: String,
-    },
-    /// Something worth a line in the journal: a lost terminal, a warning.
-    Tell(Event),
-    /// The person at the terminal is gone.
-    Unattended,
-}
 
 /// A run about to start, with everything it needs from the outside.
 pub struct Engine {
@@ -156,6 +120,7 @@ impl Dispatcher {
             limiters: Limiters::default(),
             stopping: CancellationToken::new(),
             killing: CancellationToken::new(),
+            acknowledged: CancellationToken::new(),
             kill_by: OnceLock::new(),
             give_up,
             notes: super::item::Notes::default(),
@@ -179,6 +144,8 @@ impl Dispatcher {
     }
 
     async fn run_out(mut self) -> Ended {
+        let passed = Duration::from_millis(self.now_ms());
+        let _handle = self.tasks.spawn(ladder::climb(self.kit.clone(), &self.state, passed));
         loop {
             self.check_journal();
             for event in deadline::due(&self.state, self.now_ms()) {
@@ -285,6 +252,7 @@ impl Dispatcher {
                 self.do_without(step.as_ref(), role, Some(name));
             }
             Event::ApprovalExpired { step, role } => self.do_without(step.as_ref(), role, None),
+            Event::Acknowledged { .. } => self.kit.acknowledged.cancel(),
             Event::QuestionAnswered { at, confirmed, .. } => {
                 if let Some(index) = self.waiting.iter().position(|(place, _)| place == at) {
                     let (_, answer) = self.waiting.swap_remove(index);
@@ -548,6 +516,11 @@ impl Dispatcher {
                 let told = approval::answered(&self.state, answer);
                 self.emit(told.unwrap_or_else(|message| Event::Warned { message }));
             }
+            Request::Acknowledge { by, remark } if !self.state.acknowledged => {
+                self.emit(Event::Acknowledged { by, remark });
+            }
+            // It was known already.
+            Request::Acknowledge { .. } => {}
             Request::Stop { by } => self.stop(StopReason::Terminated { by: Some(by) }),
             Request::Tell(event) => self.emit(event),
             Request::Unattended => self.lose_person(),

@@ -35,6 +35,8 @@ pub(super) struct Kit {
     pub(super) stopping: CancellationToken,
     /// Cancelled when what is in flight must stop, too.
     pub(super) killing: CancellationToken,
+    /// Cancelled when somebody has taken notice of the run.
+    pub(super) acknowledged: CancellationToken,
     /// When what is in flight is cut off; set before `killing` is cancelled.
     pub(super) kill_by: OnceLock<Instant>,
     pub(super) give_up: Option<Instant>,

@@ -3,7 +3,7 @@
 //! [`dispatcher`] is the one event loop. It folds every event into the [`state`], asks the `agenda` and the pure functions in
 //! [`decide`] what to do next, whether somebody has to [approve](approval) it first, and hands events to the journal. Steps run in tasks of their own ([`executor`],
 //! one item's life in `item`) and talk to the dispatcher through an emitter; they never share state. [`lifecycle`] holds the one
-//! transition table, [`deadline`] the targets and budgets, [`fanout`] the number of items at work, [`retry`] the waits,
+//! transition table, [`deadline`] the targets and budgets, `ladder` whom to tell until somebody takes notice, [`fanout`] the number of items at work, [`retry`] the waits,
 //! [`verdict`] the final word.
 
 mod agenda;
@@ -15,8 +15,10 @@ mod emitter;
 mod executor;
 pub mod fanout;
 mod item;
+mod ladder;
 pub mod lifecycle;
 pub mod recover;
+mod request;
 pub mod retry;
 pub mod state;
 mod vault;
@@ -28,6 +30,7 @@ mod testing;
 mod tests;
 
 pub use approval::ApprovalAnswer;
-pub use dispatcher::{Ended, Engine, Request};
+pub use dispatcher::{Ended, Engine};
+pub use request::Request;
 pub use state::{IllegalEvent, RunState};
 pub use vault::{MemoryVault, Vault};

@@ -142,6 +142,10 @@ pub struct RunState {
     pub budgets_passed: BTreeSet<String>,
     /// The approvals that were asked for; that of the whole run has no step.
     pub approvals: BTreeMap<Option<StepId>, ApprovalState>,
+    /// The rungs of the escalation ladder that were raised, and the messages of each whose end is known.
+    pub rungs: BTreeMap<String, BTreeSet<String>>,
+    /// Whether somebody has taken notice.
+    pub acknowledged: bool,
     /// Why nothing more is started.
     pub stop: Option<StopReason>,
     /// Whether what is in flight is stopped, too.
@@ -173,6 +177,8 @@ impl RunState {
             phases_ended: BTreeSet::new(),
             budgets_passed: BTreeSet::new(),
             approvals: BTreeMap::new(),
+            rungs: BTreeMap::new(),
+            acknowledged: false,
             stop: None,
             killed: false,
             ended: None,
@@ -252,6 +258,13 @@ impl RunState {
             Event::TargetLate { target, .. } => {
                 self.targets.entry(target.clone()).or_default().late = true;
             }
+            Event::RungRaised { level, .. } => {
+                let _raised = self.rungs.entry(level.clone()).or_default();
+            }
+            Event::RungTold { level, message, .. } => {
+                insert(self.rungs.entry(level.clone()).or_default(), message);
+            }
+            Event::Acknowledged { .. } => self.acknowledged = true,
             Event::StopRequested { reason } => {
                 // The first reason explains the end; a bug outweighs it.
                 if self.stop.is_none() || matches!(reason, StopReason::Panicked { .. }) {

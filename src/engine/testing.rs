@@ -387,6 +387,8 @@ pub(super) fn plan(phases: Vec<Vec<PlannedStep>>) -> Plan {
         targets: Vec::new(),
         give_up: None,
         approval: None,
+        escalation: Vec::new(),
+        closing: Vec::new(),
         phases: phases.collect(),
     }
 }

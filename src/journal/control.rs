@@ -22,6 +22,14 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
+    /// Somebody takes notice.
+    Acknowledge {
+        /// Who.
+        by: Actor,
+        /// What that person adds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        remark: Option<String>,
+    },
     /// The answer to a question that the run waits for.
     Answer {
         /// The question's step and item.

@@ -5,6 +5,7 @@
 //! the path to the first target it refuses the run, later it is deferred to the step's turn, and an optional step is dropped.
 
 mod items;
+mod messages;
 mod policy;
 #[cfg(test)]
 mod tests;
@@ -74,7 +75,8 @@ pub async fn build(request: Request<'_>) -> Result<Built, Refused> {
     plan.inputs.clone_from(&request.inputs.values);
     plan.list_approvers(&request.environment.approvers);
     let path = path_to_first_target(&plan.phases, &plan.targets);
-    let resolutions = resolve_all(&request).await;
+    let resolver = resolver(&request);
+    let resolutions = resolve_all(&resolver, request.runbook).await;
     let mut judge = Judge { path: &path, refused: Vec::new(), warnings: Vec::new() };
     let steps = plan.phases.iter_mut().flat_map(|phase| &mut phase.steps);
     for (step, resolution) in steps.zip(resolutions) {
@@ -84,6 +86,7 @@ pub async fn build(request: Request<'_>) -> Result<Built, Refused> {
     if !refused.is_empty() {
         return Err(Refused { reasons: refused });
     }
+    warnings.extend(messages::plan(&mut plan, request.runbook, &resolver).await);
     warnings.extend(plan.targets.iter().filter_map(|target| unprovable(&plan, target)));
     warnings.extend(Schedule::of(&plan).misfits().iter().map(Concern::from));
     Ok(Built { plan, warnings })
@@ -129,6 +132,8 @@ pub fn outline(
         targets,
         give_up: runbook.give_up,
         approval: runbook.approval.as_ref().map(policy::approval),
+        escalation: Vec::new(),
+        closing: Vec::new(),
         phases: phases.collect::<Result<_, _>>()?,
     })
 }
@@ -171,16 +176,19 @@ fn planned_phase(
     })
 }
 
-/// The items of every step, in the order of the runbook.
-async fn resolve_all(request: &Request<'_>) -> Vec<Resolution> {
-    let resolver = Resolver {
+fn resolver<'a>(request: &Request<'a>) -> Resolver<'a> {
+    Resolver {
         cx: request.cx,
         source: request.source,
         unread: &request.inputs.unread,
         scope: scope(request),
         deadline: Instant::now() + STEP_TIMEOUT,
-    };
-    let steps = request.runbook.phases.iter().flat_map(|phase| &phase.steps);
+    }
+}
+
+/// The items of every step, in the order of the runbook.
+async fn resolve_all(resolver: &Resolver<'_>, runbook: &Runbook) -> Vec<Resolution> {
+    let steps = runbook.phases.iter().flat_map(|phase| &phase.steps);
     // One after another as their turn comes: ten thousand at once are a lot of memory.
     let futures = steps.map(|step| resolver.resolve(step).boxed());
     stream::iter(futures).buffered(PARALLEL_STEPS).collect().await

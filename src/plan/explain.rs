@@ -41,6 +41,15 @@ fn write(plan: &Plan, out: &mut String) -> std::fmt::Result {
         ask_first(approval, "", out)?;
         writeln!(out)?;
     }
+    if !plan.escalation.is_empty() {
+        writeln!(out, "Tell, one after the other, until somebody takes notice:\n")?;
+        for rung in &plan.escalation {
+            let call = rung.phone.as_deref().map(|phone| format!(", call {}", line(phone)));
+            let (level, who) = (line(&rung.level), line(&rung.who));
+            writeln!(out, "- **{level}** {who} {}{}", rung.when(), call.unwrap_or_default())?;
+        }
+        writeln!(out)?;
+    }
     for (index, phase) in plan.phases.iter().enumerate() {
         write_phase(index + 1, phase, out)?;
     }

@@ -34,6 +34,12 @@ pub struct Plan {
     /// Whose approval the whole run needs before its first change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<PlannedApproval>,
+    /// Who is told, one after the other, until somebody acknowledges the run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub escalation: Vec<PlannedRung>,
+    /// The verbs of the messages that tell how the run ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub closing: Vec<String>,
     /// The phases in their order.
     pub phases: Vec<PlannedPhase>,
 }
@@ -67,6 +73,34 @@ impl PlannedApproval {
             names => format!("{} ({})", self.role, names.join(", ")),
         }
     }
+}
+
+/// A rung of the escalation ladder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlannedRung {
+    /// Its name.
+    pub level: String,
+    /// Who is told.
+    pub who: String,
+    /// How long after the start of the run.
+    #[serde(with = "millis")]
+    pub after: Duration,
+    /// The number to call, which is shown and not called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phone: Option<String>,
+    /// The messages.
+    pub messages: Vec<PlannedMessage>,
+}
+
+/// A message with evaluated arguments.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlannedMessage {
+    /// Tells the messages of a rung apart: its verb, with the recipient where it has one for each.
+    pub name: String,
+    /// `<system>.<verb>`.
+    pub verb: String,
+    /// What the verb makes its work from.
+    pub args: JsonText,
 }
 
 /// A recovery target.
@@ -258,6 +292,16 @@ pub struct PlannedProbe {
     pub verb: String,
     /// Its item's arguments.
     pub args: JsonText,
+}
+
+impl PlannedRung {
+    /// When it is raised, for people.
+    pub fn when(&self) -> String {
+        if self.after.is_zero() {
+            return "at once".to_owned();
+        }
+        format!("after {}", crate::value::brief(self.after))
+    }
 }
 
 impl Plan {

@@ -98,13 +98,9 @@ fn connections_of<'a>(
 
 fn add(verb: &str, registry: &Registry, used: &mut BTreeSet<&'static str>) {
     let Some(verb) = registry.verb(verb) else { return };
-    match verb.connection {
-        Some(key) => used.extend([key]),
-        None => {
-            let system = registry.system(verb.system());
-            used.extend(system.into_iter().flat_map(|system| &system.connections).map(|c| c.key));
-        }
-    }
+    let blocks = registry.system(verb.system()).into_iter().flat_map(|system| &system.connections);
+    let keys = blocks.map(|block| block.key);
+    used.extend(keys.filter(|key| verb.connection.is_none_or(|only| only == *key)));
 }
 
 /// Checklist items hold probes of other systems, as `{docker.expect: {…}}` or `{verb: docker.expect, …}`.
@@ -172,6 +168,17 @@ mod tests {
         let connections = testing::connections(json!({"down": true}));
         let found = preflight(&plan, &testing::registry(), &connections).await;
         assert_eq!(found.refusals.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn of_a_system_with_several_only_the_connection_that_a_verb_needs_is_asked() {
+        let mut plan = two_phases("one/a");
+        plan.phases[0].steps[0].verb = "radio.say".into();
+        plan.phases[1].steps.clear();
+        let connections = testing::connections(json!({"radio": {}}));
+        let found = preflight(&plan, &testing::registry(), &connections).await;
+        assert_eq!(found.reached, BTreeMap::from([("radio", "radio answers".to_owned())]));
+        assert!(found.refusals.is_empty() && found.warnings.is_empty(), "{found:?}");
     }
 
     #[tokio::test(start_paused = true)]

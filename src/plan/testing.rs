@@ -16,8 +16,8 @@ use super::{
 };
 use crate::action::{
     Action, ActionError, Connection, Connections, Description, ErrorKind, Evidence, Inventory,
-    Prediction, Probe, Readiness, Registry, Repeat, ResolveContext, Saved, StepContext, System,
-    SystemConnection, Verb, VerbArgs, VerbKind, Verdict, Work,
+    LastWord, Prediction, Probe, Readiness, Registry, Repeat, ResolveContext, Saved, StepContext,
+    System, SystemConnection, Verb, VerbArgs, VerbKind, Verdict, Work,
 };
 use crate::runbook::node::{Key, Node, NodeValue, Span};
 use crate::runbook::{OnFailure, Phase, Runbook, Scenario, Step};
@@ -83,6 +83,8 @@ pub(crate) fn runbook(phases: Vec<(&str, Vec<Step>)>) -> Runbook {
         targets: IndexMap::new(),
         give_up: None,
         approval: None,
+        escalation: Vec::new(),
+        closing: Vec::new(),
         phases: phases
             .into_iter()
             .map(|(id, steps)| Phase {
@@ -167,6 +169,8 @@ pub(crate) fn plan(phases: Vec<PlannedPhase>, targets: &[(&str, u64, &str)]) -> 
             .collect(),
         give_up: None,
         approval: None,
+        escalation: Vec::new(),
+        closing: Vec::new(),
         phases,
     }
 }
@@ -339,6 +343,51 @@ impl Probe for Expect {
     }
 }
 
+/// A message: what is said becomes the value of `radio`.
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+struct SayArgs {
+    text: String,
+}
+
+#[async_trait]
+impl VerbArgs for SayArgs {
+    const NAME: &'static str = "radio.say";
+    const SUMMARY: &'static str = "Says something";
+    const KIND: VerbKind = VerbKind::Action;
+    const TIMEOUT: Duration = Duration::from_secs(3);
+    const CONNECTION: Option<&'static str> = Some(RadioConnection::KEY);
+    const LAST_WORD: Option<LastWord> = Some(|ending| json!({"text": ending.headline}));
+    type Item = Self;
+
+    fn validate(&self) -> Result<(), String> {
+        if self.text.is_empty() { Err("`text` is empty".to_owned()) } else { Ok(()) }
+    }
+
+    async fn expand(self, _: &ResolveContext) -> Result<Vec<(String, Self)>, ActionError> {
+        Ok(vec![(String::new(), self)])
+    }
+
+    fn make(item: Self, cx: &ResolveContext) -> Result<Work, ActionError> {
+        let args = SetArgs { key: "radio".to_owned(), to: item.text };
+        Ok(Work::Action(Box::new(Set { args, connections: cx.connections.clone() })))
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct RadioConnection {}
+
+impl SystemConnection for RadioConnection {
+    const KEY: &'static str = "radio";
+}
+
+/// Of the same system, and never there.
+#[derive(Deserialize, JsonSchema)]
+struct SirenConnection {}
+
+impl SystemConnection for SirenConnection {
+    const KEY: &'static str = "siren";
+}
+
 #[derive(Deserialize, JsonSchema)]
 struct Keys {}
 
@@ -360,17 +409,31 @@ pub(crate) fn registry() -> Arc<Registry> {
         Connection::of::<MemoryConnection>("Where values are held").reached_by(|connections| {
             Box::pin(async move { memory(connections).await.map(|_| "memory answers".into()) })
         });
-    Arc::new(Registry::new(vec![System {
+    let radio = Connection::of::<RadioConnection>("Where something is said")
+        .reached_by(|_| Box::pin(async { Ok("radio answers".to_owned()) }));
+    let siren = Connection::of::<SirenConnection>("What nobody hears").reached_by(|_| {
+        Box::pin(async { Err(ActionError::new(ErrorKind::Unreachable, "reach siren")) })
+    });
+    let memory = System {
         name: "memory",
         summary: "Holds values",
         connections: vec![memory],
         verbs: vec![Verb::of::<SetArgs>(), Verb::of::<ExpectArgs>(), Verb::inventory::<Keys>()],
-    }]))
+    };
+    let messages = System {
+        name: "radio",
+        summary: "Carries messages",
+        connections: vec![radio, siren],
+        verbs: vec![Verb::of::<SayArgs>()],
+    };
+    Arc::new(Registry::new(vec![memory, messages]))
 }
 
-/// Connections to `memory` with these settings.
-pub(crate) fn connections(settings: Value) -> Arc<Connections> {
-    let settings = [("memory".to_owned(), settings)].into_iter().collect();
+/// Connections to `memory` with these settings, and to `radio` where they say so.
+pub(crate) fn connections(mut settings: Value) -> Arc<Connections> {
+    let radio = settings.as_object_mut().and_then(|settings| settings.remove("radio"));
+    let radio = radio.map(|radio| ("radio".to_owned(), radio));
+    let settings = [("memory".to_owned(), settings)].into_iter().chain(radio).collect();
     Arc::new(Connections::new("test", settings, Arc::default()))
 }
 

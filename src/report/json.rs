@@ -29,6 +29,10 @@ pub fn document(view: &View) -> Value {
         "questions": view.questions,
         "approvals": view.approvals,
         "evidence": view.evidence,
+        "escalation": view.rungs,
+        "acknowledged": view.acknowledged.as_ref().map(|(at_ms, by, remark)| {
+            json!({"at_ms": at_ms, "by": by, "remark": remark})
+        }),
         "warnings": view.warnings,
         "resumed": view.resumed,
         "inputs": view.header.plan.inputs,

@@ -86,6 +86,24 @@ pub fn tell(record: &Record, view: &View) -> Vec<String> {
         Event::DecisionAsked { step } => {
             line(paint(DOUBT, format!("? {} failed: go on?", name(step))))
         }
+        Event::RungRaised { level, who, phone } => {
+            let call =
+                phone.as_ref().map(|phone| format!(", call {}", paint(STRONG, sanitize(phone))));
+            let told = format!("{} {}{}", sanitize(level), sanitize(who), call.unwrap_or_default());
+            line(format!("{} telling {told}", paint(DOUBT, "↗")))
+        }
+        Event::RungTold { level, message, error: Some(error) } => line(format!(
+            "{} {} was not told by {}: failed to {}",
+            paint(DOUBT, "!"),
+            sanitize(level),
+            sanitize(message),
+            sanitize(&error.message)
+        )),
+        Event::Acknowledged { by, remark } => {
+            let remark = remark.as_ref().map(|text| format!(": {text}")).unwrap_or_default();
+            let who = sanitize(&format!("{}@{}{remark}", by.user, by.host));
+            line(format!("{} by {who}; nobody further up is told", paint(STRONG, "acknowledged")))
+        }
         Event::StopRequested { reason } => line(paint(DOUBT, stopping(reason))),
         Event::KillRequested => line(paint(BAD, "stopping now; what is in flight becomes unknown")),
         Event::Warned { message } => line(format!("{} {}", paint(DOUBT, "!"), sanitize(message))),
@@ -124,6 +142,15 @@ fn started(view: &View) -> Vec<String> {
         .collect();
     if !targets.is_empty() {
         lines.push(format!("targets: {}", targets.join(", ")));
+    }
+    if !plan.escalation.is_empty() {
+        let rungs: Vec<_> = plan
+            .escalation
+            .iter()
+            .map(|rung| format!("{} {}", sanitize(&rung.level), rung.when()))
+            .collect();
+        let acknowledge = paint(STRONG, format!("rollback acknowledge {}", header.run));
+        lines.push(format!("told until {acknowledge}: {}", rungs.join(", ")));
     }
     if view.head_start_ms() > 0 {
         lines.push(format!("the clock has been running for {}", brief_ms(view.head_start_ms())));

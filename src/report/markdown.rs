@@ -30,6 +30,7 @@ pub fn document(view: &View, journal_head: &str) -> String {
             }
         }
     }
+    escalation(&mut out, view);
     troubles(&mut out, view);
     questions(&mut out, view);
     evidence(&mut out, view);
@@ -173,6 +174,35 @@ fn step_row(out: &mut String, id: &str, step: &StepView, ended: bool) {
     }
     let name = id.split_once('/').map_or(id, |(_, name)| name);
     line(out, &format!("| {at} | {} | {} | {took} | {what} |", escape(name), outcome(step, ended)));
+}
+
+/// Who was told, and who took notice.
+fn escalation(out: &mut String, view: &View) {
+    if view.rungs.is_empty() {
+        return;
+    }
+    line(out, "\n## Escalation\n");
+    line(out, "| at | level | who | messages |");
+    line(out, "|---|---|---|---|");
+    for rung in &view.rungs {
+        let message = |(name, why): (&String, &Option<String>)| match why {
+            None => format!("{} sent", escape(name)),
+            Some(why) => format!("{}: failed to {}", escape(name), escape(why)),
+        };
+        let messages: Vec<String> = rung.messages.iter().map(message).collect();
+        let call = rung.phone.as_deref().map(|phone| format!(" ({})", escape(phone)));
+        let who = format!("{}{}", escape(&rung.who), call.unwrap_or_default());
+        let (at, level) = (clock(rung.raised_ms), escape(&rung.level));
+        line(out, &format!("| {at} | {level} | {who} | {} |", messages.join("; ")));
+    }
+    match &view.acknowledged {
+        Some((at, by, remark)) => {
+            let remark = remark.as_deref().map(|text| format!(": {text}")).unwrap_or_default();
+            let who = escape(&format!("{}@{}{remark}", by.user, by.host));
+            line(out, &format!("\nAcknowledged at {} by {who}.", clock(*at)));
+        }
+        None => line(out, "\nNobody acknowledged the run."),
+    }
 }
 
 /// What became of the items, in numbers: `120 done, 11 already done`.

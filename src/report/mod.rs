@@ -1,12 +1,13 @@
 //! The reports: readers of the event stream. They know events and nothing else.
 //!
 //! [`state`] folds events into a [`View`]; [`lines`] tells events as lines for people, to which [`live`] adds a moving status
-//! line on a terminal; [`summary`] has the last word of a run; [`markdown`] and [`json`] are for afterwards; [`check`] tells
+//! line on a terminal; [`summary`] has the last word of a run; [`markdown`] and [`json`] are for afterwards, [`ending`] for messages; [`check`] tells
 //! what is wrong with files, to programs. Whatever came
 //! from a remote system passes through [`text::sanitize`] before it is shown.
 
 pub mod approvals;
 pub mod check;
+pub mod ending;
 pub mod evidence;
 pub mod incident;
 pub mod json;

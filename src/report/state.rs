@@ -28,6 +28,10 @@ pub struct View {
     pub questions: Vec<QuestionView>,
     /// The approvals that were asked for, in their order.
     pub approvals: Vec<ApprovalView>,
+    /// The rungs of the escalation ladder that were raised.
+    pub rungs: Vec<RungView>,
+    /// Who took notice of the run, when (milliseconds since the start), and a remark.
+    pub acknowledged: Option<(u64, Actor, Option<String>)>,
     /// The steps whose failure a person is asked about: go on?
     pub undecided: Vec<StepId>,
     /// The archives that were made of it.
@@ -116,6 +120,21 @@ pub struct TargetView {
     pub late: bool,
 }
 
+/// A rung of the escalation ladder as its readers see it.
+#[derive(Debug, Clone, Serialize)]
+pub struct RungView {
+    /// Its name.
+    pub level: String,
+    /// Who was told.
+    pub who: String,
+    /// The number to call.
+    pub phone: Option<String>,
+    /// When, milliseconds since the run's start.
+    pub raised_ms: u64,
+    /// What became of its messages, by name: sent, or why not.
+    pub messages: IndexMap<String, Option<String>>,
+}
+
 impl View {
     /// Folds the records of a run; `None` when the first is not its start.
     pub fn of<'a>(records: impl IntoIterator<Item = &'a Record>) -> Option<Self> {
@@ -149,6 +168,8 @@ impl View {
             questions: Vec::new(),
             approvals: Vec::new(),
             evidence: Vec::new(),
+            rungs: Vec::new(),
+            acknowledged: None,
             undecided: Vec::new(),
             warnings: Vec::new(),
             resumed: Vec::new(),
@@ -215,6 +236,22 @@ impl View {
             Event::StopRequested { reason } => {
                 self.undecided.clear();
                 let _first = self.stop.get_or_insert_with(|| reason.clone());
+            }
+            Event::RungRaised { level, who, phone } => self.rungs.push(RungView {
+                level: level.clone(),
+                who: who.clone(),
+                phone: phone.clone(),
+                raised_ms: elapsed_ms,
+                messages: IndexMap::new(),
+            }),
+            Event::RungTold { level, message, error } => {
+                let why = error.as_ref().map(|error| error.message.clone());
+                if let Some(rung) = self.rungs.iter_mut().find(|rung| rung.level == *level) {
+                    let _former = rung.messages.insert(message.clone(), why);
+                }
+            }
+            Event::Acknowledged { by, remark } => {
+                self.acknowledged = Some((elapsed_ms, by.clone(), remark.clone()));
             }
             Event::Warned { message } => self.warnings.push(message.clone()),
             Event::OutputLost { what } => {

@@ -270,6 +270,8 @@ mod tests {
             steps: steps.iter().map(step).collect(),
             targets: indexmap::IndexMap::new(),
             questions: Vec::new(),
+            rungs: Vec::new(),
+            acknowledged: None,
             warnings: Vec::new(),
             resumed: Vec::new(),
             undecided: Vec::new(),

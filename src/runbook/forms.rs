@@ -1,7 +1,7 @@
 //! The shape of a runbook as Rust types, without what the verbs add.
 //!
 //! [`schema`](super::schema) makes the JSON Schema from these types, and [`validate`](super::validate) deserializes them: what the
-//! editor accepts is what the program reads. Places that need more than a shape (a step, a call of a probe,
+//! editor accepts is what the program reads. Places that need more than a shape (a step, a call of a probe, a message,
 //! a template) carry the extension [`MARK`] in their schema, by which the walk over the file recognises them.
 
 #![expect(
@@ -51,6 +51,12 @@ pub(super) struct RunbookForm {
     pub(super) give_up: Option<Lasting>,
     /// Whose approval the run needs before its first change.
     pub(super) approval: Option<ApprovalForm>,
+    /// Who is told, one rung after the other, until somebody acknowledges the run. It runs beside the phases and holds nothing up.
+    #[serde(default)]
+    pub(super) escalation: Nested<Vec<RungForm>>,
+    /// The messages that tell how the run ended, and its journal's last hash: their verbs.
+    #[serde(default)]
+    pub(super) closing: Nested<Vec<MessageName>>,
     /// The phases, which run in this order.
     #[schemars(length(min = 1))]
     pub(super) phases: Nested<Vec<PhaseForm>>,
@@ -91,6 +97,24 @@ pub(super) struct TargetForm {
     pub(super) within: Lasting,
     /// The step that proves it, as `phase/step`.
     pub(super) reached_by: Text,
+}
+
+/// A rung of the escalation ladder.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RungForm {
+    /// Its name, such as `L1`.
+    pub(super) level: Text,
+    /// Who is told.
+    pub(super) who: Text,
+    /// How long after the start of the run, unless somebody has acknowledged it before; at once when it is missing.
+    pub(super) after: Option<Lasting>,
+    /// The number to call, which is shown and not called.
+    #[serde(default)]
+    pub(super) phone: Phrase,
+    /// The messages.
+    #[serde(default)]
+    pub(super) tell: Nested<Vec<MessagePlace>>,
 }
 
 /// A phase: it ends when all its steps have settled.
@@ -307,6 +331,12 @@ places! {
     StepPlace => {"x-rollback": "step"},
     /// One probe verb and its arguments.
     ProbePlace => {"x-rollback": "probe-call"},
+    /// One verb that carries a message, and its arguments.
+    MessagePlace => {"x-rollback": "message-call"},
+    /// A verb that carries a message, which can tell how a run ended.
+    MessageName => {"type": "string", "x-rollback": "message-name"},
+    /// Text, perhaps with templates.
+    Phrase => {"type": "string", "x-rollback": "templates"},
     /// One inventory verb and its arguments.
     InventoryCall => {"x-rollback": "inventory-call"},
     /// An expression or a truth value.

@@ -21,6 +21,6 @@ pub mod validate;
 
 pub use load::{Loaded, load, load_text};
 pub use model::{
-    After, Approval, ForEach, Input, InputType, OnFailure, Phase, ProbeCall, Retry, Runbook,
-    Scenario, Step, Target, Verify,
+    After, Approval, ForEach, Input, InputType, OnFailure, Phase, Retry, Runbook, Rung, Scenario,
+    Step, Target, VerbCall, Verify,
 };

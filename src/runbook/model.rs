@@ -71,6 +71,10 @@ pub struct Runbook {
     pub give_up: Option<Duration>,
     /// Whose approval the whole run needs before its first change.
     pub approval: Option<Approval>,
+    /// Who is told, one after the other, until somebody acknowledges the run.
+    pub escalation: Vec<Rung>,
+    /// The verbs of the messages that tell how the run ended.
+    pub closing: Vec<String>,
     /// The phases.
     pub phases: Vec<Phase>,
 }
@@ -123,6 +127,23 @@ pub struct Target {
     pub within: Duration,
     /// `phase/step` of the step that proves it.
     pub reached_by: String,
+    /// Where it stands.
+    pub span: Span,
+}
+
+/// A rung of the escalation ladder.
+#[derive(Debug, Clone)]
+pub struct Rung {
+    /// Its name.
+    pub level: String,
+    /// Who is told.
+    pub who: String,
+    /// How long after the start of the run.
+    pub after: Duration,
+    /// The number to call, not evaluated.
+    pub phone: Option<Node>,
+    /// The messages.
+    pub tell: Vec<VerbCall>,
     /// Where it stands.
     pub span: Span,
 }
@@ -226,13 +247,13 @@ pub struct Verify {
     /// The pause between two looks.
     pub every: Option<Duration>,
     /// A probe asked in addition.
-    pub probe: Option<ProbeCall>,
+    pub probe: Option<VerbCall>,
 }
 
-/// A probe inside another construct.
+/// A verb inside another construct: a probe that verifies, a message.
 #[derive(Debug, Clone)]
-pub struct ProbeCall {
-    /// `<system>.expect`.
+pub struct VerbCall {
+    /// `<system>.<verb>`.
     pub verb: String,
     /// Its arguments, not evaluated.
     pub args: Node,

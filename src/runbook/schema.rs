@@ -72,6 +72,12 @@ impl<'r> Catalog<'r> {
             .collect()
     }
 
+    /// The names of all verbs that carry messages.
+    pub(crate) fn messages(&self) -> Vec<&'static str> {
+        let messages = self.registry.verbs().filter(|verb| verb.is_message());
+        messages.map(|verb| verb.name).collect()
+    }
+
     /// The schema of a verb's arguments.
     pub(crate) fn arguments(&self, verb: &str) -> Option<&Value> {
         self.verbs.get(verb)

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::action::{
-    ActionError, ErrorKind, Inventory, Registry, ResolveContext, System, Verb, VerbArgs, VerbKind,
-    Work,
+    ActionError, ErrorKind, Inventory, LastWord, Registry, ResolveContext, System, Verb, VerbArgs,
+    VerbKind, Work,
 };
 use crate::value::{Count, Lasting};
 
@@ -91,7 +91,9 @@ verbs! {
     Action "file.write" FileWrite
     Action "file.copy-tree" FileCopyTree
     Action "file.remove" FileRemove { const IRREVERSIBLE: Option<&'static str> = Some("the files are gone"); }
-    Action "notify.slack" NotifySlack
+    Action "notify.slack" NotifySlack {
+        const LAST_WORD: Option<LastWord> = Some(|ending| ending.text.clone().into());
+    }
     Action "manual.confirm" ManualConfirm
 }
 
@@ -233,16 +235,16 @@ struct ManualConfirm(Vec<ManualItem>);
 #[serde(deny_unknown_fields)]
 struct ManualItem {
     item: String,
-    probe: Option<ProbeCall>,
+    probe: Option<VerbCall>,
     #[serde(default)]
     required: bool,
 }
 
 /// One probe verb and its arguments.
 #[derive(Serialize, Deserialize)]
-struct ProbeCall(BTreeMap<String, Value>);
+struct VerbCall(BTreeMap<String, Value>);
 
-impl JsonSchema for ProbeCall {
+impl JsonSchema for VerbCall {
     fn schema_name() -> std::borrow::Cow<'static, str> {
         "ProbeCallOfTests".into()
     }

@@ -1,10 +1,11 @@
 //! Holds a file's tree against the language and finds every problem, each with its exact place.
 //!
 //! Four passes, none of which stops at the first problem: [`walk`] compares with the schemas, [`build`] makes the [`Runbook`]
-//! (leaving out what the walk refused), [`graph`], [`targets`], [`inputs`] and [`lints`] judge what belongs together, and [`names`]
+//! (leaving out what the walk refused), [`graph`], [`targets`], [`inputs`], [`escalation`] and [`lints`] judge what belongs together, and [`names`]
 //! reads the templates. [`values`] evaluates with defaults and samples what can be known offline.
 
 mod build;
+mod escalation;
 mod graph;
 mod inputs;
 mod lints;
@@ -40,6 +41,7 @@ pub fn validate(
     let graphs = graph::check(&runbook, &mut problems);
     targets::check(&runbook, &graphs, registry, &mut problems);
     inputs::check(&runbook, &mut problems);
+    escalation::check(&runbook, &mut problems);
     lints::check(&runbook, &graphs, registry, &mut problems);
     names::check(&runbook, source, &mut problems);
     if !problems.iter().any(|found| found.severity == Severity::Error) {

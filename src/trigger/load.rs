@@ -13,7 +13,7 @@ use crate::environment::FoundRunbook;
 use crate::runbook::diagnostic::{Diagnostic, Diagnostics, Severity, Source};
 use crate::runbook::node::{Key, Node, NodeValue, Span};
 use crate::runbook::schema::Catalog;
-use crate::runbook::{ProbeCall, parse, read, template, validate};
+use crate::runbook::{VerbCall, parse, read, template, validate};
 
 /// The word that stands for nobody where a role is asked for.
 const AUTOMATED: &str = "automated";
@@ -113,7 +113,7 @@ fn trigger(node: &Node) -> Option<Trigger> {
         id: form.id.0,
         title: form.title.0,
         severity: form.severity,
-        condition: ProbeCall { verb: verb.name.clone(), args: args.clone(), span: verb.span },
+        condition: VerbCall { verb: verb.name.clone(), args: args.clone(), span: verb.span },
         sustained_for: lasting(form.sustained_for),
         response: form.action,
         runbook: form.runbook.0,

@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::runbook::ProbeCall;
+use crate::runbook::VerbCall;
 use crate::runbook::node::Span;
 
 /// How bad it is when a trigger fires; later ones are worse.
@@ -82,7 +82,7 @@ pub struct Trigger {
     /// How bad it is.
     pub severity: Severity,
     /// The probe that holds while it fires: the bad condition.
-    pub condition: ProbeCall,
+    pub condition: VerbCall,
     /// How long the condition has to have held.
     pub sustained_for: Option<Duration>,
     /// What is to be done.

@@ -183,7 +183,9 @@ impl Rig {
     pub(crate) fn state(&self, runs: &[String]) -> Value {
         let mut status = self.status();
         let object = status.as_object_mut().expect("a status is an object");
-        for counted in ["effects", "effects_total", "chat", "faults"] {
+        for counted in
+            ["effects", "effects_total", "chat", "pages", "texts", "mails", "tracker", "faults"]
+        {
             let _removed = object.remove(counted);
         }
         // A lock says since when it is held.
@@ -236,7 +238,10 @@ impl Rig {
         let mut effects = BTreeMap::new();
         let ledger = std::fs::read_to_string(self.path("ledger")).unwrap_or_default();
         let messages = self.status()["chat"].as_array().cloned().unwrap_or_default();
-        let messages = messages.iter().filter_map(Value::as_str).map(|text| format!("said {text}"));
+        // How it ended is told at every end of a run, that of a resumed one, too.
+        let messages =
+            messages.iter().filter_map(Value::as_str).filter(|text| !text.contains("\njournal: "));
+        let messages = messages.map(|text| format!("said {text}"));
         for line in ledger.lines().map(str::to_owned).chain(messages) {
             *effects.entry(line).or_default() += 1;
         }

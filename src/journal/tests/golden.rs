@@ -60,7 +60,7 @@ fn one_of_each() -> Vec<Event> {
         }),
         with("undo-started", json!({})),
         with("undone", json!({})),
-        with("undo-failed", error),
+        with("undo-failed", error.clone()),
         with("question-opened", json!({"text": "Is the site up?", "required": false})),
         with("question-answered", json!({"by": by, "confirmed": true, "remark": "seen it"})),
         event(json!({"event": "failure-decided", "step": "stop/agents", "by": by, "go_on": true})),
@@ -71,6 +71,19 @@ fn one_of_each() -> Vec<Event> {
             "name": "ada", "by": by, "how": "command", "approved": true, "reason": "seen it"}),
         ),
         event(json!({"event": "approval-expired", "role": "team"})),
+        event(
+            json!({"event": "rung-raised", "level": "L1", "who": "ada", "phone": "+1 415 555 0100"}),
+        ),
+        event({
+            let mut value = error.clone();
+            let more = json!({"event": "rung-told", "level": "L1", "message": "notify.slack"});
+            value
+                .as_object_mut()
+                .expect("an object")
+                .extend(more.as_object().expect("one").clone());
+            value
+        }),
+        event(json!({"event": "acknowledged", "by": by, "remark": "on it"})),
         event(json!({"event": "target-reached", "target": "rto", "took_ms": 900, "in_time": true})),
         event(json!({"event": "target-late", "target": "full", "within_ms": 60_000})),
         event(json!({"event": "budget-passed", "phase": "stop", "budget_ms": 10_000})),

@@ -16,7 +16,7 @@ use crate::plan::{PlannedItem, PlannedProbe};
 use crate::runbook::diagnostic::Source;
 use crate::runbook::node::{Node, NodeValue};
 use crate::runbook::template::{self, Scope, TemplateError};
-use crate::runbook::{ForEach, ProbeCall, Step};
+use crate::runbook::{ForEach, Step, VerbCall};
 use crate::value::JsonText;
 
 /// How long resolving may take.
@@ -73,8 +73,9 @@ impl Resolver<'_> {
                 Err(error) => return lost(error),
             },
         };
-        let Some(verb) = self.cx.registry.verb(&step.verb) else {
-            return lost(invalid(format!("find the verb `{}`", step.verb)));
+        let verb = match self.verb(&step.verb) {
+            Ok(verb) => verb,
+            Err(error) => return lost(error),
         };
         match expand(verb, &args, self.cx, self.deadline).await {
             Ok(items) => {
@@ -83,6 +84,11 @@ impl Resolver<'_> {
             }
             Err(error) => Resolution::Unresolved { error, args, probe },
         }
+    }
+
+    pub(super) fn verb(&self, name: &str) -> Result<&Verb, ActionError> {
+        let verb = self.cx.registry.verb(name);
+        verb.ok_or_else(|| invalid(format!("find the verb `{name}`")))
     }
 
     /// Why the step is skipped, if it is.
@@ -123,12 +129,8 @@ impl Resolver<'_> {
         Ok(args)
     }
 
-    async fn probe(&self, call: &ProbeCall) -> Result<PlannedProbe, ActionError> {
-        let verb = self
-            .cx
-            .registry
-            .verb(&call.verb)
-            .ok_or_else(|| invalid(format!("find the verb `{}`", call.verb)))?;
+    async fn probe(&self, call: &VerbCall) -> Result<PlannedProbe, ActionError> {
+        let verb = self.verb(&call.verb)?;
         let args = self.evaluate(&call.args, &self.scope)?.into();
         let args = [Item { name: String::new(), args }];
         let mut items = expand(verb, &args, self.cx, self.deadline).await?;
@@ -140,7 +142,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn evaluate(&self, node: &Node, scope: &Scope) -> Result<Value, ActionError> {
+    pub(super) fn evaluate(&self, node: &Node, scope: &Scope) -> Result<Value, ActionError> {
         let value = template::evaluate(node, scope).map_err(|error| self.explain(error))?;
         match self.cx.connections.secrets().missing_in(&value) {
             None => Ok(value),

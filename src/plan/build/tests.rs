@@ -7,7 +7,7 @@ use super::*;
 use crate::plan::ExpectedFrom;
 use crate::plan::testing::{self, node, runbook, step_with};
 use crate::runbook::node::Span;
-use crate::runbook::{ForEach, ProbeCall, Step, Target, Verify};
+use crate::runbook::{ForEach, Rung, Step, Target, VerbCall, Verify};
 
 fn set(id: &str, key: &str) -> Step {
     step_with(id, "memory.set", &json!({"key": key, "to": "blue"}))
@@ -236,7 +236,7 @@ async fn a_template_without_a_value_is_explained_with_its_place() {
 #[tokio::test]
 async fn an_additional_probe_is_resolved_too() {
     let mut step = set("a", "k");
-    let probe = ProbeCall {
+    let probe = VerbCall {
         verb: "memory.expect".into(),
         args: node(&json!({"key": "{{ environment.key }}", "is": "blue"})),
         span: Span::default(),
@@ -281,4 +281,58 @@ async fn a_budget_that_cannot_fit_is_a_warning() {
         .expect("a warning stops nothing");
     assert_eq!(built.warnings[0].about, "target traffic");
     assert!(built.warnings[0].to_string().contains("one/shift 1m 30s"), "{}", built.warnings[0]);
+}
+
+fn say(text: &str) -> VerbCall {
+    VerbCall { verb: "radio.say".into(), args: node(&json!({"text": text})), span: Span::default() }
+}
+
+/// The runbook with a ladder of two rungs and a closing message.
+fn with_messages(tell: [&str; 2]) -> Runbook {
+    let rung = |level: &str, after, tell: &str| Rung {
+        level: level.into(),
+        who: "somebody".into(),
+        after: Duration::from_secs(after),
+        phone: Some(node(&json!("{{ environment.key }}"))),
+        tell: vec![say(tell)],
+        span: Span::default(),
+    };
+    Runbook {
+        escalation: vec![rung("L1", 0, tell[0]), rung("L2", 120, tell[1])],
+        closing: vec!["radio.say".into()],
+        ..three_phases()
+    }
+}
+
+#[tokio::test]
+async fn messages_are_planned_with_their_values() {
+    let world = World::new(json!({"radio": {}}));
+    let runbook = with_messages(["run {{ run.id }}", "still {{ run.id }}"]);
+    let built = world.build(&runbook, &inputs(json!({}))).await.expect("can be planned");
+    assert!(built.warnings.is_empty(), "{:?}", built.warnings);
+    let [first, second] = built.plan.escalation.as_slice() else { panic!("two rungs") };
+    assert_eq!((first.level.as_str(), first.phone.as_deref()), ("L1", Some("traffic")));
+    assert_eq!(second.after, Duration::from_secs(120));
+    assert_eq!(second.messages[0].name, "radio.say");
+    assert_eq!(second.messages[0].args.value(), json!({"text": "still r1"}));
+    assert_eq!(built.plan.closing, ["radio.say"]);
+}
+
+#[tokio::test]
+async fn what_cannot_be_said_is_left_out_with_one_warning_for_each_reason() {
+    let runbook = with_messages(["one", "two"]);
+    let built = World::new(json!({})).build(&runbook, &inputs(json!({}))).await;
+    let built = built.expect("a message that cannot be sent stops no run");
+    let warnings: Vec<String> = built.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(warnings[0].contains("environment `test` has no `radio`"), "{warnings:?}");
+    assert!(built.plan.escalation.iter().all(|rung| rung.messages.is_empty()));
+    assert!(built.plan.closing.is_empty());
+
+    let world = World::new(json!({"radio": {}}));
+    let runbook = with_messages(["", "{{ inputs.nothing }}"]);
+    let built = world.build(&runbook, &inputs(json!({}))).await.expect("can be planned");
+    assert_eq!(built.warnings.len(), 2, "{:?}", built.warnings);
+    assert!(built.plan.escalation.iter().all(|rung| rung.messages.is_empty()));
+    assert_eq!(built.plan.escalation[1].phone.as_deref(), Some("traffic"));
 }

@@ -62,8 +62,13 @@ fn document(catalog: &Catalog<'_>, form: Value, id: &str, title: &str) -> Value 
         allow_templates(definition);
     }
     let _step = definitions.insert("Step".into(), step(catalog));
-    let _probe = definitions.insert("ProbeCall".into(), call(catalog, VerbKind::Probe));
-    let _inventory = definitions.insert("InventoryCall".into(), call(catalog, VerbKind::Inventory));
+    let _probe =
+        definitions.insert("ProbeCall".into(), call(catalog, &catalog.names(&[VerbKind::Probe])));
+    let _inventory = definitions
+        .insert("InventoryCall".into(), call(catalog, &catalog.names(&[VerbKind::Inventory])));
+    let messages = catalog.messages();
+    let _message = definitions.insert("MessageCall".into(), call(catalog, &messages));
+    let _name = definitions.insert("MessageName".into(), json!({"enum": messages}));
     let _template = definitions.insert(
         "Template".into(),
         json!({
@@ -167,8 +172,7 @@ fn step(catalog: &Catalog<'_>) -> Value {
     step
 }
 
-fn call(catalog: &Catalog<'_>, kind: VerbKind) -> Value {
-    let names = catalog.names(&[kind]);
+fn call(catalog: &Catalog<'_>, names: &[&str]) -> Value {
     let properties: Map<String, Value> = names
         .iter()
         .filter_map(|name| Some(((*name).to_owned(), described(catalog, name)?)))
@@ -252,6 +256,8 @@ fn point_to_definitions(schema: &mut Value) {
                 Some("step") => Some("#/$defs/Step"),
                 Some("probe-call") => Some("#/$defs/ProbeCall"),
                 Some("inventory-call") => Some("#/$defs/InventoryCall"),
+                Some("message-call") => Some("#/$defs/MessageCall"),
+                Some("message-name") => Some("#/$defs/MessageName"),
                 _ => None,
             };
             let _mark = keywords.remove(MARK);

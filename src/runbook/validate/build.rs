@@ -12,12 +12,12 @@ use serde_json::{Map, Value};
 use super::walk::names_verb;
 use crate::runbook::diagnostic::Diagnostic;
 use crate::runbook::forms::{
-    AfterForm, ApprovalForm, End, InputForm, PhaseForm, RunbookForm, StepForm, TargetForm, VERSION,
-    VerifyForm,
+    AfterForm, ApprovalForm, End, InputForm, PhaseForm, RunbookForm, RungForm, StepForm,
+    TargetForm, VERSION, VerifyForm,
 };
 use crate::runbook::model::{
-    After, Approval, ForEach, Input, InputType, Phase, ProbeCall, Retry, Runbook, Scenario, Step,
-    Target, Verify,
+    After, Approval, ForEach, Input, InputType, Phase, Retry, Runbook, Rung, Scenario, Step,
+    Target, VerbCall, Verify,
 };
 use crate::runbook::node::{Key, Node, NodeValue, Span};
 use crate::value::Lasting;
@@ -102,6 +102,15 @@ impl Build {
             targets: self.named(root.get("targets"), Self::target),
             give_up: lasting(give_up),
             approval: needs.map(|form| approval(form, root)),
+            escalation: items(root.get("escalation"))
+                .iter()
+                .filter_map(|rung| self.rung(rung))
+                .collect(),
+            closing: items(root.get("closing"))
+                .iter()
+                .filter_map(Node::as_text)
+                .map(str::to_owned)
+                .collect(),
             phases: items(root.get("phases")).iter().map(|phase| self.phase(phase)).collect(),
         }
     }
@@ -140,6 +149,19 @@ impl Build {
         let form: TargetForm = self.form(node, &[])?;
         let span = node.get("reached_by").map_or(key.span, |reached_by| reached_by.span);
         Some(Target { within: form.within.0, reached_by: form.reached_by.0, span })
+    }
+
+    fn rung(&mut self, node: &Node) -> Option<Rung> {
+        let form: RungForm = self.form(node, &[])?;
+        let message = |(key, args): (Key, Node)| VerbCall { verb: key.name, args, span: key.span };
+        Some(Rung {
+            level: form.level.0,
+            who: form.who.0,
+            after: lasting(form.after).unwrap_or_default(),
+            phone: node.get("phone").cloned(),
+            tell: items(node.get("tell")).iter().filter_map(call).map(message).collect(),
+            span: node.get("level").map_or(node.span, |level| level.span),
+        })
     }
 
     fn phase(&mut self, node: &Node) -> Phase {
@@ -217,7 +239,7 @@ fn verify(form: &VerifyForm, node: Option<&Node>) -> Verify {
     Verify {
         within: lasting(form.within),
         every: lasting(form.every),
-        probe: probe.map(|(key, args)| ProbeCall { verb: key.name, args, span: key.span }),
+        probe: probe.map(|(key, args)| VerbCall { verb: key.name, args, span: key.span }),
     }
 }
 

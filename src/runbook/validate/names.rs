@@ -22,6 +22,10 @@ pub(super) fn check(runbook: &Runbook, source: &Source, problems: &mut Vec<Diagn
     for step in runbook.phases.iter().flat_map(|phase| &phase.steps) {
         names.step(step);
     }
+    for rung in &runbook.escalation {
+        let arguments = rung.tell.iter().map(|message| &message.args);
+        arguments.chain(&rung.phone).for_each(|node| names.node(node, &IN_STEPS));
+    }
 }
 
 /// The place of an expression inside the text that holds it, where it is written as it is read.

@@ -40,6 +40,9 @@ pub(super) fn check(
     for step in runbook.phases.iter().flat_map(|phase| &phase.steps) {
         values.step(step, &scope);
     }
+    for message in runbook.escalation.iter().flat_map(|rung| &rung.tell) {
+        values.arguments(&message.verb, &message.args, message.span, &scope);
+    }
     values.report();
 }
 

@@ -86,6 +86,8 @@ impl<'a> Walk<'a> {
         match outer_mark.or_else(|| schema.get(MARK)).and_then(Value::as_str) {
             Some("step") => return self.step(node),
             Some("probe-call") => return self.probe_call(node, place.what),
+            Some("message-call") => return self.message_call(node, place.what),
+            Some("message-name") => return self.message_name(node, place.what),
             Some("inventory-call") => return self.inventory_call(node, place.what),
             Some("templates" | "condition") => place.templates = Templates::Allowed,
             Some("no-template") => place.templates = Templates::NeverInCode,
@@ -147,6 +149,8 @@ impl<'a> Walk<'a> {
         let element = match what {
             "`phases`" => "a phase".to_owned(),
             "`steps`" => "a step".to_owned(),
+            "`escalation`" => "a rung".to_owned(),
+            "`tell`" => "a message".to_owned(),
             "`triggers`" => "a trigger".to_owned(),
             _ => format!("an element of {what}"),
         };

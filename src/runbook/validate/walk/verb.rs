@@ -74,6 +74,45 @@ impl Walk<'_> {
         self.one_verb(node, VerbKind::Probe, what);
     }
 
+    pub(super) fn message_call(&mut self, node: &Node, what: &str) {
+        self.one_verb(node, VerbKind::Action, what);
+        if let NodeValue::Map(entries) = &node.value {
+            for (key, _) in entries {
+                let verb = self.catalog.verb(&key.name);
+                if verb.is_some_and(|verb| verb.kind == VerbKind::Action && !verb.is_message()) {
+                    self.no_message(&key.name, key.span);
+                }
+            }
+        }
+    }
+
+    /// The name of a verb that carries messages.
+    pub(super) fn message_name(&mut self, node: &Node, what: &str) {
+        let Some(name) = node.as_text() else {
+            let message = format!("{what} must be the name of a verb");
+            self.problems.push(Diagnostic::error("wrong-type", message).at(node.span));
+            return;
+        };
+        match self.catalog.verb(name) {
+            Some(verb) if verb.is_message() => {}
+            Some(_) => self.no_message(name, node.span),
+            None => {
+                let key = Key { name: name.to_owned(), span: node.span };
+                self.unknown_verb(&key, &[VerbKind::Action]);
+            }
+        }
+    }
+
+    fn no_message(&mut self, verb: &str, at: Span) {
+        let message = format!("`{verb}` carries no message to people");
+        let names = self.catalog.messages();
+        self.problems.push(
+            Diagnostic::error("not-a-message", message)
+                .at(at)
+                .hint(format!("known here: {}", suggest::listed(&names))),
+        );
+    }
+
     pub(super) fn inventory_call(&mut self, node: &Node, what: &str) {
         self.one_verb(node, VerbKind::Inventory, what);
     }
