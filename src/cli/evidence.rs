@@ -200,8 +200,8 @@ fn take(archive: &mut Archive, key: &str, piece: Piece, resolve: &ResolveContext
 }
 
 fn why(error: &ActionError, resolve: &ResolveContext) -> String {
-    let causes = error.causes.iter().map(|cause| format!(": {cause}")).collect::<String>();
-    resolve.connections.secrets().redact(&format!("failed to {error}{causes}"))
+    let told = std::iter::once(format!("failed to {error}")).chain(error.causes.iter().cloned());
+    resolve.connections.secrets().redact(&told.collect::<Vec<_>>().join(": "))
 }
 
 fn tell(

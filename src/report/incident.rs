@@ -14,8 +14,11 @@ use crate::action::Window;
 use crate::event::Outcome;
 use crate::plan::{PlannedStep, StepId};
 
+/// Writes what is known for a section.
+type Fill = fn(&View, &mut String);
+
 /// The sections in the order of a post-rollback analysis, each with what fills it.
-const SECTIONS: [(&str, fn(&View, &mut String)); 9] = [
+const SECTIONS: [(&str, Fill); 9] = [
     ("Root cause analysis", root_cause),
     ("Impact assessment", impact),
     ("Data integrity", data),
