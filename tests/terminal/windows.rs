@@ -21,7 +21,7 @@ fn desk() -> Desk {
     Desk::new(&(touch("work") + checklist))
 }
 
-fn confirm<'a>(desk: &Desk, more: &[&'a str]) -> crate::support::output::CommandOutput {
+fn confirm(desk: &Desk, more: &[&str]) -> crate::support::output::CommandOutput {
     desk.world.rollback(["confirm", "latest"].iter().chain(more))
 }
 
