@@ -8,6 +8,7 @@ mod clean_up;
 mod confirm;
 mod database;
 mod decide;
+mod degraded;
 mod evidence;
 mod generated;
 mod hints;

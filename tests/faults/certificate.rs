@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::subject::{Subject, Told};
+use super::subject::{Subject, Told, token};
 use crate::support::certificates::{Certificates, Flaw};
 use crate::support::{HANG, install_tls};
 
@@ -119,6 +119,10 @@ impl Impostor {
             Subject::DockerStart => (
                 json!({"host": format!("tcp://{at}"), "tls": {"ca": ca, "cert": self.certificates.file("cert.pem"), "key": self.certificates.file("key.pem")}}),
                 json!({"project": "p", "short_name": "agent-1", "container": "p-agent-1"}),
+            ),
+            Subject::KubernetesLook => (
+                json!({"server": url, "namespace": "n", "token": token().1, "ca_file": ca}),
+                subject.item(&url),
             ),
             Subject::Prometheus => {
                 (json!({"url": url, "ca_file": ca}), json!({"query": "up", "equals": 1}))

@@ -40,6 +40,10 @@ pub(super) enum Subject {
     DockerStart,
     /// `loadbalancer.expect` asks for the proof of a configuration.
     Proof,
+    /// `kubernetes.expect` reads a workload.
+    KubernetesLook,
+    /// `kubernetes.scale` changes one.
+    KubernetesScale,
     /// `prometheus.expect` asks for the values of a query.
     Prometheus,
     /// `redis.delete` connects.
@@ -71,7 +75,7 @@ pub(super) enum Told {
 
 impl Subject {
     /// The ones that speak HTTP, in the order of the table's columns.
-    pub(super) const OVER_HTTP: [Self; 12] = [
+    pub(super) const OVER_HTTP: [Self; 14] = [
         Self::Get,
         Self::Put,
         Self::Post,
@@ -83,6 +87,8 @@ impl Subject {
         Self::DockerLook,
         Self::DockerStart,
         Self::Proof,
+        Self::KubernetesLook,
+        Self::KubernetesScale,
         Self::Prometheus,
     ];
     /// The others, in the order of their table's columns.
@@ -115,6 +121,7 @@ impl Subject {
     pub(super) fn most_read(self) -> usize {
         match self {
             Self::DockerLook | Self::DockerStart => 8 << 20,
+            Self::KubernetesLook | Self::KubernetesScale => 16 << 20,
             _ => 1 << 20,
         }
     }
@@ -132,6 +139,12 @@ impl Subject {
             Self::Proof => json!({"upstreams": {
                 "agents": {"file": "/nowhere/agents.conf", "sides": {"blue": ["127.0.0.1:1"]}, "proof": address}
             }}),
+            Self::KubernetesLook | Self::KubernetesScale => {
+                // A token goes in the open to this machine alone.
+                let scheme = if address.starts_with("127.") { "http" } else { "https" };
+                let server = format!("{scheme}://{address}");
+                json!({"server": server, "namespace": "n", "token": token().1})
+            }
             Self::Prometheus => json!({"url": format!("http://{address}")}),
             Self::RedisGreeting | Self::RedisUnlink => json!({"url": format!("redis://{address}")}),
             Self::Postgres => {
@@ -155,6 +168,8 @@ impl Subject {
             Self::Webhook => "notify.webhook",
             Self::DockerLook | Self::DockerStart => "docker.start",
             Self::Proof => "loadbalancer.expect",
+            Self::KubernetesLook => "kubernetes.expect",
+            Self::KubernetesScale => "kubernetes.scale",
             Self::Prometheus => "prometheus.expect",
             Self::RedisGreeting | Self::RedisUnlink => "redis.delete",
             Self::Postgres => "postgres.run",
@@ -163,7 +178,7 @@ impl Subject {
     }
 
     /// The arguments of one item, as a plan has them.
-    fn item(self, url: &str) -> Value {
+    pub(super) fn item(self, url: &str) -> Value {
         let call = |method: &str| json!({"method": method, "url": url, "headers": {"Authorization": super::CREDENTIAL}});
         match self {
             Self::Get => call("GET"),
@@ -178,6 +193,8 @@ impl Subject {
                 json!({"project": "p", "short_name": "agent-1", "container": "p-agent-1"})
             }
             Self::Proof => json!({"upstream": "agents", "side": "blue"}),
+            Self::KubernetesLook => json!({"target": workload(), "wanted": {"replicas": 1}}),
+            Self::KubernetesScale => json!({"target": workload(), "replicas": 0}),
             Self::Prometheus => json!({"query": "up", "equals": 1}),
             Self::RedisGreeting | Self::RedisUnlink => json!({"pattern": "f:*"}),
             Self::Postgres => json!({"statements": [{"sql": "SELECT 1"}]}),
@@ -204,7 +221,7 @@ impl Subject {
         let verb = *registry.verb(self.verb()).expect("a verb of this program");
         let key = verb.connection.unwrap_or(verb.system());
         let settings = HashMap::from([(key.to_owned(), settings)]);
-        let connections = Connections::new("faulty", settings, Arc::new(Secrets::default()));
+        let connections = Connections::new("faulty", settings, Arc::new(token().0));
         let cx =
             ResolveContext { connections: Arc::new(connections), registry: Arc::new(registry) };
         let item = match self {
@@ -216,7 +233,9 @@ impl Subject {
         let deadline = Instant::now() + time;
         let cx =
             StepContext::new(deadline, CancellationToken::new(), std::env::temp_dir(), "run-1");
-        let saved = Saved::public(json!({"id": "0123", "was_running": false}));
+        let saved = Saved::public(
+            json!({"id": "0123", "was_running": false, "uid": "0123", "replicas": 1}),
+        );
         match work {
             Work::Probe(probe) => Ok(match probe.observe(&cx).await? {
                 Verdict::Holds { .. } => Told::Done,
@@ -229,6 +248,17 @@ impl Subject {
             Work::Manual(_) | Work::Later(_) => panic!("nobody is asked"),
         }
     }
+}
+
+/// A secret, and the reference by which a connection names it.
+pub(super) fn token() -> (Secrets, String) {
+    let mut secrets = Secrets::default();
+    let marker = secrets.insert("token", "canary-51d0".into());
+    (secrets, marker)
+}
+
+fn workload() -> Value {
+    json!({"kind": "deployment", "namespace": "n", "name": "web"})
 }
 
 impl Told {
