@@ -10,6 +10,7 @@ use super::error::{CliError, REFUSED, UNEXPECTED};
 use super::open::{self, Opened, Which};
 use super::output::Format;
 use super::run::{DRY, StartArgs, left_out, make_plan, without};
+use crate::action::Window;
 use crate::plan::budget::Schedule;
 use crate::plan::layers::layers;
 use crate::plan::preview::{Finding, Known, PreviewItem, PreviewStep, PreviewVerdict};
@@ -185,13 +186,29 @@ fn steps(plan: &Plan, found: &Preview) -> Vec<String> {
             paint(STRONG, sanitize(&phase.title)),
             paint(FAINT, budget.unwrap_or_default())
         ));
-        for (mark, step) in arranged(phase) {
-            if let Some(seen) = found.steps.iter().find(|seen| seen.id == step.id) {
-                lines.extend(seen_lines(mark, step, seen));
-            }
+        let seen = |step: &PlannedStep| found.steps.iter().find(|seen| seen.id == step.id);
+        let told = arranged(phase).into_iter();
+        let told: Vec<_> =
+            told.filter_map(|(mark, step)| Some((mark, step, seen(step)?))).collect();
+        match review(told.iter().flat_map(|(_, _, seen)| &seen.items)) {
+            Some(line) => lines.push(line),
+            None => lines
+                .extend(told.iter().flat_map(|(mark, step, seen)| seen_lines(*mark, step, seen))),
         }
     }
     lines
+}
+
+/// A phase of nothing but the review's questions is one line: it is no part of the run.
+fn review<'a>(mut items: impl Iterator<Item = &'a PreviewItem> + Clone) -> Option<String> {
+    let questions = items.clone().count();
+    let of_review = |item: &PreviewItem| {
+        matches!(item.finding, Finding::AsksPerson { window: Some(Window::Review), .. })
+    };
+    (questions > 0 && items.all(of_review)).then(|| {
+        let text = format!("{questions} questions, asked after the run: {}", Window::Review);
+        format!("  {} {text} {}", paint(DOUBT, "?"), paint(FAINT, how(Known::Rendered)))
+    })
 }
 
 fn seen_lines(mark: char, step: &PlannedStep, seen: &PreviewStep) -> Vec<String> {
