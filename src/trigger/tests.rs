@@ -58,12 +58,36 @@ fn on_m(bounds: &str) -> String {
     format!("prometheus.expect: {{query: m, series: any, {bounds}}}")
 }
 
-#[test]
-fn the_shipped_table_has_eleven_triggers_and_no_problem() {
+fn shipped() -> LoadedTable {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("runbooks/ollama/decisions.yaml");
     let loaded = load(&path, &registry(), &known());
-    let LoadedTable { table, warnings, .. } =
-        loaded.unwrap_or_else(|problems| panic!("{}", problems.render(false)));
+    loaded.unwrap_or_else(|problems| panic!("{}", problems.render(false)))
+}
+
+/// Line by line as in `docs/procedures/ollama.md`.
+#[test]
+fn the_shipped_table_keeps_to_the_matrix_of_the_procedure() {
+    use Response::{ImmediateRollback, MonitorAndPrepare, PauseAndEvaluate};
+    use Severity::{Critical, High, Medium};
+
+    let LoadedTable { table, .. } = shipped();
+    for (id, severity, response, within, approver) in [
+        ("memory-exhaustion", Critical, ImmediateRollback, 60, None),
+        ("high-error-rate", Critical, ImmediateRollback, 60, None),
+        ("health-check-failures", Critical, ImmediateRollback, 60, None),
+        ("elevated-response-time", High, PauseAndEvaluate, 120, Some("the lead engineer")),
+        ("memory-pressure", Medium, MonitorAndPrepare, 300, Some("the team")),
+        ("ollama-degradation", Medium, MonitorAndPrepare, 300, Some("the team")),
+    ] {
+        let trigger = table.triggers.iter().find(|trigger| trigger.id == id).expect(id);
+        let found = (trigger.severity, trigger.response, trigger.within, table.approver(trigger));
+        assert_eq!(found, (severity, response, Duration::from_secs(within), approver), "{id}");
+    }
+}
+
+#[test]
+fn the_shipped_table_has_eleven_triggers_and_no_problem() {
+    let LoadedTable { table, warnings, .. } = shipped();
     assert!(warnings.is_empty(), "{}", warnings.render(false));
     let count = |severity| table.triggers.iter().filter(|one| one.severity == severity).count();
     assert_eq!((count(Severity::Critical), table.triggers.len()), (6, 11));

@@ -77,3 +77,41 @@ fn a_task_that_the_enhanced_agents_work_on_is_done_before_they_stop() {
     let _recovered = stage.rollback(EMERGENCY).expect_code(0);
     assert_eq!(task.join().expect("it has ended"), 200, "no task is lost");
 }
+
+/// Each bound of the procedure: met by a hair everywhere, and then missed by a hair everywhere.
+#[test]
+fn the_validation_keeps_to_the_bounds_of_the_procedure() {
+    let stage = Stage::shipped();
+    let look = |finding: &str| {
+        let plan = "plan ollama-validation --env sandbox --only baseline --format json";
+        let plan = stage.rollback(plan).stdout;
+        let plan: serde_json::Value = serde_json::from_str(&plan).expect("JSON");
+        let steps = plan["preview"]["steps"].as_array().expect("steps").iter();
+        let found = steps.filter(|step| step["items"][0]["finding"]["finding"] == finding);
+        found.map(|step| step["id"].to_string()).collect::<String>()
+    };
+    let bounds = [
+        ("task-rate", "ollama_tasks_per_second", 12.4 * 0.951, 12.4 * 0.949),
+        (
+            "response-times",
+            "ollama_agent_response_seconds{agent_type=\"coder\"}",
+            0.81 * 1.099,
+            0.81 * 1.101,
+        ),
+        ("memory", "ollama_memory_usage_ratio", 0.699, 0.7),
+        ("processors", "ollama_cpu_usage_ratio", 0.799, 0.8),
+        ("backlog", "ollama_failed_tasks_waiting", 0.0, 1.0),
+        ("availability", "ollama_availability_ratio", 0.999, 0.998_9),
+    ];
+    for missed in [false, true] {
+        for (_, series, met, over) in bounds {
+            let value = if missed { over } else { met };
+            let sample = shell_words::quote(&format!("{series} {value}")).into_owned();
+            stage.rollback(&format!("sandbox metric {sample}")).expect_code(0);
+        }
+        let found = look(if missed { "does-not-hold" } else { "holds" });
+        for (step, ..) in bounds {
+            assert!(found.contains(&format!("baseline/{step}\"")), "{step}, {missed}: {found}");
+        }
+    }
+}
