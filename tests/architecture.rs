@@ -3,8 +3,8 @@
 //! The compiler cannot hold these, since everything is one crate. Each test collects all violations before it
 //! fails. [`source`] reads the tree, [`lexer`] splits a file into words.
 
-mod lexer;
-mod source;
+pub(crate) mod lexer;
+pub(crate) mod source;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

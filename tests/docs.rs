@@ -1,6 +1,7 @@
 //! The documentation tells the truth: its commands parse, its links lead somewhere, its runbooks are valid, its tables are
 //! complete, and the adapter that it shows compiles and runs.
 
+mod coverage;
 mod markdown;
 mod verbs;
 
@@ -46,7 +47,10 @@ fn guide() -> Vec<Page> {
 fn all() -> Vec<Page> {
     let mut pages = guide();
     pages.extend(Page::in_folder(&root(), "docs/design"));
-    pages.extend(["CONTRIBUTING.md", "CHANGELOG.md"].map(|name| Page::read(&root(), name)));
+    pages.extend(
+        ["CONTRIBUTING.md", "CHANGELOG.md", "docs/coverage.md"]
+            .map(|name| Page::read(&root(), name)),
+    );
     pages
 }
 
@@ -64,6 +68,19 @@ fn the_readme_names_the_two_commands() {
     }
 }
 
+/// Whether the program understands a command line, given without its first word.
+fn parses(command: &str) -> Result<(), String> {
+    let words = shell_words::split(command).map_err(|error| error.to_string())?;
+    // A command's bare name is a mention of it.
+    if let [name] = words.as_slice()
+        && Cli::command().find_subcommand(name).is_some()
+    {
+        return Ok(());
+    }
+    let words = std::iter::once("rollback".to_owned()).chain(words);
+    Cli::command().try_get_matches_from(words).map(drop).map_err(|error| error.to_string())
+}
+
 #[test]
 fn every_command_line_parses() {
     let mut wrong = Vec::new();
@@ -71,19 +88,7 @@ fn every_command_line_parses() {
     for page in guide() {
         for command in page.commands() {
             seen += 1;
-            let words = shell_words::split(&command);
-            let parsed = words.map_err(|error| error.to_string()).and_then(|words| {
-                // A command's bare name is a mention of it.
-                if let [name] = words.as_slice()
-                    && Cli::command().find_subcommand(name).is_some()
-                {
-                    return Ok(());
-                }
-                let words = std::iter::once("rollback".to_owned()).chain(words);
-                let parsed = Cli::command().try_get_matches_from(words);
-                parsed.map(drop).map_err(|error| error.to_string())
-            });
-            if let Err(error) = parsed {
+            if let Err(error) = parses(&command) {
                 wrong.push(format!("{}: rollback {command}\n{error}", page.path.display()));
             }
         }

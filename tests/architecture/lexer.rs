@@ -4,15 +4,15 @@
 
 /// A word (identifier, keyword, number) or one punctuation character.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Token {
+pub(crate) struct Token {
     /// The word or character.
-    pub(super) text: String,
+    pub(crate) text: String,
     /// Its line, from 1.
-    pub(super) line: usize,
+    pub(crate) line: usize,
 }
 
 /// The tokens of `source`; comments, strings, characters and lifetimes are left out.
-pub(super) fn tokens(source: &str) -> Vec<Token> {
+pub(crate) fn tokens(source: &str) -> Vec<Token> {
     Lexer { rest: source.chars().collect(), at: 0, line: 1, found: Vec::new() }.run()
 }
 

@@ -62,7 +62,7 @@ pub(super) fn read_tree(root: &Path) -> Vec<SourceFile> {
 }
 
 /// All `.rs` files below `root`.
-pub(super) fn rust_files(root: &Path) -> Vec<PathBuf> {
+pub(crate) fn rust_files(root: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![root.to_path_buf()];
     while let Some(folder) = folders.pop() {
@@ -236,7 +236,8 @@ pub(super) fn is_in_module(path: &str, module: &str) -> bool {
     path.strip_prefix(module).is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
 }
 
-fn module_path(path: &str) -> Vec<String> {
+/// The module that the file at `path` is: `["docker", "stop"]` for `docker/stop.rs`.
+pub(crate) fn module_path(path: &str) -> Vec<String> {
     let path = path.trim_end_matches(".rs");
     let path = path.strip_suffix("/mod").unwrap_or(path);
     path.split('/').filter(|part| !matches!(*part, "lib" | "main")).map(str::to_owned).collect()
