@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rollback::action::{
     Action, ActionError, Evidence, Item, Readiness, Recorder, Registry, Repeat, ResolveContext,
-    Reversal, Saved, StepContext, Verdict, Work,
+    Reversal, Saved, StepContext, VerbKind, Verdict, Work,
 };
 use rollback::clock::{self, Boot};
 use rollback::engine::{Ended, Engine, MemoryVault};
@@ -17,7 +17,7 @@ use rollback::event::{Actor, Header, Outcome};
 use rollback::journal::Journal;
 use rollback::plan::inputs::{self, Given};
 use rollback::plan::{self, Items, Plan, PlannedItem, PlannedStep, StepId};
-use rollback::runbook::{OnFailure, load};
+use rollback::runbook::{OnFailure, Scenario, load};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -68,10 +68,18 @@ impl Bench {
         Self { rig, environment, resolve, scratch }
     }
 
-    /// A world as in the beginning, and connections that know nothing of the former one.
-    async fn reset(&mut self) {
+    /// A world as this runbook meets it, and connections that know nothing of the former one: whether a rollback holds is asked
+    /// after one.
+    async fn reset(&mut self, path: &Path) {
         self.rig.reset();
         (self.environment, self.resolve) = enter(&self.rig).await;
+        let scenario =
+            load(path, self.registry()).expect("a shipped runbook is valid").runbook.scenario;
+        if scenario == Scenario::Validation {
+            let emergency = path.with_file_name("emergency.yaml");
+            let ended = self.run(self.plan(&emergency).await).await;
+            assert_eq!(ended.state.ended.map(|(_, code)| code), Some(0), "the rollback before it");
+        }
     }
 
     fn registry(&self) -> &Registry {
@@ -226,7 +234,7 @@ async fn every_step_is_harmless_a_second_time_and_can_be_undone_twice() {
     let mut bench = Bench::new().await;
     let mut undone = 0;
     for path in shipped() {
-        bench.reset().await;
+        bench.reset(&path).await;
         let plan = bench.plan(&path).await;
         for step in plan.steps() {
             for item in step.items.resolved() {
@@ -290,13 +298,13 @@ async fn holds(bench: &Bench, step: &PlannedStep, probe: &dyn rollback::action::
 async fn a_failure_at_any_step_leaves_a_run_that_says_the_truth() {
     let mut bench = Bench::new().await;
     for path in shipped() {
-        bench.reset().await;
+        bench.reset(&path).await;
         // What stands aside in a world without a database cannot fail there.
         let plan = bench.plan(&path).await;
         let concerned = plan.steps().filter(|step| step.skip.is_none());
         let ids: Vec<StepId> = concerned.map(|step| step.id.clone()).collect();
         for id in ids {
-            bench.reset().await;
+            bench.reset(&path).await;
             let before = bench.rig.status();
             let mut plan = bench.plan(&path).await;
             let policy = fail(&bench, &mut plan, &id).await;
@@ -315,9 +323,12 @@ async fn a_failure_at_any_step_leaves_a_run_that_says_the_truth() {
     }
 }
 
-/// Puts a command that fails into the place of a step.
+/// Puts a command that fails into the place of a step: a change for a change, a question for a question.
 async fn fail(bench: &Bench, plan: &mut Plan, id: &StepId) -> rollback::plan::StepPolicy {
-    let verb = bench.registry().verb("script.run").expect("there are scripts");
+    let former = &plan.step(id).expect("a step of the plan").verb;
+    let changes = bench.registry().verb(former).is_some_and(|verb| verb.kind == VerbKind::Action);
+    let name = if changes { "script.run" } else { "script.expect" };
+    let verb = bench.registry().verb(name).expect("there are scripts");
     let args = json!({"argv": ["/bin/false"]});
     let items = verb.expand(args, &bench.resolve).await.expect("there is a /bin/false");
     let planned = |item: Item| PlannedItem {
@@ -332,7 +343,11 @@ async fn fail(bench: &Bench, plan: &mut Plan, id: &StepId) -> rollback::plan::St
         .flat_map(|phase| &mut phase.steps)
         .find(|step| step.id == *id)
         .expect("a step of the plan");
-    step.verb = "script.run".into();
+    step.verb = name.into();
+    if !changes {
+        // It is asked again until its time is up.
+        step.policy.timeout = Duration::from_millis(300);
+    }
     step.items = Items::Resolved(items.into_iter().map(planned).collect());
     step.policy.clone()
 }

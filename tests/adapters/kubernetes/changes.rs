@@ -41,7 +41,7 @@ async fn a_namesake_is_not_what_was_changed(rig: &Rig) {
     let (saved, _) = port.apply(pause.as_ref()).await;
     rig.remove("deployments", "web").await;
     rig.workload("deployments", "web", &["a:1"]).await;
-    let error = pause.undo(&port.cx(), &saved, None).await.expect_err("another one is there");
+    let error = pause.undo(&Port::cx(), &saved, None).await.expect_err("another one is there");
     assert_eq!(error.kind, ErrorKind::Conflict, "{error}");
 }
 
@@ -72,12 +72,12 @@ async fn a_number_that_somebody_changed_is_not_overwritten(rig: &Rig) {
     let saved = port.needed(action.as_ref()).await;
     let path = rig.one("deployments", "web");
     rig.patch(&path, MERGE, json!({"spec": {"replicas": 5}})).await;
-    let error = action.apply(&port.cx(), &saved).await.expect_err("it was changed");
+    let error = action.apply(&Port::cx(), &saved).await.expect_err("it was changed");
     assert_eq!((error.kind, error.retryable), (ErrorKind::Conflict, true), "{error}");
     assert_eq!(rig.get(&path).await["spec"]["replicas"], 5);
     let (saved, _) = port.apply(action.as_ref()).await;
     rig.patch(&path, MERGE, json!({"spec": {"replicas": 4}})).await;
-    let error = action.undo(&port.cx(), &saved, None).await.expect_err("it was changed");
+    let error = action.undo(&Port::cx(), &saved, None).await.expect_err("it was changed");
     assert!(error.message.contains("scaled to 4 since"), "{error}");
 }
 
@@ -91,13 +91,13 @@ async fn a_restart_replaces_the_pods_once(rig: &Rig) {
     let port = Port::of(rig, "admin");
     let action = port.planned("kubernetes.restart", json!({"deployment": "web"})).await;
     let saved = port.needed(action.as_ref()).await;
-    let done = action.apply(&port.cx(), &saved).await.expect("it restarts");
+    let done = action.apply(&Port::cx(), &saved).await.expect("it restarts");
     rig.roll_out("deployments", "web").await;
     rig.wait("the old pods go", async || uids().await.iter().all(|pod| !before.contains(pod)))
         .await;
     // A run that was killed after the change has the note, and finds its own restart.
     let noted = json!({"restarted_at": done.facts["restarted_at"]});
-    let later = port.cx().recording(std::sync::Arc::new(Deaf), vec![noted]);
+    let later = Port::cx().recording(std::sync::Arc::new(Deaf), vec![noted]);
     let found = action.inspect(&later).await.expect("it can be looked at");
     assert!(matches!(found, rollback::action::Readiness::AlreadyDone { .. }), "{found:?}");
 }
@@ -116,7 +116,7 @@ async fn a_paused_deployment_is_not_restarted(rig: &Rig) {
     rig.patch(&rig.one("deployments", "web"), MERGE, json!({"spec": {"paused": true}})).await;
     let port = Port::of(rig, "admin");
     let action = port.planned("kubernetes.restart", json!({"deployment": "web"})).await;
-    let error = action.inspect(&port.cx()).await.expect_err("nothing would happen");
+    let error = action.inspect(&Port::cx()).await.expect_err("nothing would happen");
     assert_eq!(error.kind, ErrorKind::Conflict, "{error}");
     assert!(error.hints[0].contains("kubernetes.resume"), "{error:?}");
 }

@@ -45,7 +45,7 @@ impl Port {
     }
 
     /// The context of a new attempt.
-    pub(super) fn cx(&self) -> StepContext {
+    pub(super) fn cx() -> StepContext {
         let cancel = CancellationToken::new();
         StepContext::new(Instant::now() + HANG, cancel, std::env::temp_dir(), "20261127-0000-test")
     }
@@ -79,14 +79,14 @@ impl Port {
         let item = self.item(verb, args).await?;
         let found = self.resolve.registry.verb(verb).expect("a verb of this adapter");
         match found.make(&item.args, &self.resolve)? {
-            Work::Probe(probe) => probe.observe(&self.cx()).await,
+            Work::Probe(probe) => probe.observe(&Self::cx()).await,
             _ => panic!("{verb} is no probe"),
         }
     }
 
     /// What an action that is needed has saved.
     pub(super) async fn needed(&self, action: &dyn Action) -> Saved {
-        match action.inspect(&self.cx()).await.expect("it can be looked at") {
+        match action.inspect(&Self::cx()).await.expect("it can be looked at") {
             Readiness::Needed { saved, .. } => saved,
             Readiness::AlreadyDone { evidence } => panic!("already done: {}", evidence.summary),
         }
@@ -94,7 +94,7 @@ impl Port {
 
     /// Why there is nothing to do.
     pub(super) async fn already_done(&self, action: &dyn Action) -> String {
-        match action.inspect(&self.cx()).await.expect("it can be looked at") {
+        match action.inspect(&Self::cx()).await.expect("it can be looked at") {
             Readiness::AlreadyDone { evidence } => evidence.summary,
             Readiness::Needed { saved, .. } => panic!("still needed: {saved:?}"),
         }
@@ -103,8 +103,8 @@ impl Port {
     /// Looks, applies and verifies.
     pub(super) async fn apply(&self, action: &dyn Action) -> (Saved, Evidence) {
         let saved = self.needed(action).await;
-        let evidence = action.apply(&self.cx(), &saved).await.expect("it can be applied");
-        let verdict = action.verify(&self.cx(), &evidence).await.expect("it can be verified");
+        let evidence = action.apply(&Self::cx(), &saved).await.expect("it can be applied");
+        let verdict = action.verify(&Self::cx(), &evidence).await.expect("it can be verified");
         assert!(matches!(verdict, Verdict::Holds { .. }), "{verdict:?}");
         (saved, evidence)
     }
@@ -112,7 +112,7 @@ impl Port {
     /// Undoes twice: the second time changes nothing.
     pub(super) async fn undo(&self, action: &dyn Action, saved: &Saved) {
         for time in ["undo", "undo again"] {
-            action.undo(&self.cx(), saved, None).await.expect(time);
+            action.undo(&Self::cx(), saved, None).await.expect(time);
         }
     }
 }

@@ -46,7 +46,7 @@ async fn a_paused_deployment_is_undone_and_set_going_in_one_change(rig: &Rig) {
     let (saved, _) = port.apply(action.as_ref()).await;
     let after = rig.get(&path).await;
     assert_eq!(image(&after), OLD);
-    assert_eq!(after["spec"]["paused"].as_bool().unwrap_or(false), false);
+    assert!(!after["spec"]["paused"].as_bool().unwrap_or(false), "{}", after["spec"]);
     assert_eq!(after["metadata"]["annotations"]["note"], "kept");
     // The pause was one change of the specification, and the undo with the resume is one more.
     assert_eq!(after["metadata"]["generation"], before_generation + 2);
@@ -79,7 +79,7 @@ async fn a_revision_is_moved_once_whatever_became_of_the_answer(rig: &Rig) {
     let item = port.item("kubernetes.undo", undo_web()).await.expect("it can be planned");
     let action = port.action("kubernetes.undo", &item);
     let saved = port.needed(action.as_ref()).await;
-    let _lost = action.apply(&port.cx(), &saved).await.expect("it is applied");
+    let _lost = action.apply(&Port::cx(), &saved).await.expect("it is applied");
     rig.roll_out("deployments", "web").await;
     // Another process knows the item alone: the revision's number has changed meanwhile.
     let later = port.action("kubernetes.undo", &item);
@@ -94,7 +94,7 @@ async fn what_somebody_changed_in_between_is_not_overwritten(rig: &Rig) {
     let action = port.planned("kubernetes.undo", undo_web()).await;
     let saved = port.needed(action.as_ref()).await;
     rig.set_image("deployments", "web", "third/agent:3.0.0").await;
-    let error = action.apply(&port.cx(), &saved).await.expect_err("it was changed");
+    let error = action.apply(&Port::cx(), &saved).await.expect_err("it was changed");
     assert_eq!((error.kind, error.retryable), (ErrorKind::Conflict, true), "{error}");
     assert!(error.message.contains("changed by somebody else"), "{error}");
     assert_eq!(image(&rig.get(&rig.one("deployments", "web")).await), "third/agent:3.0.0");
@@ -110,7 +110,7 @@ async fn a_status_that_moves_does_not_matter(rig: &Rig) {
     let saved = port.needed(action.as_ref()).await;
     let path = format!("{}/status", rig.one("deployments", "web"));
     rig.patch(&path, MERGE, json!({"status": {"collisionCount": 1}})).await;
-    action.apply(&port.cx(), &saved).await.expect("the specification is the same");
+    action.apply(&Port::cx(), &saved).await.expect("the specification is the same");
 }
 
 async fn a_revision_is_chosen_by_number_or_by_image(rig: &Rig) {
@@ -163,11 +163,11 @@ async fn what_was_changed_since_is_not_undone(rig: &Rig) {
     let action = port.planned("kubernetes.undo", undo_web()).await;
     let (saved, _) = port.apply(action.as_ref()).await;
     rig.set_image("deployments", "web", "third/agent:3.0.0").await;
-    let error = action.undo(&port.cx(), &saved, None).await.expect_err("it was changed");
+    let error = action.undo(&Port::cx(), &saved, None).await.expect_err("it was changed");
     assert_eq!(error.kind, ErrorKind::Conflict, "{error}");
     let lost = Saved { private: None, ..saved };
     rig.set_image("deployments", "web", OLD).await;
-    let error = action.undo(&port.cx(), &lost, None).await.expect_err("nothing to bring back");
+    let error = action.undo(&Port::cx(), &lost, None).await.expect_err("nothing to bring back");
     assert!(error.message.contains("what was saved of it is gone"), "{error}");
 }
 
@@ -176,7 +176,7 @@ async fn a_dry_run_lets_the_server_judge_and_changes_nothing(rig: &Rig) {
     let port = Port::of(rig, "admin");
     let action = port.planned("kubernetes.undo", undo_web()).await;
     let saved = port.needed(action.as_ref()).await;
-    let tried = action.dry_run(&port.cx(), &saved).await.expect("the server tries it");
+    let tried = action.dry_run(&Port::cx(), &saved).await.expect("the server tries it");
     assert!(tried.expect("it can").summary.contains(OLD));
     let after = rig.get(&rig.one("deployments", "web")).await;
     assert_eq!(after["metadata"]["generation"], before["metadata"]["generation"]);
