@@ -18,6 +18,16 @@ impl Stage {
     }
 }
 
+/// The world without the messages that people got: they are told of a run that nobody has approved, too.
+fn untold(stage: &Stage) -> serde_json::Value {
+    let mut status = stage.status();
+    let world = status.as_object_mut().expect("the world by its parts");
+    for told in ["chat", "pages", "mails", "tracker", "effects", "effects_total"] {
+        world.remove(told).expect(told);
+    }
+    status
+}
+
 #[test]
 fn a_decision_gives_its_reason_first_and_then_what_to_do() {
     let stage = stage();
@@ -37,13 +47,13 @@ fn a_decision_gives_its_reason_first_and_then_what_to_do() {
     // What a person has to judge starts a run that asks for that judgement, and changes nothing without it.
     let json = stage.rollback("decide --env sandbox --format json").expect_code(31).json();
     let command = json["respond"]["command"].as_str().expect("a command").to_owned();
-    let (before, role) = (stage.status(), "--approval-role lead-engineer --approval-within");
+    let (before, role) = (untold(&stage), "--approval-role lead-engineer --approval-within");
     let hasty = command.replacen(&format!("{role} 2m"), &format!("{role} 1s"), 1);
     assert_ne!(hasty, command, "it names the role and the time of the table");
     let words = hasty.strip_prefix("rollback ").expect("this program");
     let unapproved = stage.rollback(&format!("{words} --yes")).expect_code(9);
     assert!(unapproved.stderr.contains("nobody approved it as lead-engineer"), "{unapproved}");
-    assert_eq!(stage.status(), before, "{unapproved}");
+    assert_eq!(untold(&stage), before, "{unapproved}");
 
     stage.metric("ollama_agent_error_ratio{agent_type=\"coder\"} 0.08");
     let roll_back = stage.rollback("decide --env sandbox").expect_code(30);
