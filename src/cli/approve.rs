@@ -42,7 +42,7 @@ pub(super) fn run(cx: &Context, args: &ApproveArgs) -> Result<u8, CliError> {
             format!("approve run {}: no process is running it", run.id()),
         )
         .hint(format!("See how it ended: `rollback status {}`.", run.id()))
-        .hint(format!("Go on with it, and be asked again: `rollback resume {}`.", run.id())));
+        .hint(format!("Go on with it: `rollback resume {}`.", run.id())));
     }
     let asked = choose(&view, args.step.as_deref(), &run)?;
     let by = super::actor::this_process();

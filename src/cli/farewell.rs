@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::output::Output;
 use crate::action::{
-    ActionError, Ending, ErrorKind, Readiness, ResolveContext, StepContext, Verb, Work,
+    ActionError, Ending, ErrorKind, Readiness, Repeat, ResolveContext, StepContext, Verb, Work,
 };
 use crate::journal::{self, JournalError, Run};
 use crate::report::style::{DOUBT, paint};
@@ -20,6 +20,8 @@ use crate::report::{View, ending};
 
 /// How long all messages together may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The time before another attempt at a message that may come twice.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// Sends the closing messages by these verbs, all at the same time.
 pub(super) async fn say(output: &Output, resolve: &ResolveContext, run: &Run, verbs: &[String]) {
@@ -76,6 +78,15 @@ async fn deliver(
     };
     match action.inspect(cx).await? {
         Readiness::AlreadyDone { .. } => Ok(()),
-        Readiness::Needed { saved, .. } => action.apply(cx, &saved).await.map(drop),
+        Readiness::Needed { saved, .. } => loop {
+            let told = action.apply(cx, &saved).await.map(drop);
+            let again = |error: &ActionError| {
+                (error.retryable || error.outcome_unknown()) && action.repeat() == Repeat::Safe
+            };
+            if !told.as_ref().is_err_and(again) || cx.remaining() <= PAUSE {
+                return told;
+            }
+            tokio::time::sleep(PAUSE).await;
+        },
     }
 }

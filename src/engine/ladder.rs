@@ -42,7 +42,14 @@ pub(super) fn climb(
         told: state.rungs.get(&plan.level).cloned(),
         plan: plan.clone(),
     };
-    let rungs: Vec<Rung> = state.plan().escalation.iter().map(rung).collect();
+    // While nobody ran the run, several may have become due. The highest of them is raised: who comes back has to wake somebody, and
+    // not everybody at once.
+    let plans = &state.plan().escalation;
+    let missed =
+        |plan: &&PlannedRung| plan.after <= passed && !state.rungs.contains_key(&plan.level);
+    let highest = plans.iter().filter(missed).next_back().map(|plan| plan.level.clone());
+    let stays = |plan: &&PlannedRung| !missed(plan) || highest.as_ref() == Some(&plan.level);
+    let rungs: Vec<Rung> = plans.iter().filter(stays).map(rung).collect();
     let acknowledged = kit.acknowledged.clone();
     if state.acknowledged {
         acknowledged.cancel();

@@ -189,9 +189,15 @@ fn resolver<'a>(request: &Request<'a>) -> Resolver<'a> {
 /// The items of every step, in the order of the runbook.
 async fn resolve_all(resolver: &Resolver<'_>, runbook: &Runbook) -> Vec<Resolution> {
     let steps = runbook.phases.iter().flat_map(|phase| &phase.steps);
-    // One after another as their turn comes: ten thousand at once are a lot of memory.
-    let futures = steps.map(|step| resolver.resolve(step).boxed());
-    stream::iter(futures).buffered(PARALLEL_STEPS).collect().await
+    // As their turn comes, since ten thousand at once are a lot of memory; and past one that waits, since a silent system must not
+    // take the time of the others.
+    let futures = steps
+        .enumerate()
+        .map(|(place, step)| async move { (place, resolver.resolve(step).await) }.boxed());
+    let mut resolved: Vec<(usize, Resolution)> =
+        stream::iter(futures).buffer_unordered(PARALLEL_STEPS).collect().await;
+    resolved.sort_by_key(|(place, _)| *place);
+    resolved.into_iter().map(|(_, resolution)| resolution).collect()
 }
 
 fn scope(request: &Request<'_>) -> Scope {

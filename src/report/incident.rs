@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use super::View;
 use super::approvals::ApprovalOutcome;
+use super::markdown;
 use super::questions::QuestionView;
 use super::state::StepView;
 use super::style::{brief_ms, clock};
@@ -155,6 +156,7 @@ fn performance(view: &View, out: &mut String) {
 
 fn communication(view: &View, out: &mut String) {
     rows(out, view, view.header.plan.steps().filter(|step| system(step) == MESSAGES));
+    markdown::rungs(out, view);
 }
 
 fn timeline(view: &View, out: &mut String) {

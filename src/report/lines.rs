@@ -202,7 +202,7 @@ fn story(step: &StepView, outcome: Outcome) -> String {
         Outcome::AlreadyDone => format!("already done: {evidence}"),
         Outcome::Open => {
             let open = step.items.values().filter(|item| item.stage == ItemStage::Open).count();
-            format!("{done} confirmed, {open} open for a person")
+            format!("{done} confirmed, {open} open for `rollback confirm`")
         }
         Outcome::Undone => "failed, and taken back".to_owned(),
         Outcome::Unknown => format!("UNKNOWN: {evidence}"),

@@ -181,8 +181,16 @@ fn escalation(out: &mut String, view: &View) {
     if view.rungs.is_empty() {
         return;
     }
-    line(out, "\n## Escalation\n");
-    line(out, "| at | level | who | messages |");
+    line(out, "\n## Escalation");
+    rungs(out, view);
+}
+
+/// The levels that were told, and who took notice; nothing when there was no ladder.
+pub(super) fn rungs(out: &mut String, view: &View) {
+    if view.rungs.is_empty() {
+        return;
+    }
+    line(out, "\n| at | level | who | messages |");
     line(out, "|---|---|---|---|");
     for rung in &view.rungs {
         let message = |(name, why): (&String, &Option<String>)| match why {

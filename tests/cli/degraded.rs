@@ -31,6 +31,18 @@ fn changes(events: &[(String, String)]) -> Vec<&str> {
     steps
 }
 
+/// Kubernetes may be what is ill: traffic and agents are brought back without it.
+#[test]
+fn a_dead_kubernetes_keeps_nobody_from_recovering() {
+    for fault in ["kubernetes:error=403", "kubernetes:silence"] {
+        let stage = Stage::shipped();
+        let _ill = stage.rollback(&format!("sandbox fault {fault}")).expect_code(0);
+        let events = told(&stage);
+        let reached = events.iter().filter(|(event, _)| event == "target-reached").count();
+        assert_eq!(reached, 2, "{fault}: {events:#?}");
+    }
+}
+
 #[test]
 fn silent_messengers_and_metrics_hold_nothing_up() {
     let well = Stage::shipped();

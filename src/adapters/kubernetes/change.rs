@@ -83,6 +83,22 @@ pub(super) fn moved(doing: &str, target: &Target) -> ActionError {
     ActionError::new(ErrorKind::Conflict, text).retryable(true)
 }
 
+/// The specification that a change may be made to: the one that was looked at. An attempt before this one may have been made and
+/// may have moved it; what was saved then is kept for undo, and the engine has found since that the change is still needed.
+pub(super) async fn current(
+    kubernetes: &Kubernetes,
+    cx: &StepContext,
+    target: &Target,
+    saved: &Saved,
+) -> Result<Version, ActionError> {
+    let version = Version::read(saved)?;
+    if !cx.was_attempted() {
+        return Ok(version);
+    }
+    let workload = look_again(kubernetes, cx, target, &version.uid).await?;
+    Ok(Version::of(&workload))
+}
+
 /// The workload that is there now, which must be the one that was changed and not a namesake.
 pub(super) async fn look_again(
     kubernetes: &Kubernetes,
@@ -94,7 +110,7 @@ pub(super) async fn look_again(
     if workload.uid() == uid {
         return Ok(workload);
     }
-    let text = format!("change {target} back: another one has taken its place");
+    let text = format!("change {target}: another one has taken its place");
     Err(ActionError::new(ErrorKind::Conflict, text))
 }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::access::{self, Need};
-use super::change::{Foreseen, Version, look_again, predict, read, set_paused, write};
+use super::change::{Foreseen, Version, current, look_again, predict, read, set_paused, write};
 use super::client::{Kubernetes, Mode, resolving};
 use super::ownership;
 use super::workload::{Named, Target, Workload};
@@ -197,7 +197,9 @@ impl Action for SetPaused {
     }
 
     async fn apply(&self, cx: &StepContext, saved: &Saved) -> Result<Evidence, ActionError> {
-        let changed = self.set(cx, &Version::read(saved)?, self.item.paused, Mode::Store).await?;
+        let kubernetes = Kubernetes::of(&self.connections)?;
+        let version = current(&kubernetes, cx, &self.item.target, saved).await?;
+        let changed = self.set(cx, &version, self.item.paused, Mode::Store).await?;
         Ok(self.evidence(&changed))
     }
 

@@ -170,7 +170,13 @@ impl Action for SetReplicas {
     }
 
     async fn apply(&self, cx: &StepContext, saved: &Saved) -> Result<Evidence, ActionError> {
-        let Before { uid, replicas } = read(&saved.state)?;
+        let Before { uid, mut replicas } = read(&saved.state)?;
+        if cx.was_attempted() {
+            // What was saved is kept for undo, and may not be what is there now.
+            let kubernetes = Kubernetes::of(&self.connections)?;
+            let now = look_again(&kubernetes, cx, &self.item.target, &uid).await?;
+            replicas = now.replicas();
+        }
         self.set(cx, (&uid, replicas), self.item.replicas, Mode::Store).await?;
         let ScaleItem { target, replicas } = &self.item;
         Ok(Evidence::with(

@@ -2,7 +2,7 @@
 //!
 //! As `kubectl rollout undo`, with four differences: the revision is chosen once and named, and not "the second newest" at the
 //! moment of the call; a paused Deployment is undone and set going in the same request, where kubectl refuses; annotations of the
-//! workload stay; and a template that somebody has changed meanwhile is not overwritten.
+//! workload stay; and what somebody changes between the look and the change is looked at again before it is overwritten.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::access::{self, Need};
-use super::change::{Foreseen, Version, look_again, predict, read, set_paused, write};
+use super::change::{Foreseen, Version, current, look_again, predict, read, set_paused, write};
 use super::client::{Kubernetes, Mode, resolving};
 use super::history::{self, Revision, fingerprint};
 use super::ownership;
@@ -185,7 +185,8 @@ impl UndoRollout {
             operations.push(set_paused(false));
         }
         let doing = format!("bring {to} of {target} back");
-        write(&kubernetes, cx, (target, &doing), &Version::read(saved)?, operations, mode).await
+        let version = current(&kubernetes, cx, target, saved).await?;
+        write(&kubernetes, cx, (target, &doing), &version, operations, mode).await
     }
 
     fn evidence(&self, workload: &Workload) -> Evidence {
@@ -283,11 +284,11 @@ impl Action for UndoRollout {
         let before: Before = read(&saved.state)?;
         let workload = look_again(&kubernetes, cx, target, &before.uid).await?;
         let present = fingerprint(workload.template());
-        if present == before.template {
+        if present == before.template && workload.paused() == before.was_paused {
             return Ok(());
         }
         let doing = format!("put the former pod template of {target} back");
-        if present != to.template {
+        if present != to.template && present != before.template {
             let text = format!("{doing}: it has been changed since");
             return Err(ActionError::new(ErrorKind::Conflict, text));
         }

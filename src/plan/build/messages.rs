@@ -2,6 +2,8 @@
 //!
 //! They are on no path to anything, so what cannot be resolved is left out with a warning, and each reason is told once.
 
+use std::collections::HashMap;
+
 use super::items::{Resolver, expand};
 use crate::action::{ActionError, ErrorKind, Item};
 use crate::plan::{Concern, Plan, PlannedMessage, PlannedRung};
@@ -43,7 +45,7 @@ async fn planned(rung: &Rung, resolver: &Resolver<'_>, left_out: &mut Vec<Concer
         }
     };
     let (level, who) = (rung.level.clone(), rung.who.clone());
-    PlannedRung { level, who, after: rung.after, phone, messages }
+    PlannedRung { level, who, after: rung.after, phone, messages: told_apart(messages) }
 }
 
 /// One reason, once.
@@ -81,6 +83,19 @@ async fn message(
         args: item.args,
     };
     Ok(items.into_iter().map(named).collect())
+}
+
+/// Numbers those that would be called the same: what became of each is kept by its name.
+fn told_apart(mut messages: Vec<PlannedMessage>) -> Vec<PlannedMessage> {
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    for message in &mut messages {
+        let count = seen.entry(message.name.clone()).or_default();
+        *count += 1;
+        if *count > 1 {
+            message.name = format!("{}-{count}", message.name);
+        }
+    }
+    messages
 }
 
 /// Whether the environment has the connection of a verb.
