@@ -47,7 +47,7 @@ pub(super) fn climb(
     let plans = &state.plan().escalation;
     let missed =
         |plan: &&PlannedRung| plan.after <= passed && !state.rungs.contains_key(&plan.level);
-    let highest = plans.iter().filter(missed).next_back().map(|plan| plan.level.clone());
+    let highest = plans.iter().rfind(missed).map(|plan| plan.level.clone());
     let stays = |plan: &&PlannedRung| !missed(plan) || highest.as_ref() == Some(&plan.level);
     let rungs: Vec<Rung> = plans.iter().filter(stays).map(rung).collect();
     let acknowledged = kit.acknowledged.clone();
