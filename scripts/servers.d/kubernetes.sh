@@ -45,6 +45,8 @@ kubernetes_up() {
 
 kubernetes_install() {
   command -v openssl >/dev/null || install_packages "openssl" openssl
+  # What an undo is held against.
+  command -v kubectl >/dev/null || install_packages "kubectl" kubernetes-client
   if kubernetes_has_binaries; then return; fi
   if ! kubernetes_binary etcd >/dev/null; then
     install_packages "etcd" etcd-server
@@ -254,4 +256,5 @@ kubernetes_status() {
 kubernetes_env() {
   kubernetes_answers || fail "Kubernetes does not answer" "run: scripts/servers up"
   printf 'export ROLLBACK_TEST_KUBERNETES=%q\nexport ROLLBACK_TEST_KUBECONFIG=%q\n' "$(kubernetes_url)" "$kubernetes_dir/kubeconfig"
+  printf 'export ROLLBACK_TEST_KUBECTL=%q\n' "$(command -v kubectl)"
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::port::{Port, told};
 use super::rig::{MERGE, OPERATIONS, Rig, image, revision};
+use crate::support::server_variable;
 
 scenarios! {
     a_paused_deployment_is_undone_and_set_going_in_one_change,
@@ -206,4 +207,53 @@ async fn what_an_account_may_not_do_is_named_before_anything_is_touched(rig: &Ri
     .await;
     let action = port.planned("kubernetes.undo", undo_web()).await;
     port.apply(action.as_ref()).await;
+}
+
+/// Two namesakes but for their names: one is undone by us, the other by kubectl.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_left_is_what_kubectl_leaves_but_for_annotations() {
+    let rig = Rig::real().await;
+    let kubectl = server_variable(&["ROLLBACK_TEST_KUBECTL"]);
+    let kinds = [
+        ("deployments", "deployment"),
+        ("statefulsets", "statefulset"),
+        ("daemonsets", "daemonset"),
+    ];
+    for (plural, kind) in kinds {
+        for name in ["ours", "theirs"] {
+            rig.workload(plural, name, &[OLD]).await;
+            let env = json!([{"op": "add", "path": "/spec/template/spec/containers/0/env", "value": [{"name": "NEW", "value": "1"}]}]);
+            rig.patch(&rig.one(plural, name), OPERATIONS, env).await;
+            rig.set_image(plural, name, NEW).await;
+            rig.roll_out(plural, name).await;
+            let later = json!({"metadata": {"annotations": {"later": "kept"}}});
+            rig.patch(&rig.one(plural, name), MERGE, later).await;
+        }
+        let port = Port::of(&rig, "admin");
+        let args = json!({kind: "ours", "to": {"revision": 1}});
+        port.apply(port.planned("kubernetes.undo", args).await.as_ref()).await;
+        let undone = std::process::Command::new(&kubectl)
+            .args([
+                "--context",
+                "admin",
+                "--namespace",
+                &rig.namespace,
+                "rollout",
+                "undo",
+                kind,
+                "theirs",
+            ])
+            .arg("--to-revision=1")
+            .env("KUBECONFIG", &rig.kubeconfig)
+            .output()
+            .expect("kubectl runs");
+        assert!(undone.status.success(), "{undone:?}");
+        let [ours, theirs] = ["ours", "theirs"].map(|name| rig.one(plural, name));
+        let (ours, theirs) = (rig.get(&ours).await, rig.get(&theirs).await);
+        let spec = |object: &Value, name: &str| object["spec"].to_string().replace(name, "web");
+        assert_eq!(spec(&ours, "ours"), spec(&theirs, "theirs"), "{kind}");
+        assert_eq!(ours["metadata"]["generation"], theirs["metadata"]["generation"], "{kind}");
+        // kubectl puts the former revision's annotations into the place of a Deployment's.
+        assert_eq!(ours["metadata"]["annotations"]["later"], "kept", "{kind}");
+    }
 }
