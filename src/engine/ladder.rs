@@ -42,14 +42,8 @@ pub(super) fn climb(
         told: state.rungs.get(&plan.level).cloned(),
         plan: plan.clone(),
     };
-    // While nobody ran the run, several may have become due. The highest of them is raised: who comes back has to wake somebody, and
-    // not everybody at once.
-    let plans = &state.plan().escalation;
-    let missed =
-        |plan: &&PlannedRung| plan.after <= passed && !state.rungs.contains_key(&plan.level);
-    let highest = plans.iter().rfind(missed).map(|plan| plan.level.clone());
-    let stays = |plan: &&PlannedRung| !missed(plan) || highest.as_ref() == Some(&plan.level);
-    let rungs: Vec<Rung> = plans.iter().filter(stays).map(rung).collect();
+    let plans = left(&state.plan().escalation, |level| state.rungs.contains_key(level), passed);
+    let rungs: Vec<Rung> = plans.into_iter().map(rung).collect();
     let acknowledged = kit.acknowledged.clone();
     if state.acknowledged {
         acknowledged.cancel();
@@ -58,6 +52,19 @@ pub(super) fn climb(
         let climbing = join_all(rungs.into_iter().map(|rung| raise(&kit, rung)));
         let _acknowledged = acknowledged.run_until_cancelled(climbing).await;
     }
+}
+
+/// The rungs that are still to be climbed. While nobody ran the run, several may have become due: the highest of them is raised, since
+/// who comes back has to wake somebody, and not everybody at once.
+fn left(
+    plans: &[PlannedRung],
+    is_raised: impl Fn(&str) -> bool,
+    passed: Duration,
+) -> Vec<&PlannedRung> {
+    let missed = |plan: &&PlannedRung| plan.after <= passed && !is_raised(&plan.level);
+    let highest = plans.iter().rfind(missed);
+    let stays = |plan: &&PlannedRung| !missed(plan) || highest.is_some_and(|top| top == *plan);
+    plans.iter().filter(stays).collect()
 }
 
 async fn raise(kit: &Kit, rung: Rung) {
@@ -175,6 +182,22 @@ mod tests {
             }
         }
         (raised, told)
+    }
+
+    #[test]
+    fn of_the_rungs_that_were_missed_the_highest_is_raised() {
+        let plans: Vec<PlannedRung> = [("L1", 0), ("L2", 2), ("L3", 5), ("L4", 10)]
+            .map(|(level, after)| rung(level, after, &[]))
+            .into();
+        let levels = |raised: &[&str], passed| -> Vec<String> {
+            let is_raised = |level: &str| raised.contains(&level);
+            let left = left(&plans, is_raised, Duration::from_secs(passed));
+            left.into_iter().map(|plan| plan.level.clone()).collect()
+        };
+        assert_eq!(levels(&[], 0), ["L1", "L2", "L3", "L4"]);
+        // What was raised stays, for messages whose end is not known.
+        assert_eq!(levels(&["L1"], 6), ["L1", "L3", "L4"]);
+        assert_eq!(levels(&["L1"], 60), ["L1", "L4"]);
     }
 
     #[tokio::test(start_paused = true)]

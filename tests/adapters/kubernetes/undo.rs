@@ -13,6 +13,8 @@ scenarios! {
     a_revision_is_moved_once_whatever_became_of_the_answer,
     what_somebody_changed_in_between_is_not_overwritten,
     a_status_that_moves_does_not_matter,
+    an_attempt_after_a_doubt_is_made_to_what_is_there_then,
+    what_was_only_paused_is_paused_again,
     a_revision_is_chosen_by_number_or_by_image,
     a_deployment_without_a_history_is_told,
     a_stateful_set_and_a_daemon_set_go_back_to_a_controller_revision,
@@ -112,6 +114,38 @@ async fn a_status_that_moves_does_not_matter(rig: &Rig) {
     let path = format!("{}/status", rig.one("deployments", "web"));
     rig.patch(&path, MERGE, json!({"status": {"collisionCount": 1}})).await;
     action.apply(&Port::cx(), &saved).await.expect("the specification is the same");
+}
+
+async fn an_attempt_after_a_doubt_is_made_to_what_is_there_then(rig: &Rig) {
+    deployment(rig).await;
+    let port = Port::of(rig, "admin");
+    let undo = port.planned("kubernetes.undo", undo_web()).await;
+    let scale = port.planned("kubernetes.scale", json!({"deployment": "web", "replicas": 0})).await;
+    let (undo_saved, scale_saved) =
+        (port.needed(undo.as_ref()).await, port.needed(scale.as_ref()).await);
+    // An autoscaler does not wait until the run is resumed.
+    let path = rig.one("deployments", "web");
+    rig.patch(&path, MERGE, json!({"spec": {"replicas": 5}})).await;
+    let again = Port::cx().after_attempts(1);
+    undo.apply(&again, &undo_saved).await.expect("it is made to what is there now");
+    scale.apply(&again, &scale_saved).await.expect("it is made to what is there now");
+    let after = rig.get(&path).await;
+    assert_eq!((image(&after), &after["spec"]["replicas"]), (OLD, &json!(0)));
+    scale.undo(&Port::cx(), &scale_saved, None).await.expect("what was there first");
+    assert_eq!(rig.get(&path).await["spec"]["replicas"], 2);
+}
+
+async fn what_was_only_paused_is_paused_again(rig: &Rig) {
+    rig.workload("deployments", "web", &[OLD]).await;
+    let path = rig.one("deployments", "web");
+    rig.patch(&path, MERGE, json!({"spec": {"paused": true}})).await;
+    let port = Port::of(rig, "admin");
+    let args = json!({"deployment": "web", "to": {"image": OLD}});
+    let action = port.planned("kubernetes.undo", args).await;
+    let (saved, _) = port.apply(action.as_ref()).await;
+    assert!(!rig.get(&path).await["spec"]["paused"].as_bool().unwrap_or(false));
+    port.undo(action.as_ref(), &saved).await;
+    assert_eq!(rig.get(&path).await["spec"]["paused"], true);
 }
 
 async fn a_revision_is_chosen_by_number_or_by_image(rig: &Rig) {
