@@ -70,6 +70,8 @@ prometheus_configure() {
   cat >"$prometheus_dir/prometheus.yml" <<'YAML'
 global: {evaluation_interval: 1s}
 rule_files: [rules.yml]
+# Tests write what was so for a week.
+storage: {tsdb: {out_of_order_time_window: 10d}}
 YAML
   cat >"$prometheus_dir/rules.yml" <<'YAML'
 groups:
@@ -91,7 +93,7 @@ prometheus_start() {
     printf '%s\n' "$port" >"$prometheus_dir/port"
     (
       cd "$prometheus_dir" || exit 1
-      setsid "$binary" --config.file=prometheus.yml --storage.tsdb.path=data --storage.tsdb.retention.time=1d \
+      setsid "$binary" --config.file=prometheus.yml --storage.tsdb.path=data --storage.tsdb.retention.time=15d \
         --web.listen-address="127.0.0.1:$port" "$receives" --log.level=warn \
         </dev/null >prometheus.log 2>&1 8>&- 9>&- &
       printf '%s\n' "$!" >prometheus.pid

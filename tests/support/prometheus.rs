@@ -26,11 +26,14 @@ pub(crate) fn now() -> i64 {
     i64::try_from(since.as_millis()).expect("it fits for some ages")
 }
 
-/// A value that was there for some time, up to now: every quarter of a minute, which any look sees.
+/// A value that was there for some time, up to now: every quarter of a minute, or every four minutes when it lasted for hours, which any
+/// look sees (a sample is found for five minutes).
 pub(crate) fn steady(value: f64, lasting: Duration) -> Vec<(i64, f64)> {
     let now = now();
-    let steps = i64::try_from(lasting.as_secs() / 15 + 1).expect("a short time");
-    (0..=steps).rev().map(|step| (now - step * 15_000, value)).collect()
+    let every = if lasting < Duration::from_secs(3600) { 15 } else { 240 };
+    let steps = i64::try_from(lasting.as_secs() / every + 1).expect("some days");
+    let every = i64::try_from(every * 1000).expect("a short time");
+    (0..=steps).rev().map(|step| (now - step * every, value)).collect()
 }
 
 /// Writes samples of one series, oldest first: `name{label="value"}` as pairs, the name under `__name__`.

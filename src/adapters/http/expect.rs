@@ -49,6 +49,8 @@ pub struct Expect {
     /// The method, GET unless given. It must not change anything.
     #[serde(default)]
     pub method: Method,
+    /// A JSON document that asks, sent by POST: for services that answer questions and change nothing by it, such as a chat or a search.
+    pub ask: Option<Value>,
     /// Headers.
     #[serde(default)]
     pub headers: IndexMap<String, String>,
@@ -93,6 +95,9 @@ impl VerbArgs for Expect {
 
     fn validate(&self) -> Result<(), String> {
         check_url(&self.url)?;
+        if self.ask.is_some() && self.method != Method::Get {
+            return Err("`ask` is sent by POST: leave `method` out".to_owned());
+        }
         if !self.method.is_idempotent() || matches!(self.method, Method::Put | Method::Delete) {
             return Err(format!(
                 "a probe only reads, and {} changes something: use `http.call`",
@@ -113,11 +118,15 @@ impl VerbArgs for Expect {
         let resolved = resolve_map(&item.resolve, &item.url).map_err(|problem| {
             ActionError::new(ErrorKind::Invalid, format!("use `{}`: {problem}", Self::NAME))
         })?;
+        let (method, content) = match &item.ask {
+            Some(question) => (Method::Post, Content::Json(question.clone())),
+            None => (item.method, Content::Empty),
+        };
         let message = Message {
-            method: item.method,
+            method,
             url: item.url.clone(),
             headers: item.headers.clone(),
-            content: Content::Empty,
+            content,
             resolved,
             fresh: true,
         };

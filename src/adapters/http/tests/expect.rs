@@ -149,6 +149,26 @@ async fn a_custom_resolution_keeps_the_host() {
     assert!(requests[1].contains("host: new.example.com\r\n"), "{}", requests[1]);
 }
 
+/// A chat is asked by POST and changes nothing by it, so it may be asked again.
+#[tokio::test]
+async fn a_question_may_carry_a_document() {
+    let server = Server::start(vec![version("3.0.0"), version("2.0.0")]).await;
+    let args = json!({
+        "ask": {"message": "What is your version?", "conversation_id": "t"},
+        "json": {"version": "2.0.0"},
+    });
+    assert_eq!(seen(ask(&server, args.clone()).await), "`version` was \"3.0.0\", wanted \"2.0.0\"");
+    let verdict = ask(&server, args).await;
+    assert!(matches!(verdict, Verdict::Holds { .. }), "{verdict:?}");
+    let requests = server.requests();
+    assert_eq!(requests.len(), 2);
+    for request in requests {
+        assert!(request.starts_with("POST /health "), "{request}");
+        assert!(request.contains("content-type: application/json"), "{request}");
+        assert!(request.ends_with(r#"{"message":"What is your version?","conversation_id":"t"}"#));
+    }
+}
+
 #[test]
 fn bad_arguments_are_told_offline() {
     let check =
@@ -159,6 +179,7 @@ fn bad_arguments_are_told_offline() {
         json!({"url": "http://"}),
         json!({"url": url, "method": "POST"}),
         json!({"url": url, "method": "DELETE"}),
+        json!({"url": url, "method": "HEAD", "ask": {"a": 1}}),
         json!({"url": url, "consecutive": 0}),
         json!({"url": url, "answer_within": "5"}),
         json!({"url": url, "resolve": {"other.example.com": "10.0.0.1"}}),
