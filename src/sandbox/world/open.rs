@@ -9,8 +9,9 @@ use tokio_util::sync::CancellationToken;
 use super::addresses::{Sockets, address, sockets_folder};
 use super::info::WorldInfo;
 use super::messengers::Messengers;
-use super::{cluster, files, keys, metrics, seed};
+use super::{account, cluster, files, keys, metrics, seed};
 use crate::sandbox::chat::Chat;
+use crate::sandbox::digitalocean::Account;
 use crate::sandbox::docker::{Engine, Setup, routes};
 use crate::sandbox::faults::{Double, Fault, Faults};
 use crate::sandbox::kubernetes::Cluster;
@@ -71,6 +72,7 @@ pub struct Inhabitants {
     redis: Redis,
     prometheus: Prometheus,
     cluster: Cluster,
+    account: Account,
     faults: Faults,
     ledger: Ledger,
     /// None with the reason.
@@ -122,6 +124,7 @@ impl World {
         let redis = cache(&dir, &info, &ledger, &faults)?;
         let prometheus = measured(&dir)?;
         let cluster = cluster::open(&dir, &ledger, options.speed)?;
+        let account = account::open(&dir, &ledger, options.speed)?;
         let Sockets {
             load_balancer,
             proof,
@@ -132,6 +135,7 @@ impl World {
             redis: port,
             prometheus: measuring,
             kubernetes,
+            digitalocean,
             messengers: carrying,
             control,
         } = sockets;
@@ -167,6 +171,7 @@ impl World {
             redis.serve(port),
             open_tcp(measuring, prometheus.front(Some(faults.clone()))),
             open_tcp(kubernetes, cluster.front(Some(faults.clone()))),
+            open_tcp(digitalocean, account.front(Some(faults.clone()))),
         ];
         doors.extend(messengers.serve(carrying, &info, &faults));
         doors.extend(database_door);
@@ -181,6 +186,7 @@ impl World {
             redis,
             prometheus,
             cluster,
+            account,
             faults,
             ledger,
             database,
@@ -241,6 +247,11 @@ impl Inhabitants {
         &self.cluster
     }
 
+    /// The DigitalOcean account.
+    pub fn account(&self) -> &Account {
+        &self.account
+    }
+
     /// The faults.
     pub fn faults(&self) -> &Faults {
         &self.faults
@@ -282,6 +293,7 @@ impl Inhabitants {
         self.redis.seed(keys::seeded(self.info.agents))?;
         self.prometheus.seed(metrics::SEEDED)?;
         self.cluster.seed(&cluster::seeded())?;
+        self.account.seed(account::seeded())?;
         if let Ok(database) = &self.database {
             database.reset().await?;
         }
@@ -342,6 +354,8 @@ fn describe(
         prometheus: url(&sockets.prometheus)?,
         kubernetes: url(&sockets.kubernetes)?,
         kubernetes_token: cluster::token_file(dir),
+        digitalocean: url(&sockets.digitalocean)?,
+        digitalocean_token: account::token_file(dir),
         pager: url(&sockets.messengers.pager)?,
         sms: url(&sockets.messengers.sms)?,
         sms_account: ACCOUNT.to_owned(),
