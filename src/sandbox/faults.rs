@@ -32,6 +32,8 @@ pub enum Double {
     Prometheus,
     /// The cluster.
     Kubernetes,
+    /// DigitalOcean.
+    DigitalOcean,
     /// The pager.
     Pager,
     /// The text messages.
@@ -48,7 +50,7 @@ pub enum Double {
 
 impl Double {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Docker,
         Self::LoadBalancer,
         Self::Blue,
@@ -57,6 +59,7 @@ impl Double {
         Self::Redis,
         Self::Prometheus,
         Self::Kubernetes,
+        Self::DigitalOcean,
         Self::Pager,
         Self::Sms,
         Self::Mail,
@@ -76,6 +79,7 @@ impl Double {
             Self::Redis => "redis",
             Self::Prometheus => "prometheus",
             Self::Kubernetes => "kubernetes",
+            Self::DigitalOcean => "digitalocean",
             Self::Pager => "pager",
             Self::Sms => "sms",
             Self::Mail => "mail",
@@ -122,7 +126,7 @@ pub enum FaultError {
     Shape(String),
     /// Not one of the doubles.
     #[error(
-        "read the fault: no system `{0}`; there are docker, loadbalancer, blue, green, chat, redis, prometheus, kubernetes, pager, sms, mail and tracker"
+        "read the fault: no system `{0}`; there are docker, loadbalancer, blue, green, chat, redis, prometheus, kubernetes, digitalocean, pager, sms, mail and tracker"
     )]
     System(String),
     /// Not a setting, or one with a wrong value.

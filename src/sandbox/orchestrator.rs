@@ -136,3 +136,47 @@ async fn chat(
     }))
     .into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+    use axum::http::Request;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct All(Standing);
+
+    impl Specialists for All {
+        fn standing(&self, _specialist: &str) -> Standing {
+            self.0
+        }
+    }
+
+    async fn handled(standing: Standing, message: &str) -> (u16, serde_json::Value) {
+        let body = json!({"message": message, "conversation_id": "t"}).to_string();
+        let request = Request::post("/chat")
+            .header("content-type", "application/json")
+            .body(Body::from(body))
+            .unwrap();
+        let service = router(Generation::New, Arc::new(All(standing)));
+        let answer = service.oneshot(request).await.unwrap();
+        let status = answer.status().as_u16();
+        let body = to_bytes(answer.into_body(), 4096).await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_question_is_for_a_specialist_while_a_route_leads_to_it() {
+        let question = "Generate BIR Form 1601-C for January 2025";
+        let (status, answer) = handled(Standing::AtWork, question).await;
+        assert_eq!((status, &answer["handled_by"]), (200, &"finance-ssc-expert".into()));
+        let (status, answer) = handled(Standing::Detached, question).await;
+        assert_eq!((status, &answer["handled_by"]), (200, &"orchestrator".into()));
+        let (status, answer) = handled(Standing::Down, question).await;
+        assert_eq!((status, answer.get("handled_by")), (502, None));
+        let (_, answer) = handled(Standing::Down, "Hello").await;
+        assert_eq!(answer["handled_by"], "orchestrator");
+    }
+}

@@ -27,6 +27,7 @@ pub(super) struct Sockets {
     pub(super) redis: TcpListener,
     pub(super) prometheus: TcpListener,
     pub(super) kubernetes: TcpListener,
+    pub(super) digitalocean: TcpListener,
     pub(super) messengers: Listeners,
     pub(super) orchestrators: orchestrators::Listeners,
     pub(super) control: TcpListener,
@@ -55,6 +56,7 @@ impl Sockets {
             redis: bind(at(|info| &info.redis)).await?,
             prometheus: bind(at(|info| &info.prometheus)).await?,
             kubernetes: bind(at(|info| &info.kubernetes)).await?,
+            digitalocean: bind(at(|info| &info.digitalocean)).await?,
             messengers: Listeners {
                 pager: bind(at(|info| &info.pager)).await?,
                 sms: bind(at(|info| &info.sms)).await?,

@@ -35,6 +35,12 @@ pub struct WorldInfo {
     /// The file with the token for it.
     #[serde(default)]
     pub kubernetes_token: PathBuf,
+    /// The API of the DigitalOcean account, `http://127.0.0.1:PORT`; empty in the file of a world from before there was one.
+    #[serde(default)]
+    pub digitalocean: String,
+    /// The file with the token for it.
+    #[serde(default)]
+    pub digitalocean_token: PathBuf,
     /// The pager, `http://127.0.0.1:PORT`; this and what follows is empty in the file of a world from before there was one.
     #[serde(default)]
     pub pager: String,

@@ -9,8 +9,9 @@ use tokio_util::sync::CancellationToken;
 use super::addresses::{Sockets, address, sockets_folder};
 use super::info::WorldInfo;
 use super::messengers::Messengers;
-use super::{cluster, files, keys, metrics, orchestrators, seed};
+use super::{account, cluster, files, keys, metrics, orchestrators, seed};
 use crate::sandbox::chat::Chat;
+use crate::sandbox::digitalocean::Account;
 use crate::sandbox::docker::{Engine, Setup, routes};
 use crate::sandbox::faults::{Double, Fault, Faults};
 use crate::sandbox::kubernetes::Cluster;
@@ -72,6 +73,7 @@ pub struct Inhabitants {
     redis: Redis,
     prometheus: Prometheus,
     cluster: Cluster,
+    account: Account,
     faults: Faults,
     ledger: Ledger,
     /// None with the reason.
@@ -123,6 +125,7 @@ impl World {
         let redis = cache(&dir, &info, &ledger, &faults)?;
         let prometheus = measured(&dir)?;
         let cluster = cluster::open(&dir, &ledger, options.speed)?;
+        let account = account::open(&dir, &ledger, options.speed)?;
         let Sockets {
             load_balancer,
             proof,
@@ -133,6 +136,7 @@ impl World {
             redis: port,
             prometheus: measuring,
             kubernetes,
+            digitalocean,
             messengers: carrying,
             orchestrators: answering,
             control,
@@ -175,8 +179,10 @@ impl World {
             redis.serve(port),
             open_tcp(measuring, prometheus.front(Some(faults.clone()))),
             open_tcp(kubernetes, cluster.front(Some(faults.clone()))),
+            open_tcp(digitalocean, account.front(Some(faults.clone()))),
         ];
-        let specialists: Arc<dyn orchestrator::Specialists> = Arc::new(orchestrators::AllAtWork);
+        let specialists: Arc<dyn orchestrator::Specialists> =
+            Arc::new(orchestrators::Deployed(account.clone()));
         for (listener, generation) in
             [(answering.old, Generation::Old), (answering.new, Generation::New)]
         {
@@ -196,6 +202,7 @@ impl World {
             redis,
             prometheus,
             cluster,
+            account,
             faults,
             ledger,
             database,
@@ -256,6 +263,11 @@ impl Inhabitants {
         &self.cluster
     }
 
+    /// The DigitalOcean account.
+    pub fn account(&self) -> &Account {
+        &self.account
+    }
+
     /// The faults.
     pub fn faults(&self) -> &Faults {
         &self.faults
@@ -297,6 +309,7 @@ impl Inhabitants {
         self.redis.seed(keys::seeded(self.info.agents))?;
         self.prometheus.seed(metrics::SEEDED)?;
         self.cluster.seed(&cluster::seeded())?;
+        self.account.seed(account::seeded())?;
         if let Ok(database) = &self.database {
             database.reset().await?;
         }
@@ -357,6 +370,8 @@ fn describe(
         prometheus: url(&sockets.prometheus)?,
         kubernetes: url(&sockets.kubernetes)?,
         kubernetes_token: cluster::token_file(dir),
+        digitalocean: url(&sockets.digitalocean)?,
+        digitalocean_token: account::token_file(dir),
         pager: url(&sockets.messengers.pager)?,
         sms: url(&sockets.messengers.sms)?,
         sms_account: ACCOUNT.to_owned(),

@@ -7,6 +7,7 @@ use tokio::net::TcpListener;
 use super::addresses::{address, bind};
 use super::info::WorldInfo;
 use crate::sandbox::SandboxError;
+use crate::sandbox::digitalocean::Account;
 use crate::sandbox::orchestrator::{Specialists, Standing};
 
 /// Where the old one is.
@@ -18,6 +19,9 @@ const TRIES: usize = 20;
 
 /// The name that users know.
 const NAME: &str = "agent.insightpulseai.net";
+
+/// The agent of the new orchestrator.
+const AGENT: &str = "multi-agent-orchestrator";
 
 /// The listeners of the orchestrators.
 pub(super) struct Listeners {
@@ -67,12 +71,20 @@ async fn pair(former: Option<&WorldInfo>) -> Result<(TcpListener, TcpListener), 
     Err(last.unwrap_or_else(|| failed(FRONT)(std::io::ErrorKind::AddrInUse.into())))
 }
 
-/// Specialists that are all attached and at work.
+/// The specialists as their account has them: attached by a route of the orchestrator's agent, at work while their app serves.
 #[derive(Debug)]
-pub(super) struct AllAtWork;
+pub(super) struct Deployed(pub(super) Account);
 
-impl Specialists for AllAtWork {
-    fn standing(&self, _specialist: &str) -> Standing {
-        Standing::AtWork
+impl Specialists for Deployed {
+    fn standing(&self, specialist: &str) -> Standing {
+        let child = self.0.agent(specialist).map(|agent| agent.uuid);
+        let routes = self.0.agent(AGENT).map(|agent| agent.routes).unwrap_or_default();
+        if !routes.iter().any(|route| Some(&route.child) == child.as_ref()) {
+            return Standing::Detached;
+        }
+        match self.0.app(specialist) {
+            Some(app) if !app.is_archived() => Standing::AtWork,
+            _ => Standing::Down,
+        }
     }
 }

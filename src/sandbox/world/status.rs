@@ -8,6 +8,7 @@ use axum::http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::account::{self, AccountStatus};
 use super::cluster::{self, DeploymentStatus};
 use super::info::WorldInfo;
 use super::open::Inhabitants;
@@ -47,6 +48,9 @@ pub struct Status {
     /// Deployments of the cluster.
     #[serde(default)]
     pub deployments: Vec<DeploymentStatus>,
+    /// The DigitalOcean account.
+    #[serde(default)]
+    pub account: AccountStatus,
     /// The register of agents.
     pub database: DatabaseStatus,
     /// Texts in the chat, oldest first.
@@ -115,6 +119,7 @@ impl Inhabitants {
             redis: self.redis().groups(),
             metrics: self.prometheus().shown(),
             deployments: cluster::status(self.cluster()),
+            account: account::status(self.account()),
             database: self.database().await,
             chat: self.chat().messages().into_iter().map(|message| message.text).collect(),
             pages: self
