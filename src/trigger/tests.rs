@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::adapters::registry;
-use crate::environment::FoundRunbook;
+use crate::environment::{Config, FoundRunbook, runbooks};
 use crate::runbook::Scenario;
 
 fn known() -> Vec<FoundRunbook> {
@@ -58,9 +58,11 @@ fn on_m(bounds: &str) -> String {
     format!("prometheus.expect: {{query: m, series: any, {bounds}}}")
 }
 
-fn shipped() -> LoadedTable {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("runbooks/ollama/decisions.yaml");
-    let loaded = load(&path, &registry(), &known());
+fn shipped(procedure: &str) -> LoadedTable {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("runbooks").join(procedure);
+    let config = Config { runbooks: vec![folder.clone()], ..Config::default() };
+    let (known, _) = runbooks::search(&folder, &config);
+    let loaded = load(&folder.join("decisions.yaml"), &registry(), &known);
     loaded.unwrap_or_else(|problems| panic!("{}", problems.render(false)))
 }
 
@@ -70,7 +72,7 @@ fn the_shipped_table_keeps_to_the_matrix_of_the_procedure() {
     use Response::{ImmediateRollback, MonitorAndPrepare, PauseAndEvaluate};
     use Severity::{Critical, High, Medium};
 
-    let LoadedTable { table, .. } = shipped();
+    let LoadedTable { table, .. } = shipped("ollama");
     for (id, severity, response, within, approver) in [
         ("memory-exhaustion", Critical, ImmediateRollback, 60, None),
         ("high-error-rate", Critical, ImmediateRollback, 60, None),
@@ -87,7 +89,7 @@ fn the_shipped_table_keeps_to_the_matrix_of_the_procedure() {
 
 #[test]
 fn the_shipped_table_has_eleven_triggers_and_no_problem() {
-    let LoadedTable { table, warnings, .. } = shipped();
+    let LoadedTable { table, warnings, .. } = shipped("ollama");
     assert!(warnings.is_empty(), "{}", warnings.render(false));
     let count = |severity| table.triggers.iter().filter(|one| one.severity == severity).count();
     assert_eq!((count(Severity::Critical), table.triggers.len()), (6, 11));
@@ -97,6 +99,48 @@ fn the_shipped_table_has_eleven_triggers_and_no_problem() {
         assert_eq!(critical, trigger.approval == Approval::Automated, "{}", trigger.id);
         assert_eq!(critical, trigger.within == Duration::from_secs(60), "{}", trigger.id);
     }
+}
+
+/// Line by line as in `docs/procedures/orchestrator.md`; what the matrix does not have is in the scenarios' lists.
+#[test]
+fn the_orchestrators_table_keeps_to_the_matrix_of_the_procedure() {
+    use Response::{ImmediateRollback, MonitorAndPrepare, Optimize, PlannedRollback};
+    use Severity::{Critical, High, Low, Medium};
+
+    const MINUTE: u64 = 60;
+    const DAY: u64 = 24 * 60 * MINUTE;
+    let LoadedTable { table, warnings, .. } = shipped("orchestrator");
+    assert!(warnings.is_empty(), "{}", warnings.render(false));
+    assert_eq!(table.triggers.len(), 18);
+    let lead = Some("the lead engineer");
+    let (emergency, graceful) = ("orchestrator-emergency", "orchestrator-graceful");
+    let (partial, knowledge) = ("orchestrator-partial", "orchestrator-knowledge-base");
+    for (id, severity, response, runbook, within, approver) in [
+        ("unavailable", Critical, ImmediateRollback, emergency, 5 * MINUTE, None),
+        ("error-rate-critical", Critical, ImmediateRollback, emergency, 5 * MINUTE, None),
+        ("security-vulnerability", Critical, ImmediateRollback, emergency, 5 * MINUTE, None),
+        ("error-rate-high", High, PlannedRollback, graceful, 60 * MINUTE, lead),
+        ("response-time-high", High, PlannedRollback, graceful, 60 * MINUTE, lead),
+        ("cost-high", High, PlannedRollback, graceful, 60 * MINUTE, lead),
+        ("error-rate-raised", Medium, MonitorAndPrepare, graceful, DAY, lead),
+        ("error-rate-persists", Medium, PlannedRollback, graceful, DAY, lead),
+        ("specialist-failing", Medium, PlannedRollback, partial, 30 * MINUTE, None),
+        ("routing-accuracy-low", Low, MonitorAndPrepare, graceful, 7 * DAY, Some("the team")),
+        ("routing-accuracy-persists", Low, Optimize, graceful, 7 * DAY, Some("the team")),
+        ("knowledge-base-poor", Low, PlannedRollback, knowledge, 120 * MINUTE, None),
+    ] {
+        let trigger = table.triggers.iter().find(|trigger| trigger.id == id).expect(id);
+        assert_eq!((trigger.severity, trigger.response), (severity, response), "{id}");
+        assert_eq!((&*trigger.runbook, trigger.within.as_secs()), (runbook, within), "{id}");
+        assert_eq!(table.approver(trigger), approver, "{id}");
+    }
+    let watched = |id: &str| {
+        let trigger = table.triggers.iter().find(|trigger| trigger.id == id).expect(id);
+        trigger.sustained_for.map(|time| time.as_secs())
+    };
+    assert_eq!(watched("unavailable"), Some(5 * MINUTE));
+    assert_eq!(watched("error-rate-persists"), Some(DAY));
+    assert_eq!(watched("routing-accuracy-persists"), Some(7 * DAY));
 }
 
 #[test]
