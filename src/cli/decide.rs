@@ -45,7 +45,7 @@ pub(super) async fn run(cx: &Context, args: DecideArgs) -> Result<u8, CliError> 
         .map_err(|error| CliError::new(UNEXPECTED, "find the current folder").caused_by(&error))?;
     let path = match args.table {
         Some(path) => path,
-        None => only_table(&here, &cx.config)?,
+        None => only_table(&here, args.env.as_deref(), &cx.config)?,
     };
     let registry = Arc::new(crate::adapters::registry());
     let known = runbooks(&path, &here, &cx.config);
@@ -68,9 +68,13 @@ pub(super) async fn run(cx: &Context, args: DecideArgs) -> Result<u8, CliError> 
     Ok(code(decision))
 }
 
-/// The table of a project that has just one.
-fn only_table(here: &Path, config: &Config) -> Result<PathBuf, CliError> {
+/// The table of a project that has just one, or just one for this environment.
+fn only_table(here: &Path, env: Option<&str>, config: &Config) -> Result<PathBuf, CliError> {
     let mut tables = found::tables(here, config);
+    let has = |table: &Path| locate::locate(env, table, config).is_ok();
+    if tables.iter().any(|table| has(table)) {
+        tables.retain(|table| has(table));
+    }
     match (tables.pop(), tables.is_empty()) {
         (Some(only), true) => Ok(only),
         (Some(last), false) => {
