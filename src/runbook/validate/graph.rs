@@ -26,6 +26,22 @@ impl PhaseGraph {
         }
         seen
     }
+
+    /// Every step that starts only when this one has settled, as a set of positions.
+    pub(super) fn after(&self, step: usize) -> HashSet<usize> {
+        let mut waiting: Vec<Vec<usize>> = vec![Vec::new(); self.waits.len()];
+        for (later, waits) in self.waits.iter().enumerate() {
+            for wait in waits {
+                waiting[*wait].push(later);
+            }
+        }
+        let mut seen = HashSet::new();
+        let mut open = vec![step];
+        while let Some(next) = open.pop() {
+            open.extend(waiting[next].iter().filter(|later| seen.insert(**later)));
+        }
+        seen
+    }
 }
 
 /// Checks every phase and returns its graph.

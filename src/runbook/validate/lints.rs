@@ -1,5 +1,7 @@
 //! Rules that no schema can say: irreversible changes, shells in disguise, checklist items that block, paths.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::graph::PhaseGraph;
@@ -19,7 +21,8 @@ pub(super) fn check(
     registry: &Registry,
     problems: &mut Vec<Diagnostic>,
 ) {
-    let lints = Lints { runbook, graphs, registry };
+    let mut lints = Lints { runbook, graphs, registry, validation: None };
+    lints.validation = lints.validation().map(|at| (at, graphs[at.0].after(at.1)));
     for (phase_position, phase) in runbook.phases.iter().enumerate() {
         for (step_position, step) in phase.steps.iter().enumerate() {
             lints.question(step, problems);
@@ -36,6 +39,8 @@ struct Lints<'a> {
     runbook: &'a Runbook,
     graphs: &'a [PhaseGraph],
     registry: &'a Registry,
+    /// The step that validates the rollback, and those of its phase that come after it.
+    validation: Option<(Position, HashSet<usize>)>,
 }
 
 impl Lints<'_> {
@@ -74,11 +79,13 @@ impl Lints<'_> {
             format!("`{}` cannot be undone, and runs before the rollback is validated", step.id),
         )
         .at(step.verb_span);
-        match self.validation() {
+        match &self.validation {
             None => problems.push(
                 before.hint("Put a probe before it, and let a target be `reached_by` that probe."),
             ),
-            Some(validation) if !precedes(self.graphs, validation, at) => {
+            Some((validation, after))
+                if at.0 < validation.0 || at.0 == validation.0 && !after.contains(&at.1) =>
+            {
                 let proof = &self.runbook.phases[validation.0].steps[validation.1];
                 problems.push(
                     before
