@@ -2,6 +2,7 @@
 
 mod docker;
 mod file;
+mod hold;
 pub mod http;
 mod kubernetes;
 pub mod loadbalancer;
@@ -23,6 +24,7 @@ fn systems() -> Vec<System> {
     vec![
         docker::system(),
         file::system(),
+        hold::system(),
         http::system(),
         kubernetes::system(),
         loadbalancer::system(),

@@ -394,7 +394,7 @@ pub(super) fn plan(phases: Vec<Vec<PlannedStep>>) -> Plan {
 }
 
 pub(super) fn target(name: &str, within: Duration, step: &str) -> PlannedTarget {
-    PlannedTarget { name: name.into(), within, reached_by: StepId(step.into()) }
+    PlannedTarget { name: name.into(), within, from: None, reached_by: StepId(step.into()) }
 }
 
 fn policy() -> StepPolicy {

@@ -1,7 +1,7 @@
 //! Events as lines for people: one line each for what matters at 3 a.m., nothing for the rest.
 
 use super::approvals::{self, subject};
-use super::state::{ItemStage, StepView, View};
+use super::state::{ItemStage, StepView, TargetView, View};
 use super::style::{BAD, DOUBT, FAINT, GOOD, STRONG, brief_ms, clock, paint};
 use super::text::sanitize;
 use crate::event::{Event, Outcome, Record, SkipReason, StopReason};
@@ -138,7 +138,7 @@ fn started(view: &View) -> Vec<String> {
     let targets: Vec<_> = view
         .targets
         .iter()
-        .map(|(name, target)| format!("{} in {}", sanitize(name), brief_ms(target.within_ms)))
+        .map(|(name, target)| format!("{} in {}", sanitize(name), target.time()))
         .collect();
     if !targets.is_empty() {
         lines.push(format!("targets: {}", targets.join(", ")));
@@ -238,8 +238,8 @@ pub(super) fn troubles(step: &StepView) -> Vec<String> {
 }
 
 fn reached(view: &View, target: &str, took_ms: u64, in_time: bool) -> String {
-    let within = view.targets.get(target).map_or(0, |target| target.within_ms);
-    let text = format!("{} after {} of {}", sanitize(target), brief_ms(took_ms), brief_ms(within));
+    let time = view.targets.get(target).map(TargetView::time).unwrap_or_default();
+    let text = format!("{} after {} of {time}", sanitize(target), brief_ms(took_ms));
     if in_time {
         paint(GOOD, format!("● TARGET MET: {text}"))
     } else {

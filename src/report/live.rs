@@ -43,12 +43,12 @@ pub fn line(view: &View, now_ms: u64, projected: Option<Duration>, width: usize)
 
 /// The next open target, and what is left of it.
 fn next_target(view: &View, now_ms: u64) -> Option<(String, bool)> {
-    let (name, target) = view
-        .targets
-        .iter()
-        .filter(|(_, target)| target.took_ms.is_none())
-        .min_by_key(|(_, target)| target.within_ms)?;
-    let passed = now_ms + view.head_start_ms();
+    let open = view.targets.iter().filter(|(_, target)| target.took_ms.is_none());
+    let (name, target, passed) = open
+        .filter_map(|(name, target)| Some((name, target, view.passed_ms(target, now_ms)?)))
+        .min_by_key(|(_, target, passed)| {
+            i128::from(target.within_ms) - i128::from(*passed)
+        })?;
     let name = sanitize(name);
     Some(match target.within_ms.checked_sub(passed) {
         Some(left) => (format!("{} left to {name}", brief_ms(left.max(1000) / 1000 * 1000)), false),

@@ -9,6 +9,8 @@ use serde::Serialize;
 use super::approvals::{self, ApprovalView};
 use super::evidence::EvidenceView;
 use super::questions::QuestionView;
+use super::style::brief_ms;
+use super::text::sanitize;
 use crate::action::Window;
 use crate::event::{
     Actor, Event, Header, Outcome, Record, RunVerdict, SkipReason, Standing, StopReason,
@@ -114,6 +116,12 @@ pub enum ItemStage {
 pub struct TargetView {
     /// Its time in milliseconds.
     pub within_ms: u64,
+    /// The step with whose end its time begins, if it does not begin with the run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<StepId>,
+    /// When its time began, milliseconds since the run's start, if it counts from a step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub began_ms: Option<u64>,
     /// How long it took.
     pub took_ms: Option<u64>,
     /// Whether it is late.
@@ -159,7 +167,8 @@ impl View {
         }));
         let targets = header.plan.targets.iter().map(|target| {
             let within_ms = u64::try_from(target.within.as_millis()).unwrap_or(u64::MAX);
-            (target.name.clone(), TargetView { within_ms, took_ms: None, late: false })
+            let from = target.from.clone();
+            (target.name.clone(), TargetView { within_ms, from, began_ms: None, took_ms: None, late: false })
         });
         Some(Self {
             steps,
@@ -272,6 +281,12 @@ impl View {
             }
             event => approvals::take(&mut self.approvals, elapsed_ms, event),
         }
+        if let Event::StepStarted { step, .. }
+        | Event::StepSkipped { step, .. }
+        | Event::StepEnded { step, .. } = &record.event
+        {
+            self.begin_targets(step, elapsed_ms);
+        }
         if let Some(question) = QuestionView::opened(&record.event) {
             self.ask(question);
         }
@@ -365,6 +380,32 @@ impl View {
             || required.any(|question| self.steps.get(&question.at.step).is_some_and(at_work))
     }
 
+    /// How much of a target's time has passed at `now_ms`; `None` while it has not begun.
+    pub fn passed_ms(&self, target: &TargetView, now_ms: u64) -> Option<u64> {
+        match target.from {
+            None => Some(now_ms + self.head_start_ms()),
+            Some(_) => target.began_ms.map(|began_ms| now_ms.saturating_sub(began_ms)),
+        }
+    }
+
+    /// When a target was reached, milliseconds since the run's start; `None` also when that was before it.
+    pub fn reached_ms(&self, target: &TargetView) -> Option<u64> {
+        match target.from {
+            None => target.took_ms?.checked_sub(self.head_start_ms()),
+            Some(_) => Some(target.began_ms? + target.took_ms?),
+        }
+    }
+
+    /// With the end of a step begins the time of the targets that count from it.
+    fn begin_targets(&mut self, step: &StepId, elapsed_ms: u64) {
+        let ended = self.steps.get(step).and_then(|view| view.outcome);
+        let began = ended.filter(|outcome| *outcome != Outcome::NotStarted).map(|_| elapsed_ms);
+        for target in self.targets.values_mut().filter(|target| target.from.as_ref() == Some(step))
+        {
+            target.began_ms = began;
+        }
+    }
+
     /// The time on the targets' clock when the run started: not zero when the incident began earlier.
     pub fn head_start_ms(&self) -> u64 {
         self.header.since.map_or(0, |since| {
@@ -382,6 +423,17 @@ fn item_view(item: &crate::plan::PlannedItem) -> (String, ItemView) {
         hints: Vec::new(),
     };
     (item.name.clone(), view)
+}
+
+impl TargetView {
+    /// Its time, for people: `1h`, or `1h from cutover/decided`.
+    pub fn time(&self) -> String {
+        let within = brief_ms(self.within_ms);
+        match &self.from {
+            None => within,
+            Some(from) => format!("{within} from {}", sanitize(&from.0)),
+        }
+    }
 }
 
 impl StepView {

@@ -100,7 +100,7 @@ fn targets(view: &View) -> Vec<String> {
             format!(
                 "  {:<width$}  {took:>8} of {:<8} {word}",
                 sanitize(name),
-                brief_ms(target.within_ms)
+                target.time()
             )
         })
         .collect()
