@@ -449,6 +449,26 @@ mod tests {
     }
 
     #[test]
+    fn a_target_that_counts_from_a_step_has_the_time_between_the_two() {
+        let day = 86_400;
+        let steps = vec![lasting("p/hold", &[], 2 * day), lasting("p/decided", &["p/hold"], 60)];
+        let cut = vec![lasting("q/dns", &[], 600), lasting("q/proof", &["q/dns"], 300)];
+        let phases = vec![planned_phase("p", steps), planned_phase("q", cut)];
+        let mut plan = plan(phases, &[("recovered", 1000, "q/proof")]);
+        assert_eq!(Schedule::of(&plan).misfits()[0].what, "target recovered");
+        plan.targets[0].from = Some(id("p/decided"));
+        let target = Schedule::of(&plan).start().targets[0];
+        assert_eq!((target.takes(), target.is_late(), target.begun), (s(900), false, false));
+        assert!(Schedule::of(&plan).misfits().is_empty());
+        plan.targets[0].within = s(899);
+        let misfits = Schedule::of(&plan).misfits();
+        assert_eq!(
+            misfits[0].to_string(),
+            "target recovered (from p/decided) needs 15m of 14m 59s: q/dns 10m → q/proof 5m"
+        );
+    }
+
+    #[test]
     fn projects_from_nothing_done() {
         let schedule = Schedule::of(&example());
         let projection = schedule.project(&schedule.progress(Duration::ZERO));

@@ -15,7 +15,7 @@ pub fn line(view: &View, now_ms: u64, projected: Option<Duration>, width: usize)
     let running: Vec<_> = view
         .steps
         .iter()
-        .filter(|(_, step)| step.started_ms.is_some() && step.outcome.is_none())
+        .filter(|(_, step)| step.is_at_work())
         .collect();
     let mut plain = Vec::new();
     let mut painted = Vec::new();
@@ -36,7 +36,12 @@ pub fn line(view: &View, now_ms: u64, projected: Option<Duration>, width: usize)
         let at_ms = u64::try_from(projected.as_millis()).unwrap_or(u64::MAX);
         push(format!("done at about {}", clock(at_ms.max(now_ms))), FAINT);
     }
-    push(work(&running), STRONG);
+    match view.holds().next() {
+        Some((id, hold)) => {
+            push(format!("{}: {}", sanitize(name(id)), hold.story(now_ms)), STRONG);
+        }
+        None => push(work(&running), STRONG),
+    }
     let shown = plain.join(" · ");
     if shown.width() < width { painted.join(" · ") } else { cut(&shown, width) }
 }
@@ -66,14 +71,19 @@ fn work(running: &[(&StepId, &StepView)]) -> String {
     let told: Vec<_> = running
         .iter()
         .map(|(id, step)| {
-            let name = id.0.split_once('/').map_or(id.0.as_str(), |(_, name)| name);
+            let name = sanitize(name(id));
             match step.progress() {
-                (done, all) if all > 1 => format!("{} {done}/{all}", sanitize(name)),
-                _ => sanitize(name),
+                (done, all) if all > 1 => format!("{name} {done}/{all}"),
+                _ => name,
             }
         })
         .collect();
     told.join(", ")
+}
+
+/// The step's own id, without its phase.
+fn name(id: &StepId) -> &str {
+    id.0.split_once('/').map_or(id.0.as_str(), |(_, name)| name)
 }
 
 fn cut(text: &str, width: usize) -> String {

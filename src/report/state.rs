@@ -8,12 +8,13 @@ use serde::Serialize;
 
 use super::approvals::{self, ApprovalView};
 use super::evidence::EvidenceView;
+use super::hold::HoldView;
 use super::questions::QuestionView;
 use super::style::brief_ms;
 use super::text::sanitize;
 use crate::action::Window;
 use crate::event::{
-    Actor, Event, Header, Outcome, Record, RunVerdict, SkipReason, Standing, StopReason,
+    Actor, Event, Header, Outcome, Place, Record, RunVerdict, SkipReason, Standing, StopReason,
 };
 use crate::plan::{Items, StepId};
 
@@ -87,6 +88,9 @@ pub struct ItemView {
     /// What a person can do about an error.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub hints: Vec<String>,
+    /// How its hold stands, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold: Option<HoldView>,
 }
 
 /// Where an item stands, in the words of a reader.
@@ -205,6 +209,8 @@ impl View {
                 self.verdict = None;
                 // What was not decided is tried again.
                 self.undecided.clear();
+                let items = self.steps.values_mut().flat_map(|step| step.items.values_mut());
+                items.filter_map(|item| item.hold.as_mut()).for_each(|hold| hold.gates.clear());
             }
             Event::StepStarted { step, .. } => self.on_step(step, |view| {
                 view.started_ms = Some(elapsed_ms);
@@ -279,6 +285,21 @@ impl View {
                     question.answer = Some(answer);
                 }
             }
+            Event::HoldBegan { at, for_ms } => {
+                let hold = HoldView::begun(elapsed_ms, *for_ms);
+                if let Some(item) = self.item_mut(at) {
+                    item.hold.get_or_insert(hold);
+                }
+            }
+            Event::HoldLooked { at, gates, .. } => {
+                if let Some(hold) = self.item_mut(at).and_then(|item| item.hold.as_mut()) {
+                    hold.looked(gates);
+                }
+            }
+            // Data came before the person's answer.
+            Event::Verified { at, .. } | Event::VerifyFailed { at, .. } => {
+                self.questions.retain(|asked| asked.at != *at || asked.answer.is_some());
+            }
             event => approvals::take(&mut self.approvals, elapsed_ms, event),
         }
         if let Event::StepStarted { step, .. }
@@ -343,6 +364,18 @@ impl View {
         }
     }
 
+    fn item_mut(&mut self, at: &Place) -> Option<&mut ItemView> {
+        self.steps.get_mut(&at.step)?.items.get_mut(&at.item)
+    }
+
+    /// The steps that wait in a hold, and how that stands.
+    pub fn holds(&self) -> impl Iterator<Item = (&StepId, &HoldView)> {
+        let at_work = self.steps.iter().filter(|(_, step)| step.is_at_work());
+        at_work.flat_map(|(id, step)| {
+            step.items.values().filter_map(move |item| Some((id, item.hold.as_ref()?)))
+        })
+    }
+
     fn on_step(&mut self, id: &StepId, change: impl FnOnce(&mut StepView)) {
         if let Some(view) = self.steps.get_mut(id) {
             change(view);
@@ -374,10 +407,9 @@ impl View {
 
     /// Whether the run waits for what a person says.
     pub fn waits_for_person(&self) -> bool {
-        let at_work = |step: &StepView| step.started_ms.is_some() && step.outcome.is_none();
         let mut required = self.open_questions().filter(|question| question.required);
         !self.undecided.is_empty()
-            || required.any(|question| self.steps.get(&question.at.step).is_some_and(at_work))
+            || required.any(|question| self.steps.get(&question.at.step).is_some_and(StepView::is_at_work))
     }
 
     /// How much of a target's time has passed at `now_ms`; `None` while it has not begun.
@@ -421,6 +453,7 @@ fn item_view(item: &crate::plan::PlannedItem) -> (String, ItemView) {
         does: item.does.clone(),
         note: None,
         hints: Vec::new(),
+        hold: None,
     };
     (item.name.clone(), view)
 }
@@ -437,6 +470,17 @@ impl TargetView {
 }
 
 impl StepView {
+    /// Whether it has begun and not ended.
+    pub fn is_at_work(&self) -> bool {
+        self.started_ms.is_some() && self.outcome.is_none()
+    }
+
+    /// Since when it is at work, milliseconds since the run's start; a hold goes on while nobody runs the run.
+    pub fn at_work_since_ms(&self) -> Option<u64> {
+        let held = self.items.values().filter_map(|item| Some(item.hold.as_ref()?.began_ms)).min();
+        self.started_ms.map(|started| held.map_or(started, |held| held.min(started)))
+    }
+
     /// How many items are as wanted, and how many there are.
     pub fn progress(&self) -> (usize, usize) {
         let done = self
