@@ -18,7 +18,7 @@ use crate::clock::Boot;
 use crate::plan::{Plan, PlannedApproval, PlannedItem, StepId};
 use crate::secret::Secrets;
 
-pub use outcome::{Channel, Outcome, RunVerdict, SkipReason, StopReason};
+pub use outcome::{Channel, GateSeen, GateState, Outcome, RunVerdict, SkipReason, StopReason};
 pub use standing::Standing;
 
 /// The version of the journal's form. A newer one is refused, an older one is read.
@@ -286,6 +286,24 @@ pub enum Event {
         /// Why.
         error: ActionError,
     },
+    /// A hold began. Its time counts from here, whoever runs the run meanwhile.
+    HoldBegan {
+        /// The item.
+        #[serde(flatten)]
+        at: Place,
+        /// How long it lasts.
+        for_ms: u64,
+    },
+    /// The gates of a hold were asked.
+    HoldLooked {
+        /// The item.
+        #[serde(flatten)]
+        at: Place,
+        /// What is left of its time.
+        left_ms: u64,
+        /// The answers, in the order of the runbook.
+        gates: Vec<GateSeen>,
+    },
     /// A question to a person was recorded and left open.
     QuestionOpened {
         /// The item.
@@ -504,6 +522,9 @@ impl Event {
                 evidence.summary = secrets.redact(&evidence.summary);
             }
             Self::QuestionProbed { seen, .. } => *seen = secrets.redact(seen),
+            Self::HoldLooked { gates, .. } => {
+                gates.iter_mut().for_each(|gate| gate.seen = secrets.redact(&gate.seen));
+            }
             _ => {}
         }
         self

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{ActionError, StepContext, Window};
+use crate::value::brief;
 
 /// Something that changes one thing in one system.
 ///
@@ -98,6 +99,40 @@ pub struct Later {
     pub probe: Box<dyn Probe>,
 }
 
+/// A time for which things have to stay as they are.
+pub struct Hold {
+    /// How long, from when the step first began.
+    pub lasting: Duration,
+    /// The pause between two looks.
+    pub every: Duration,
+    /// How long a gate may fail until the hold has failed; zero when the first no decides.
+    pub tolerate: Duration,
+    /// What has to hold meanwhile; nothing where the time alone counts.
+    pub gates: Vec<Gate>,
+}
+
+/// What has to hold during a [`Hold`].
+pub struct Gate {
+    /// Its name, for people.
+    pub text: String,
+    /// What is asked.
+    pub probe: Box<dyn Probe>,
+}
+
+impl Hold {
+    /// What it does, as a sentence without a period.
+    pub fn describe(&self) -> String {
+        let lasting = brief(self.lasting);
+        let gates: Vec<String> =
+            self.gates.iter().map(|gate| gate.probe.describe().apply).collect();
+        if gates.is_empty() {
+            return format!("wait for {lasting}");
+        }
+        let every = brief(self.every);
+        format!("hold for {lasting}, and ask every {every}: {}", gates.join("; "))
+    }
+}
+
 /// One piece of work: what a step does to one item.
 pub enum Work {
     /// A change.
@@ -108,6 +143,8 @@ pub enum Work {
     Manual(Question),
     /// A question to a system that is recorded as open, and asked by `rollback confirm`.
     Later(Later),
+    /// A wait during which questions to systems have to keep their answers.
+    Hold(Hold),
 }
 
 /// What a change will do, in words for the plan.

@@ -80,6 +80,8 @@ pub trait VerbArgs: DeserializeOwned + JsonSchema + Send + Sync + 'static {
     const CONNECTION: Option<&'static str> = None;
     /// How it tells people that a run has ended, if it carries messages.
     const LAST_WORD: Option<LastWord> = None;
+    /// How long it takes by its own arguments, if they say so: no plan has to assume or measure that.
+    const LASTS: Option<fn(&Self) -> Duration> = None;
     /// What one item of the step needs; often the arguments themselves.
     type Item: Serialize + DeserializeOwned + Send;
 
@@ -131,6 +133,8 @@ pub struct Verb {
     pub connection: Option<&'static str>,
     /// How it tells people that a run has ended; only verbs that carry messages do.
     pub last_word: Option<LastWord>,
+    /// How long it takes by its evaluated arguments; only verbs that wait for a given time tell that.
+    pub lasts: Option<fn(Value) -> Option<Duration>>,
     /// The JSON Schema of its arguments.
     pub schema: fn(&mut SchemaGenerator) -> Schema,
     /// Checks evaluated arguments offline, beyond the schema.
@@ -138,6 +142,11 @@ pub struct Verb {
     expand: ExpandFn,
     list: ListFn,
     make: MakeFn,
+}
+
+fn lasts<A: VerbArgs>(args: Value) -> Option<Duration> {
+    let args: A = serde_json::from_value(args).ok()?;
+    A::LASTS.map(|lasts| lasts(&args))
 }
 
 fn parse<A: DeserializeOwned>(verb: &str, args: Value) -> Result<A, ActionError> {
@@ -163,6 +172,7 @@ impl Verb {
             irreversible: A::IRREVERSIBLE,
             connection: A::CONNECTION,
             last_word: A::LAST_WORD,
+            lasts: A::LASTS.map(|_| lasts::<A> as fn(Value) -> Option<Duration>),
             schema: |generator| generator.subschema_for::<A>(),
             validate: |args| {
                 let args: A = serde_json::from_value(args).map_err(|error| error.to_string())?;
@@ -203,6 +213,7 @@ impl Verb {
             irreversible: None,
             connection: None,
             last_word: None,
+            lasts: None,
             schema: |generator| generator.subschema_for::<I>(),
             validate: |args| {
                 serde_json::from_value::<I>(args).map(drop).map_err(|error| error.to_string())

@@ -3,6 +3,7 @@
 mod digitalocean;
 mod docker;
 mod file;
+mod hold;
 pub mod http;
 mod kubernetes;
 pub mod loadbalancer;
@@ -25,6 +26,7 @@ fn systems() -> Vec<System> {
         digitalocean::system(),
         docker::system(),
         file::system(),
+        hold::system(),
         http::system(),
         kubernetes::system(),
         loadbalancer::system(),

@@ -131,7 +131,9 @@ impl Person {
             Event::ApprovalAnswered { step, .. } | Event::ApprovalExpired { step, .. } => {
                 self.waiting.retain(|open| !open.approves(step.as_ref()));
             }
-            Event::QuestionAnswered { at, .. } => self
+            Event::QuestionAnswered { at, .. }
+            | Event::Verified { at, .. }
+            | Event::VerifyFailed { at, .. } => self
                 .waiting
                 .retain(|open| !matches!(open, Question::Item { at: asked, .. } if asked == at)),
             Event::FailureDecided { step, .. } => self

@@ -107,7 +107,10 @@ fn head(plan: &Plan, head_start: Duration) -> Vec<String> {
         lines.push(paint(DOUBT, text));
     }
     for (target, projected) in plan.targets.iter().zip(&projection.targets) {
-        let at = head_start + projected.at;
+        let at = match target.from {
+            None => head_start + projected.at,
+            Some(_) => projected.takes(),
+        };
         let word = if plan.step(&target.reached_by).is_some_and(|step| step.skip.is_some()) {
             paint(DOUBT, "will not be reached: its step is left out")
         } else if at > target.within {
@@ -118,7 +121,7 @@ fn head(plan: &Plan, head_start: Duration) -> Vec<String> {
         lines.push(format!(
             "  target {} in {}: expected after {}, {word}",
             sanitize(&target.name),
-            brief(target.within),
+            sanitize(&target.time()),
             brief(at)
         ));
     }

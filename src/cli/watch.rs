@@ -159,7 +159,7 @@ impl Screen {
     fn projected(&self, now_ms: u64) -> Duration {
         let mut progress = self.schedule.progress(Duration::from_millis(now_ms));
         for (id, step) in &self.view.steps {
-            let stage = match (step.started_ms, step.ended_ms, step.outcome) {
+            let stage = match (step.at_work_since_ms(), step.ended_ms, step.outcome) {
                 (_, Some(ended), _) => Stage::Ended(Duration::from_millis(ended)),
                 (started, None, Some(_)) => {
                     Stage::Ended(Duration::from_millis(started.unwrap_or(0)))

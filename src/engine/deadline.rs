@@ -1,15 +1,15 @@
 //! Targets, budgets, approvals and the time to give up, as events that fall due.
 //!
 //! Targets and budgets only report. Times are milliseconds since the run's start; a target's clock may have started
-//! earlier, with the incident (`--since`).
+//! earlier, with the incident (`--since`), or starts later, with the end of a step (`from`).
 
 use std::time::Duration;
 
 use super::approval;
 use super::state::RunState;
-use crate::event::{Event, StopReason};
+use crate::event::{Event, Outcome, StopReason};
 use crate::plan::budget::{Progress, Stage};
-use crate::plan::{PlannedStep, PlannedTarget};
+use crate::plan::{PlannedStep, PlannedTarget, StepId};
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
@@ -28,9 +28,28 @@ fn is_part_of(state: &RunState, target: &PlannedTarget) -> bool {
     !state.header.left_out.contains_key(&target.reached_by.0)
 }
 
-/// When a target falls due; 0 when its time had passed before the run started.
-pub fn target_due_ms(state: &RunState, target: &PlannedTarget) -> u64 {
-    millis(target.within).saturating_sub(head_start_ms(state))
+/// When a target falls due: 0 when its time had passed before the run started, `None` while its time has not begun.
+pub fn target_due_ms(state: &RunState, target: &PlannedTarget) -> Option<u64> {
+    match &target.from {
+        None => Some(millis(target.within).saturating_sub(head_start_ms(state))),
+        Some(from) => Some(began_ms(state, from)?.saturating_add(millis(target.within))),
+    }
+}
+
+/// How long a target took that was reached at `at_ms`.
+pub fn took_ms(state: &RunState, target: &PlannedTarget, at_ms: u64) -> u64 {
+    match &target.from {
+        None => at_ms.saturating_add(head_start_ms(state)),
+        Some(from) => at_ms.saturating_sub(began_ms(state, from).unwrap_or(at_ms)),
+    }
+}
+
+/// When the time of a target began that counts from this step: with its end, however it ended. A step that was left out, or that the
+/// run did without, has ended when that was decided.
+fn began_ms(state: &RunState, from: &StepId) -> Option<u64> {
+    let step = state.steps.get(from)?;
+    step.outcome.filter(|outcome| *outcome != Outcome::NotStarted)?;
+    step.ended_ms
 }
 
 /// What is left until the next target that is still open; negative when that one is late.
@@ -43,7 +62,7 @@ pub fn left_ms(state: &RunState, now_ms: u64) -> Option<i64> {
         .filter(|target| {
             state.targets.get(&target.name).is_none_or(|known| known.took_ms.is_none())
         })
-        .map(|target| target_due_ms(state, target))
+        .filter_map(|target| target_due_ms(state, target))
         .min()
         .map(|due| {
             let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
@@ -70,7 +89,7 @@ fn progress(state: &RunState, now_ms: u64) -> Progress {
     let at = |ms: u64| Duration::from_millis(ms.saturating_add(head_start));
     let mut progress = state.schedule.progress(at(now_ms));
     for (id, step) in &state.steps {
-        let course = match (step.outcome, step.started_ms) {
+        let course = match (step.outcome, step.at_work_since_ms()) {
             (Some(_), started) => Stage::Ended(at(step.ended_ms.or(started).unwrap_or(0))),
             (None, Some(started)) => Stage::Running(at(started)),
             (None, None) => Stage::Waiting,
@@ -97,8 +116,8 @@ fn alarms(state: &RunState) -> impl Iterator<Item = (u64, Event)> + '_ {
         (known.took_ms.is_none() && !known.late).then(|| {
             let event =
                 Event::TargetLate { target: target.name.clone(), within_ms: millis(target.within) };
-            (target_due_ms(state, target), event)
-        })
+            Some((target_due_ms(state, target)?, event))
+        })?
     });
     let budgets = state.plan().phases.iter().filter_map(|phase| {
         let budget_ms = millis(phase.budget?);

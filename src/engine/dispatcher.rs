@@ -17,7 +17,7 @@ use super::agenda::Agenda;
 use super::approval;
 use super::decide::{Command, outcome};
 use super::emitter::{Emitter, Message, TaskEnd};
-use super::executor::{KILL_GRACE, Kit, run_step, undo_step, wants_undo};
+use super::executor::{KILL_GRACE, Kit, RunClock, run_step, undo_step, wants_undo};
 use super::fanout::Limiters;
 use super::item::panic_message;
 use super::lifecycle::Stage;
@@ -94,8 +94,6 @@ struct Dispatcher {
     attended: bool,
     /// How often this process was told to end by a signal.
     told_to_end: u32,
-    started: Instant,
-    offset_ms: u64,
 }
 
 /// What ended a wait.
@@ -124,6 +122,7 @@ impl Dispatcher {
             kill_by: OnceLock::new(),
             give_up,
             notes: super::item::Notes::default(),
+            clock: RunClock { started, offset_ms },
         };
         Self {
             agenda: Agenda::of(&state),
@@ -138,8 +137,6 @@ impl Dispatcher {
             waiting: Vec::new(),
             attended: engine.attended,
             told_to_end: 0,
-            started,
-            offset_ms,
         }
     }
 
@@ -181,8 +178,7 @@ impl Dispatcher {
     }
 
     async fn woken(&mut self) -> Woken {
-        let alarm = deadline::next_ms(&self.state)
-            .map(|at| self.started + Duration::from_millis(at.saturating_sub(self.offset_ms)));
+        let alarm = deadline::next_ms(&self.state).map(|at| self.kit.clock.instant(at));
         let alarm = async {
             match alarm {
                 Some(at) => sleep_until(at).await,
@@ -200,8 +196,7 @@ impl Dispatcher {
     }
 
     fn now_ms(&self) -> u64 {
-        let here = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.offset_ms.saturating_add(here)
+        self.kit.clock.now_ms()
     }
 
     /// Takes an event into the state and hands it to the journal.
@@ -336,6 +331,7 @@ impl Dispatcher {
     fn on_message(&mut self, message: Message) {
         match message {
             // A system may echo what it was sent, so nothing of it goes on as it came.
+            Message::Event(event) if self.was_decided(&event) => {}
             Message::Event(event) => {
                 self.emit(event.redacted(self.kit.resolve.connections.secrets()));
             }
@@ -353,6 +349,18 @@ impl Dispatcher {
                 self.finish(&step, end);
             }
         }
+    }
+
+    /// Whether a person has ended the hold that still tells something.
+    fn was_decided(&self, event: &Event) -> bool {
+        let (Event::HoldLooked { at, .. }
+        | Event::Verified { at, .. }
+        | Event::VerifyFailed { at, .. }) = event
+        else {
+            return false;
+        };
+        let ended = |stage| matches!(stage, Stage::Verified | Stage::Failed);
+        self.state.item(at).is_some_and(|item| item.hold_ms.is_some() && ended(item.stage))
     }
 
     fn finish(&mut self, id: &StepId, end: TaskEnd) {
@@ -437,7 +445,6 @@ impl Dispatcher {
 
     /// Records the targets that a step has proved at `at_ms`, each once.
     fn reach_targets(&mut self, id: &StepId, at_ms: u64) {
-        let head_start = deadline::head_start_ms(&self.state);
         let reached: Vec<_> = self
             .state
             .plan()
@@ -446,8 +453,8 @@ impl Dispatcher {
             .filter(|target| target.reached_by == *id)
             .map(|target| Event::TargetReached {
                 target: target.name.clone(),
-                took_ms: at_ms.saturating_add(head_start),
-                in_time: at_ms <= deadline::target_due_ms(&self.state, target),
+                took_ms: deadline::took_ms(&self.state, target, at_ms),
+                in_time: deadline::target_due_ms(&self.state, target).is_none_or(|due| at_ms <= due),
             })
             .collect();
         for event in reached {

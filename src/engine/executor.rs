@@ -41,6 +41,29 @@ pub(super) struct Kit {
     pub(super) kill_by: OnceLock<Instant>,
     pub(super) give_up: Option<Instant>,
     pub(super) notes: Notes,
+    pub(super) clock: RunClock,
+}
+
+/// The time since a run's start, that of earlier processes included.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RunClock {
+    /// When this process took the run up.
+    pub(super) started: Instant,
+    /// How much time had passed then, in milliseconds.
+    pub(super) offset_ms: u64,
+}
+
+impl RunClock {
+    /// Milliseconds since the run's start.
+    pub(super) fn now_ms(self) -> u64 {
+        let here = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.offset_ms.saturating_add(here)
+    }
+
+    /// The instant at `ms` since the run's start; this process's own start when that is earlier.
+    pub(super) fn instant(self, ms: u64) -> Instant {
+        self.started + Duration::from_millis(ms.saturating_sub(self.offset_ms))
+    }
 }
 
 impl Kit {
@@ -147,7 +170,7 @@ pub(super) async fn undo_step(kit: Arc<Kit>, step: PlannedStep, known: StepState
                     return TaskEnd::Panicked(panic);
                 }
             }
-            Ok(Work::Probe(_) | Work::Manual(_) | Work::Later(_)) => {}
+            Ok(Work::Probe(_) | Work::Manual(_) | Work::Later(_) | Work::Hold(_)) => {}
             Err(error) => {
                 let begun = kit.emitter.intend(Event::UndoStarted { at: at.clone() }).await;
                 if begun.is_ok() {

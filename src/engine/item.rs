@@ -29,7 +29,7 @@ use crate::plan::StepPolicy;
 use crate::value::JsonText;
 
 /// How long after its deadline a call may still return by itself before it is dropped.
-const GRACE: Duration = Duration::from_millis(200);
+pub(super) const GRACE: Duration = Duration::from_millis(200);
 
 /// One item at work.
 pub(super) struct ItemRun {
@@ -74,6 +74,7 @@ impl ItemRun {
                     self.ask(&question, Some(hold)).await;
                 }
                 Work::Probe(probe) => self.observe(probe.as_ref()).await,
+                Work::Hold(hold) => self.hold(&hold).await,
                 Work::Action(action) => self.change(action.as_ref()).await,
             }
         };

@@ -63,6 +63,12 @@ impl Stage {
             (Applied, Event::VerifyFailed { .. }) => NotInForce,
             // A question to a person.
             (Pending | Unknown, Event::QuestionOpened { .. }) => Open,
+            // A hold: its gates are asked, and when its time is over and nobody knows of one of them, a person. Whichever comes
+            // first, data or the answer, ends it.
+            (Pending | Unknown, Event::HoldBegan { .. }) => Pending,
+            (Pending | Open, Event::HoldLooked { .. }) => self,
+            (Open, Event::Verified { .. }) => Verified,
+            (Open, Event::VerifyFailed { .. }) => Failed,
             // A no may become a yes when somebody looks again.
             (Open | Failed, Event::QuestionAnswered { confirmed: true, .. }) => Verified,
             (Open, Event::QuestionAnswered { confirmed: false, .. }) => Failed,

@@ -48,6 +48,8 @@ pub struct ItemState {
     pub noted: bool,
     /// Whether the run waits for the answer to its question.
     pub answer_required: bool,
+    /// When its hold first began, milliseconds since the run's start.
+    pub hold_ms: Option<u64>,
     /// The last error, or what was seen instead.
     pub error: Option<String>,
 }
@@ -64,6 +66,7 @@ impl Default for ItemState {
             order: 0,
             noted: false,
             answer_required: false,
+            hold_ms: None,
             error: None,
         }
     }
@@ -105,6 +108,22 @@ impl StepState {
     /// Whether it is running.
     pub fn is_running(&self) -> bool {
         self.started_ms.is_some() && self.outcome.is_none()
+    }
+
+    /// Since when it is at work, milliseconds since the run's start; a hold goes on while nobody runs the run.
+    pub fn at_work_since_ms(&self) -> Option<u64> {
+        let held = self.items.values().filter_map(|item| item.hold_ms).min();
+        self.started_ms.map(|started| held.map_or(started, |held| held.min(started)))
+    }
+
+    /// Whether it does nothing but wait in a hold.
+    pub fn is_holding(&self) -> bool {
+        let waits = |item: &ItemState| {
+            item.hold_ms.is_some() && matches!(item.stage, Stage::Pending | Stage::Open)
+        };
+        self.is_running()
+            && self.items.values().any(waits)
+            && self.items.values().all(|item| waits(item) || item.stage.is_settled())
     }
 
     /// Whether it has failed and its own changes are being taken back (`on_failure: undo`). A person's decision
@@ -287,8 +306,10 @@ impl RunState {
             | Event::UndoStarted { at }
             | Event::Undone { at }
             | Event::UndoFailed { at, .. }
+            | Event::HoldBegan { at, .. }
+            | Event::HoldLooked { at, .. }
             | Event::QuestionOpened { at, .. }
-            | Event::QuestionAnswered { at, .. } => self.apply_to_item(at, event)?,
+            | Event::QuestionAnswered { at, .. } => self.apply_to_item(elapsed_ms, at, event)?,
         }
         Ok(())
     }
@@ -308,7 +329,12 @@ impl RunState {
         Ok(())
     }
 
-    fn apply_to_item(&mut self, at: &Place, event: &Event) -> Result<(), IllegalEvent> {
+    fn apply_to_item(
+        &mut self,
+        elapsed_ms: u64,
+        at: &Place,
+        event: &Event,
+    ) -> Result<(), IllegalEvent> {
         self.changes += 1;
         let order = self.changes;
         let item = self
@@ -336,6 +362,7 @@ impl RunState {
                 item.noted = true;
             }
             Event::QuestionOpened { required, .. } => item.answer_required = *required,
+            Event::HoldBegan { .. } => item.hold_ms = item.hold_ms.or(Some(elapsed_ms)),
             Event::Applied { evidence, .. } => {
                 item.applied = Some(packed(evidence));
                 item.order = order;

@@ -17,8 +17,8 @@ use tokio::sync::mpsc;
 
 use super::{Ended, Engine, MemoryVault, Request, RunState};
 use crate::action::{
-    Action, ActionError, Connections, Description, ErrorKind, Evidence, Item, Later, Probe,
-    Question, Readiness, Registry, Repeat, ResolveContext, Saved, StepContext, System,
+    Action, ActionError, Answer, Connections, Description, ErrorKind, Evidence, Gate, Hold, Item,
+    Later, Probe, Question, Readiness, Registry, Repeat, ResolveContext, Saved, StepContext, System,
     SystemConnection, Verb, VerbArgs, VerbKind, Verdict, Window, Work,
 };
 use crate::clock::{self, Boot};
@@ -240,6 +240,42 @@ impl VerbArgs for Expect {
     }
 }
 
+/// A hold whose gates are switches. While `KEY:unknown` is on, nobody knows about `KEY`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub(super) struct Holding {
+    pub(super) for_ms: u64,
+    pub(super) every_ms: u64,
+    pub(super) tolerate_ms: u64,
+    pub(super) gates: Vec<String>,
+}
+
+#[async_trait]
+impl VerbArgs for Holding {
+    const NAME: &'static str = "test.hold";
+    const SUMMARY: &'static str = "waits while switches are on";
+    const KIND: VerbKind = VerbKind::Probe;
+    const TIMEOUT: Duration = Duration::from_secs(5);
+    type Item = Self;
+
+    async fn expand(self, _: &ResolveContext) -> Result<Vec<(String, Self)>, ActionError> {
+        Ok(vec![(String::new(), self)])
+    }
+
+    fn make(item: Self, cx: &ResolveContext) -> Result<Work, ActionError> {
+        let world = world_of(cx)?;
+        let gate = |key: String| {
+            let probe = Box::new(Expecting { key: key.clone(), world: world.clone() });
+            Gate { text: key, probe }
+        };
+        Ok(Work::Hold(Hold {
+            lasting: Duration::from_millis(item.for_ms),
+            every: Duration::from_millis(item.every_ms),
+            tolerate: Duration::from_millis(item.tolerate_ms),
+            gates: item.gates.into_iter().map(gate).collect(),
+        }))
+    }
+}
+
 struct Expecting {
     key: String,
     world: Arc<World>,
@@ -253,6 +289,16 @@ impl Probe for Expecting {
 
     async fn observe(&self, _: &StepContext) -> Result<Verdict, ActionError> {
         Ok(if self.world.is_on(&self.key) { Verdict::holds("on") } else { Verdict::not_yet("off") })
+    }
+
+    async fn answer(&self, cx: &StepContext) -> Result<Answer, ActionError> {
+        if self.world.is_on(&format!("{}:unknown", self.key)) {
+            return Ok(Answer::NoData { reason: "it is dark".into() });
+        }
+        Ok(match self.observe(cx).await? {
+            Verdict::Holds { evidence } => Answer::Yes { evidence },
+            Verdict::NotYet { observed } => Answer::No { observed },
+        })
     }
 }
 
@@ -276,7 +322,7 @@ impl Bench {
             name: "test",
             summary: "switches in memory",
             connections: Vec::new(),
-            verbs: vec![Verb::of::<Switch>(), Verb::of::<Expect>()],
+            verbs: vec![Verb::of::<Switch>(), Verb::of::<Expect>(), Verb::of::<Holding>()],
         }]);
         let connections = Connections::new("memory", HashMap::new(), Arc::default());
         let resolve =
@@ -327,6 +373,20 @@ impl Bench {
         let (journal, log) = Journal::continue_in_memory(log);
         let (engine, handles) = self.engine(journal, log);
         (engine.resume(state, elapsed, actor(), salvaged), handles)
+    }
+
+    /// Takes a run up again when nobody has run it for `later`.
+    pub(super) fn resume_later(
+        &self,
+        log: MemoryLog,
+        later: Duration,
+    ) -> (impl Future<Output = Ended> + use<>, Handles) {
+        let history = log.history().unwrap();
+        let (state, elapsed) = super::recover::fold(&history.records, false).unwrap();
+        let (journal, log) = Journal::continue_in_memory(log);
+        let (engine, handles) = self.engine(journal, log);
+        let later = u64::try_from(later.as_millis()).unwrap();
+        (engine.resume(state, elapsed + later, actor(), None), handles)
     }
 
     /// Takes a run up from what is left of its records.
@@ -394,7 +454,7 @@ pub(super) fn plan(phases: Vec<Vec<PlannedStep>>) -> Plan {
 }
 
 pub(super) fn target(name: &str, within: Duration, step: &str) -> PlannedTarget {
-    PlannedTarget { name: name.into(), within, reached_by: StepId(step.into()) }
+    PlannedTarget { name: name.into(), within, from: None, reached_by: StepId(step.into()) }
 }
 
 fn policy() -> StepPolicy {
@@ -455,6 +515,12 @@ pub(super) fn fleet(id: &str, switches: Vec<(String, Switch)>) -> PlannedStep {
 /// A step that asks whether a switch is on (or a person, when the key begins with `ask:`).
 pub(super) fn expect(id: &str, key: &str) -> PlannedStep {
     step(id, Expect::NAME, vec![Item { name: String::new(), args: json!({"key": key}).into() }])
+}
+
+/// A step that holds.
+pub(super) fn hold(id: &str, holding: &Holding) -> PlannedStep {
+    let args = JsonText::of(holding).unwrap();
+    step(id, Holding::NAME, vec![Item { name: String::new(), args }])
 }
 
 /// A number from the environment, for the long form; `short` without it.

@@ -1,6 +1,8 @@
 //! The engine against a world in memory, in virtual time.
 
 mod approvals;
+mod holds;
+mod targets;
 
 use std::collections::HashMap;
 use std::sync::Arc;

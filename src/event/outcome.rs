@@ -68,6 +68,29 @@ pub enum SkipReason {
     Stopping,
 }
 
+/// How a gate of a hold answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GateState {
+    /// As wanted.
+    Holds,
+    /// Not as wanted.
+    Fails,
+    /// Nobody knows.
+    NoData,
+}
+
+/// What was seen of a gate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GateSeen {
+    /// Its name.
+    pub gate: String,
+    /// Whether it holds.
+    pub state: GateState,
+    /// What was seen, or why nothing could be.
+    pub seen: String,
+}
+
 /// How a person answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -43,6 +43,8 @@ struct PhaseSlot {
 struct TargetSlot {
     name: String,
     within: Duration,
+    /// The step with whose end its time begins, if it does not begin with the run.
+    from: Option<usize>,
     step: Option<usize>,
 }
 
@@ -93,6 +95,10 @@ pub struct ProjectedPhase {
 pub struct ProjectedTarget {
     /// When its step ends.
     pub at: Duration,
+    /// When its time begins: zero, or the end of the step that it counts from.
+    pub since: Duration,
+    /// Whether its time has begun.
+    pub begun: bool,
     /// The time it should be reached within.
     pub within: Duration,
     /// Whether its step has ended already.
@@ -102,7 +108,12 @@ pub struct ProjectedTarget {
 impl ProjectedTarget {
     /// Whether it is (or will be) missed.
     pub fn is_late(&self) -> bool {
-        self.at > self.within
+        self.takes() > self.within
+    }
+
+    /// How long it takes, from when its time begins.
+    pub fn takes(&self) -> Duration {
+        self.at.saturating_sub(self.since)
     }
 }
 
@@ -168,6 +179,7 @@ impl Schedule {
             .map(|target| TargetSlot {
                 name: target.name.clone(),
                 within: target.within,
+                from: target.from.as_ref().and_then(|from| ids.get_index_of(from)),
                 step: ids.get_index_of(&target.reached_by),
             })
             .collect();
@@ -207,15 +219,16 @@ impl Schedule {
             phases.push(ProjectedPhase { start: first.unwrap_or(start).min(end), end });
             start = end;
         }
+        let ended = |step: usize| matches!(progress.stages[step], Stage::Ended(_));
         let targets = self
             .targets
             .iter()
             .map(|target| ProjectedTarget {
                 at: target.step.map_or(start, |step| ends[step]),
+                since: target.from.map_or(Duration::ZERO, |from| ends[from]),
+                begun: target.from.is_none_or(ended),
                 within: target.within,
-                ended: target
-                    .step
-                    .is_some_and(|step| matches!(progress.stages[step], Stage::Ended(_))),
+                ended: target.step.is_some_and(ended),
             })
             .collect();
         Projection { steps: ends, phases, targets, run: start }
@@ -236,11 +249,12 @@ impl Schedule {
     /// is left of the phase's budget. `None` when neither sets a limit.
     fn spare(&self, phase: usize, progress: &Progress) -> Option<Duration> {
         let projection = self.project(progress);
+        // What waits before a target's time has begun takes nothing of it.
         let open = projection
             .targets
             .iter()
-            .filter(|target| !target.ended)
-            .map(|target| target.within.saturating_sub(target.at));
+            .filter(|target| !target.ended && target.begun)
+            .map(|target| target.within.saturating_sub(target.takes()));
         let budget = self.phases[phase]
             .budget
             .map(|budget| (projection.phases[phase].start + budget).saturating_sub(progress.now));
@@ -268,11 +282,18 @@ impl Schedule {
     fn late_targets<'a>(&'a self, projection: &'a Projection) -> impl Iterator<Item = Misfit> + 'a {
         self.targets.iter().zip(&projection.targets).filter_map(|(slot, target)| {
             let step = slot.step.filter(|_| target.is_late())?;
+            let from = slot.from.map(|from| format!(" (from {})", self.ids[from]));
+            let mut path = self.critical_path(step, 0, projection);
+            // What has ended when the target's time begins takes nothing of it.
+            path.retain(|(step, _)| {
+                let end = self.ids.get_index_of(step).map(|step| projection.steps[step]);
+                end.is_none_or(|end| slot.from.is_none() || end > target.since)
+            });
             Some(Misfit {
-                what: format!("target {}", slot.name),
-                needs: target.at,
+                what: format!("target {}{}", slot.name, from.unwrap_or_default()),
+                needs: target.takes(),
                 has: target.within,
-                path: self.critical_path(step, 0, projection),
+                path,
             })
         })
     }
@@ -425,6 +446,26 @@ mod tests {
         assert_eq!(slow(&plan), ["target early"]);
         plan.approval = Some(approval(120));
         assert_eq!(slow(&plan), ["target early", "target late"]);
+    }
+
+    #[test]
+    fn a_target_that_counts_from_a_step_has_the_time_between_the_two() {
+        let day = 86_400;
+        let steps = vec![lasting("p/hold", &[], 2 * day), lasting("p/decided", &["p/hold"], 60)];
+        let cut = vec![lasting("q/dns", &[], 600), lasting("q/proof", &["q/dns"], 300)];
+        let phases = vec![planned_phase("p", steps), planned_phase("q", cut)];
+        let mut plan = plan(phases, &[("recovered", 1000, "q/proof")]);
+        assert_eq!(Schedule::of(&plan).misfits()[0].what, "target recovered");
+        plan.targets[0].from = Some(id("p/decided"));
+        let target = Schedule::of(&plan).start().targets[0];
+        assert_eq!((target.takes(), target.is_late(), target.begun), (s(900), false, false));
+        assert!(Schedule::of(&plan).misfits().is_empty());
+        plan.targets[0].within = s(899);
+        let misfits = Schedule::of(&plan).misfits();
+        assert_eq!(
+            misfits[0].to_string(),
+            "target recovered (from p/decided) needs 15m of 14m 59s: q/dns 10m → q/proof 5m"
+        );
     }
 
     #[test]

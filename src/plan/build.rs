@@ -22,11 +22,12 @@ use super::budget::Schedule;
 use super::inputs::Inputs;
 use super::layers::{path_to_first_target, step_id, waits};
 use super::{Concern, Items, Plan, PlannedPhase, PlannedStep, PlannedTarget, Refused, StepId};
-use crate::action::{ActionError, ErrorKind, Registry, ResolveContext};
+use crate::action::{ActionError, ErrorKind, Registry, ResolveContext, Verb};
 use crate::environment::Environment;
 use crate::runbook::diagnostic::Source;
-use crate::runbook::template::Scope;
-use crate::runbook::{Phase, Runbook};
+use crate::runbook::template;
+use crate::runbook::validate::offline_scope;
+use crate::runbook::{Phase, Runbook, Step};
 
 use items::{Resolution, Resolver};
 pub use items::{STEP_TIMEOUT, expand};
@@ -117,11 +118,17 @@ pub fn outline(
         .map(|(name, target)| PlannedTarget {
             name: name.clone(),
             within: target.within,
+            from: target.from.clone().map(StepId),
             reached_by: StepId(target.reached_by.clone()),
         })
         .collect();
-    targets.sort_by_key(|target| target.within);
-    let phases = runbook.phases.iter().map(|phase| planned_phase(phase, registry, history));
+    targets.sort_by_key(PlannedTarget::rank);
+    let scope = offline_scope(runbook);
+    let lasts = |step: &Step, verb: &Verb| {
+        let args = verb.lasts.zip(template::evaluate(&step.args, &scope).ok());
+        args.and_then(|(lasts, args)| lasts(args))
+    };
+    let phases = runbook.phases.iter().map(|phase| planned_phase(phase, registry, history, &lasts));
     Ok(Plan {
         runbook: runbook.name.clone(),
         title: runbook.title.clone(),
@@ -142,6 +149,7 @@ fn planned_phase(
     phase: &Phase,
     registry: &Registry,
     history: History<'_>,
+    lasts: &dyn Fn(&Step, &Verb) -> Option<Duration>,
 ) -> Result<PlannedPhase, Refused> {
     let invalid = |message: String| Refused {
         reasons: vec![Concern {
@@ -157,7 +165,7 @@ fn planned_phase(
             invalid(format!("find the verb `{}` of step `{}`", step.verb, step.id))
         })?;
         let id = step_id(phase, step);
-        let policy = policy::policy(step, verb, history(&id));
+        let policy = policy::policy(step, verb, lasts(step, verb), history(&id));
         steps.push(PlannedStep {
             id,
             title: step.title.clone(),
@@ -200,8 +208,8 @@ async fn resolve_all(resolver: &Resolver<'_>, runbook: &Runbook) -> Vec<Resoluti
     resolved.into_iter().map(|(_, resolution)| resolution).collect()
 }
 
-fn scope(request: &Request<'_>) -> Scope {
-    let mut scope = Scope::new()
+fn scope(request: &Request<'_>) -> template::Scope {
+    let mut scope = template::Scope::new()
         .with_environment(request.environment.values.clone())
         .with_run(request.run.clone())
         .with_inputs(request.inputs.values.clone().into_iter().collect());
@@ -221,8 +229,11 @@ struct Judge<'a> {
 impl Judge<'_> {
     fn settle(&mut self, step: &mut PlannedStep, resolution: Resolution) {
         match resolution {
-            Resolution::Ready { items, probe, remarks } => {
+            Resolution::Ready { items, probe, lasts, remarks } => {
                 step.items = Items::Resolved(items);
+                if let Some(lasts) = lasts {
+                    step.policy.expected = lasts;
+                }
                 step.policy.verify.probe = probe;
                 let remarks = remarks.into_iter().map(|remark| Concern::step(&step.id, remark));
                 self.warnings.extend(remarks);

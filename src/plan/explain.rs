@@ -28,11 +28,10 @@ fn write(plan: &Plan, out: &mut String) -> std::fmt::Result {
         writeln!(out, "Targets, measured from the start:\n")?;
         for target in &plan.targets {
             let within = brief(target.within);
-            writeln!(
-                out,
-                "- **{}** within {within}, proved by `{}`",
-                target.name, target.reached_by
-            )?;
+            let from = target.from.as_ref().map(|from| format!(" of the end of `{from}`"));
+            let (name, proof) = (&target.name, &target.reached_by);
+            let from = from.unwrap_or_default();
+            writeln!(out, "- **{name}** within {within}{from}, proved by `{proof}`")?;
         }
         writeln!(out)?;
     }

@@ -135,7 +135,7 @@ fn depths(waits: &[Vec<usize>]) -> Result<Vec<usize>, Vec<usize>> {
 /// The steps whose failure would keep the first target from being reached: what pre-flight refuses for.
 /// Without targets these are all required steps.
 pub fn path_to_first_target(phases: &[PlannedPhase], targets: &[PlannedTarget]) -> HashSet<StepId> {
-    let first = targets.iter().min_by_key(|target| target.within);
+    let first = targets.iter().min_by_key(|target| target.rank());
     match first {
         Some(target) => path_to(phases, &target.reached_by),
         None => phases
@@ -291,6 +291,7 @@ mod tests {
         let target = |name: &str, seconds, step: &str| PlannedTarget {
             name: name.into(),
             within: Duration::from_secs(seconds),
+            from: None,
             reached_by: StepId(step.into()),
         };
         let targets = [target("all", 210, "three/redis"), target("traffic", 60, "two/proof")];

@@ -108,11 +108,27 @@ pub struct PlannedMessage {
 pub struct PlannedTarget {
     /// Its name.
     pub name: String,
-    /// The time, measured from the start of the run or from `--since`.
+    /// The time, measured from the start of the run, from `--since`, or from the end of the step `from`.
     #[serde(with = "millis")]
     pub within: Duration,
+    /// The step with whose end its time begins; `--since` does not move such a target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<StepId>,
     /// The step whose success proves it.
     pub reached_by: StepId,
+}
+
+impl PlannedTarget {
+    /// What puts targets into their order: those that count from the start, then those that count from a later step.
+    pub fn rank(&self) -> (bool, Duration) {
+        (self.from.is_some(), self.within)
+    }
+
+    /// Its time, for people: `1h`, or `1h from cutover/decided`.
+    pub fn time(&self) -> String {
+        let within = crate::value::brief(self.within);
+        self.from.as_ref().map_or_else(|| within.clone(), |from| format!("{within} from {from}"))
+    }
 }
 
 /// A phase.

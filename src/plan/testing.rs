@@ -162,6 +162,7 @@ pub(crate) fn plan(phases: Vec<PlannedPhase>, targets: &[(&str, u64, &str)]) -> 
         targets: targets
             .iter()
             .map(|(name, seconds, step)| PlannedTarget {
+                from: None,
                 name: (*name).into(),
                 within: Duration::from_secs(*seconds),
                 reached_by: StepId((*step).into()),

@@ -121,7 +121,7 @@ fn impact(view: &View, out: &mut String) {
         line(out, "|---|---|---|");
         for (name, target) in &view.targets {
             let took = target.took_ms.map_or_else(|| "not reached".to_owned(), brief_ms);
-            let within = brief_ms(target.within_ms);
+            let within = escape(&target.time());
             line(out, &format!("| {} | {within} | {took} |", escape(name)));
         }
         line(out, "");
@@ -170,8 +170,8 @@ fn timeline(view: &View, out: &mut String) {
     }
     for (name, target) in &view.targets {
         // The targets' clock may have begun before the run.
-        let took = target.took_ms.and_then(|took| took.checked_sub(view.head_start_ms()));
-        times.extend(took.map(|at| (at, format!("target reached: {name}"))));
+        let reached = view.reached_ms(target);
+        times.extend(reached.map(|at| (at, format!("target reached: {name}"))));
     }
     times.extend(view.resumed.iter().map(|(at, by)| (*at, format!("resumed by {}", by.user))));
     times.sort();

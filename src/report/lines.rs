@@ -1,7 +1,8 @@
 //! Events as lines for people: one line each for what matters at 3 a.m., nothing for the rest.
 
 use super::approvals::{self, subject};
-use super::state::{ItemStage, StepView, View};
+use super::hold;
+use super::state::{ItemStage, StepView, TargetView, View};
 use super::style::{BAD, DOUBT, FAINT, GOOD, STRONG, brief_ms, clock, paint};
 use super::text::sanitize;
 use crate::event::{Event, Outcome, Record, SkipReason, StopReason};
@@ -83,6 +84,21 @@ pub fn tell(record: &Record, view: &View) -> Vec<String> {
                 paint(FAINT, format!("({wait})"))
             ))
         }
+        Event::HoldBegan { at: place, for_ms } => {
+            let until = jiff::SignedDuration::from_millis(i64::try_from(*for_ms).unwrap_or(i64::MAX));
+            let until = record.at.checked_add(until).unwrap_or(record.at);
+            let until = until.strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
+            line(hold::begun(&label(&place.step, &place.item), *for_ms, &until))
+        }
+        Event::HoldLooked { at: place, .. } => {
+            let item = view.steps.get(&place.step).and_then(|step| step.items.get(&place.item));
+            let hold = item.and_then(|item| item.hold.as_ref());
+            let told = hold.map(|hold| {
+                hold::looked(&label(&place.step, &place.item), hold, record.elapsed_ms)
+            });
+            let told = told.unwrap_or_default().into_iter();
+            told.map(|text| format!("{at}  {text}")).collect()
+        }
         Event::DecisionAsked { step } => {
             line(paint(DOUBT, format!("? {} failed: go on?", name(step))))
         }
@@ -138,7 +154,7 @@ fn started(view: &View) -> Vec<String> {
     let targets: Vec<_> = view
         .targets
         .iter()
-        .map(|(name, target)| format!("{} in {}", sanitize(name), brief_ms(target.within_ms)))
+        .map(|(name, target)| format!("{} in {}", sanitize(name), target.time()))
         .collect();
     if !targets.is_empty() {
         lines.push(format!("targets: {}", targets.join(", ")));
@@ -209,6 +225,9 @@ fn story(step: &StepView, outcome: Outcome) -> String {
         Outcome::Failed if all > 1 => format!("FAILED: {done} of {all} done"),
         Outcome::Failed => format!("FAILED: failed to {evidence}"),
         Outcome::NotStarted if done > 0 => format!("stopped after {done} of {all}"),
+        Outcome::NotStarted if step.items.values().any(|item| item.hold.is_some()) => {
+            "interrupted; its time goes on".to_owned()
+        }
         Outcome::NotStarted => "not done".to_owned(),
         Outcome::Done | Outcome::Skipped => evidence,
     }
@@ -238,8 +257,8 @@ pub(super) fn troubles(step: &StepView) -> Vec<String> {
 }
 
 fn reached(view: &View, target: &str, took_ms: u64, in_time: bool) -> String {
-    let within = view.targets.get(target).map_or(0, |target| target.within_ms);
-    let text = format!("{} after {} of {}", sanitize(target), brief_ms(took_ms), brief_ms(within));
+    let time = view.targets.get(target).map(TargetView::time).unwrap_or_default();
+    let text = format!("{} after {} of {time}", sanitize(target), brief_ms(took_ms));
     if in_time {
         paint(GOOD, format!("● TARGET MET: {text}"))
     } else {

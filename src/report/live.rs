@@ -15,7 +15,7 @@ pub fn line(view: &View, now_ms: u64, projected: Option<Duration>, width: usize)
     let running: Vec<_> = view
         .steps
         .iter()
-        .filter(|(_, step)| step.started_ms.is_some() && step.outcome.is_none())
+        .filter(|(_, step)| step.is_at_work())
         .collect();
     let mut plain = Vec::new();
     let mut painted = Vec::new();
@@ -36,19 +36,24 @@ pub fn line(view: &View, now_ms: u64, projected: Option<Duration>, width: usize)
         let at_ms = u64::try_from(projected.as_millis()).unwrap_or(u64::MAX);
         push(format!("done at about {}", clock(at_ms.max(now_ms))), FAINT);
     }
-    push(work(&running), STRONG);
+    match view.holds().next() {
+        Some((id, hold)) => {
+            push(format!("{}: {}", sanitize(name(id)), hold.story(now_ms)), STRONG);
+        }
+        None => push(work(&running), STRONG),
+    }
     let shown = plain.join(" · ");
     if shown.width() < width { painted.join(" · ") } else { cut(&shown, width) }
 }
 
 /// The next open target, and what is left of it.
 fn next_target(view: &View, now_ms: u64) -> Option<(String, bool)> {
-    let (name, target) = view
-        .targets
-        .iter()
-        .filter(|(_, target)| target.took_ms.is_none())
-        .min_by_key(|(_, target)| target.within_ms)?;
-    let passed = now_ms + view.head_start_ms();
+    let open = view.targets.iter().filter(|(_, target)| target.took_ms.is_none());
+    let (name, target, passed) = open
+        .filter_map(|(name, target)| Some((name, target, view.passed_ms(target, now_ms)?)))
+        .min_by_key(|(_, target, passed)| {
+            i128::from(target.within_ms) - i128::from(*passed)
+        })?;
     let name = sanitize(name);
     Some(match target.within_ms.checked_sub(passed) {
         Some(left) => (format!("{} left to {name}", brief_ms(left.max(1000) / 1000 * 1000)), false),
@@ -66,14 +71,19 @@ fn work(running: &[(&StepId, &StepView)]) -> String {
     let told: Vec<_> = running
         .iter()
         .map(|(id, step)| {
-            let name = id.0.split_once('/').map_or(id.0.as_str(), |(_, name)| name);
+            let name = sanitize(name(id));
             match step.progress() {
-                (done, all) if all > 1 => format!("{} {done}/{all}", sanitize(name)),
-                _ => sanitize(name),
+                (done, all) if all > 1 => format!("{name} {done}/{all}"),
+                _ => name,
             }
         })
         .collect();
     told.join(", ")
+}
+
+/// The step's own id, without its phase.
+fn name(id: &StepId) -> &str {
+    id.0.split_once('/').map_or(id.0.as_str(), |(_, name)| name)
 }
 
 fn cut(text: &str, width: usize) -> String {

@@ -117,7 +117,7 @@ fn targets(out: &mut String, view: &View) {
         };
         line(
             out,
-            &format!("| {} | {} | {took} | {word} |", escape(name), brief_ms(target.within_ms)),
+            &format!("| {} | {} | {took} | {word} |", escape(name), escape(&target.time())),
         );
     }
 }

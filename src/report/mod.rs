@@ -9,6 +9,7 @@ pub mod approvals;
 pub mod check;
 pub mod ending;
 pub mod evidence;
+pub mod hold;
 pub mod incident;
 pub mod json;
 pub mod lines;

@@ -8,10 +8,13 @@ use serde::Serialize;
 
 use super::approvals::{self, ApprovalView};
 use super::evidence::EvidenceView;
+use super::hold::HoldView;
 use super::questions::QuestionView;
+use super::style::brief_ms;
+use super::text::sanitize;
 use crate::action::Window;
 use crate::event::{
-    Actor, Event, Header, Outcome, Record, RunVerdict, SkipReason, Standing, StopReason,
+    Actor, Event, Header, Outcome, Place, Record, RunVerdict, SkipReason, Standing, StopReason,
 };
 use crate::plan::{Items, StepId};
 
@@ -85,6 +88,9 @@ pub struct ItemView {
     /// What a person can do about an error.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub hints: Vec<String>,
+    /// How its hold stands, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold: Option<HoldView>,
 }
 
 /// Where an item stands, in the words of a reader.
@@ -114,6 +120,12 @@ pub enum ItemStage {
 pub struct TargetView {
     /// Its time in milliseconds.
     pub within_ms: u64,
+    /// The step with whose end its time begins, if it does not begin with the run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<StepId>,
+    /// When its time began, milliseconds since the run's start, if it counts from a step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub began_ms: Option<u64>,
     /// How long it took.
     pub took_ms: Option<u64>,
     /// Whether it is late.
@@ -159,7 +171,8 @@ impl View {
         }));
         let targets = header.plan.targets.iter().map(|target| {
             let within_ms = u64::try_from(target.within.as_millis()).unwrap_or(u64::MAX);
-            (target.name.clone(), TargetView { within_ms, took_ms: None, late: false })
+            let from = target.from.clone();
+            (target.name.clone(), TargetView { within_ms, from, began_ms: None, took_ms: None, late: false })
         });
         Some(Self {
             steps,
@@ -196,6 +209,8 @@ impl View {
                 self.verdict = None;
                 // What was not decided is tried again.
                 self.undecided.clear();
+                let items = self.steps.values_mut().flat_map(|step| step.items.values_mut());
+                items.filter_map(|item| item.hold.as_mut()).for_each(|hold| hold.gates.clear());
             }
             Event::StepStarted { step, .. } => self.on_step(step, |view| {
                 view.started_ms = Some(elapsed_ms);
@@ -270,7 +285,28 @@ impl View {
                     question.answer = Some(answer);
                 }
             }
+            Event::HoldBegan { at, for_ms } => {
+                let hold = HoldView::begun(elapsed_ms, *for_ms);
+                if let Some(item) = self.item_mut(at) {
+                    item.hold.get_or_insert(hold);
+                }
+            }
+            Event::HoldLooked { at, gates, .. } => {
+                if let Some(hold) = self.item_mut(at).and_then(|item| item.hold.as_mut()) {
+                    hold.looked(gates);
+                }
+            }
+            // Data came before the person's answer.
+            Event::Verified { at, .. } | Event::VerifyFailed { at, .. } => {
+                self.questions.retain(|asked| asked.at != *at || asked.answer.is_some());
+            }
             event => approvals::take(&mut self.approvals, elapsed_ms, event),
+        }
+        if let Event::StepStarted { step, .. }
+        | Event::StepSkipped { step, .. }
+        | Event::StepEnded { step, .. } = &record.event
+        {
+            self.begin_targets(step, elapsed_ms);
         }
         if let Some(question) = QuestionView::opened(&record.event) {
             self.ask(question);
@@ -328,6 +364,18 @@ impl View {
         }
     }
 
+    fn item_mut(&mut self, at: &Place) -> Option<&mut ItemView> {
+        self.steps.get_mut(&at.step)?.items.get_mut(&at.item)
+    }
+
+    /// The steps that wait in a hold, and how that stands.
+    pub fn holds(&self) -> impl Iterator<Item = (&StepId, &HoldView)> {
+        let at_work = self.steps.iter().filter(|(_, step)| step.is_at_work());
+        at_work.flat_map(|(id, step)| {
+            step.items.values().filter_map(move |item| Some((id, item.hold.as_ref()?)))
+        })
+    }
+
     fn on_step(&mut self, id: &StepId, change: impl FnOnce(&mut StepView)) {
         if let Some(view) = self.steps.get_mut(id) {
             change(view);
@@ -359,10 +407,35 @@ impl View {
 
     /// Whether the run waits for what a person says.
     pub fn waits_for_person(&self) -> bool {
-        let at_work = |step: &StepView| step.started_ms.is_some() && step.outcome.is_none();
         let mut required = self.open_questions().filter(|question| question.required);
         !self.undecided.is_empty()
-            || required.any(|question| self.steps.get(&question.at.step).is_some_and(at_work))
+            || required.any(|question| self.steps.get(&question.at.step).is_some_and(StepView::is_at_work))
+    }
+
+    /// How much of a target's time has passed at `now_ms`; `None` while it has not begun.
+    pub fn passed_ms(&self, target: &TargetView, now_ms: u64) -> Option<u64> {
+        match target.from {
+            None => Some(now_ms + self.head_start_ms()),
+            Some(_) => target.began_ms.map(|began_ms| now_ms.saturating_sub(began_ms)),
+        }
+    }
+
+    /// When a target was reached, milliseconds since the run's start; `None` also when that was before it.
+    pub fn reached_ms(&self, target: &TargetView) -> Option<u64> {
+        match target.from {
+            None => target.took_ms?.checked_sub(self.head_start_ms()),
+            Some(_) => Some(target.began_ms? + target.took_ms?),
+        }
+    }
+
+    /// With the end of a step begins the time of the targets that count from it.
+    fn begin_targets(&mut self, step: &StepId, elapsed_ms: u64) {
+        let ended = self.steps.get(step).and_then(|view| view.outcome);
+        let began = ended.filter(|outcome| *outcome != Outcome::NotStarted).map(|_| elapsed_ms);
+        for target in self.targets.values_mut().filter(|target| target.from.as_ref() == Some(step))
+        {
+            target.began_ms = began;
+        }
     }
 
     /// The time on the targets' clock when the run started: not zero when the incident began earlier.
@@ -380,11 +453,34 @@ fn item_view(item: &crate::plan::PlannedItem) -> (String, ItemView) {
         does: item.does.clone(),
         note: None,
         hints: Vec::new(),
+        hold: None,
     };
     (item.name.clone(), view)
 }
 
+impl TargetView {
+    /// Its time, for people: `1h`, or `1h from cutover/decided`.
+    pub fn time(&self) -> String {
+        let within = brief_ms(self.within_ms);
+        match &self.from {
+            None => within,
+            Some(from) => format!("{within} from {}", sanitize(&from.0)),
+        }
+    }
+}
+
 impl StepView {
+    /// Whether it has begun and not ended.
+    pub fn is_at_work(&self) -> bool {
+        self.started_ms.is_some() && self.outcome.is_none()
+    }
+
+    /// Since when it is at work, milliseconds since the run's start; a hold goes on while nobody runs the run.
+    pub fn at_work_since_ms(&self) -> Option<u64> {
+        let held = self.items.values().filter_map(|item| Some(item.hold.as_ref()?.began_ms)).min();
+        self.started_ms.map(|started| held.map_or(started, |held| held.min(started)))
+    }
+
     /// How many items are as wanted, and how many there are.
     pub fn progress(&self) -> (usize, usize) {
         let done = self

@@ -100,7 +100,7 @@ fn targets(view: &View) -> Vec<String> {
             format!(
                 "  {:<width$}  {took:>8} of {:<8} {word}",
                 sanitize(name),
-                brief_ms(target.within_ms)
+                target.time()
             )
         })
         .collect()
@@ -119,7 +119,7 @@ fn leftovers(view: &View) -> Vec<String> {
     };
     let done = named(|step| step.outcome.is_some_and(Outcome::is_success));
     let failed = named(|step| matches!(step.outcome, Some(Outcome::Failed | Outcome::Undone)));
-    let in_flight = named(|step| step.outcome.is_none() && step.started_ms.is_some());
+    let in_flight = named(StepView::is_at_work);
     let unknown = named(|step| step.outcome == Some(Outcome::Unknown));
     let not_done = named(|step| match step.outcome {
         None => step.started_ms.is_none(),
@@ -257,7 +257,7 @@ mod tests {
         .expect("the header has the form of this version");
         let item = |(index, stage): (usize, &ItemStage)| {
             let (does, note, hints) = (String::new(), None, Vec::new());
-            (index.to_string(), ItemView { stage: *stage, does, note, hints })
+            (index.to_string(), ItemView { stage: *stage, does, note, hints, hold: None })
         };
         let step = |(id, outcome, stages): &(&str, Outcome, &[ItemStage])| {
             let items = stages.iter().enumerate().map(item).collect();

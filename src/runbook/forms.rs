@@ -98,6 +98,8 @@ pub(super) struct InputForm {
 pub(super) struct TargetForm {
     /// The time in which it has to be reached.
     pub(super) within: Lasting,
+    /// The step with whose end the time begins, as `phase/step`; the start of the run, or --since, when it is missing.
+    pub(super) from: Option<Text>,
     /// The step that proves it, as `phase/step`.
     pub(super) reached_by: Text,
 }

@@ -132,8 +132,10 @@ pub enum InputType {
 /// A recovery target.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// The time, from the start or from `--since`.
+    /// The time, from the start, from `--since`, or from the end of the step `from`.
     pub within: Duration,
+    /// `phase/step` of the step with whose end its time begins.
+    pub from: Option<String>,
     /// `phase/step` of the step that proves it.
     pub reached_by: String,
     /// Where it stands.

@@ -134,7 +134,7 @@ impl Asker<'_> {
         let items = verb.expand(args, self.resolve).await?;
         let made = items.iter().map(|item| match verb.make(&item.args, self.resolve)? {
             Work::Probe(probe) => Ok(probe),
-            Work::Action(_) | Work::Manual(_) | Work::Later(_) => {
+            Work::Action(_) | Work::Manual(_) | Work::Later(_) | Work::Hold(_) => {
                 Err(invalid(format!("use `{}` as a question to a system", verb.name)))
             }
         });

@@ -245,7 +245,7 @@ impl Subject {
                 action.inspect(&cx).await.map(|_| Told::Done)
             }
             Work::Action(action) => action.apply(&cx, &saved).await.map(|_| Told::Done),
-            Work::Manual(_) | Work::Later(_) => panic!("nobody is asked"),
+            Work::Manual(_) | Work::Later(_) | Work::Hold(_) => panic!("nobody is asked"),
         }
     }
 }

@@ -248,7 +248,7 @@ async fn every_step_is_harmless_a_second_time_and_can_be_undone_twice() {
                         undone += twice(&bench, step, item, action.as_ref()).await;
                     }
                     Work::Probe(probe) => holds(&bench, step, probe.as_ref()).await,
-                    Work::Manual(_) | Work::Later(_) => {}
+                    Work::Manual(_) | Work::Later(_) | Work::Hold(_) => {}
                 }
             }
         }

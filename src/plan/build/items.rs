@@ -30,6 +30,8 @@ pub(super) enum Resolution {
     Ready {
         items: Vec<PlannedItem>,
         probe: Option<PlannedProbe>,
+        /// How long it takes by its own arguments.
+        lasts: Option<Duration>,
         /// What is worth knowing.
         remarks: Vec<ActionError>,
     },
@@ -80,7 +82,10 @@ impl Resolver<'_> {
         match expand(verb, &args, self.cx, self.deadline).await {
             Ok(items) => {
                 let remarks = irreversible_remarks(step, verb, &items, self.cx);
-                Resolution::Ready { items, probe, remarks }
+                let lasts = verb.lasts.and_then(|lasts| {
+                    args.iter().filter_map(|element| lasts(element.args.value())).max()
+                });
+                Resolution::Ready { items, probe, lasts, remarks }
             }
             Err(error) => Resolution::Unresolved { error, args, probe },
         }
@@ -246,6 +251,7 @@ fn describe(
         Work::Manual(Question { text, .. }) | Work::Later(Later { text, .. }) => {
             (text, String::new())
         }
+        Work::Hold(hold) => (hold.describe(), String::new()),
     })
 }
 

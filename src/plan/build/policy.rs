@@ -15,10 +15,18 @@ const PROBE_TAKES: Duration = Duration::from_secs(1);
 /// The assumed duration of an action that nobody has measured.
 const ACTION_TAKES: Duration = Duration::from_secs(2);
 
-/// The policy of a step; `measured` is its median in earlier runs.
-pub(super) fn policy(step: &Step, verb: &Verb, measured: Option<Duration>) -> StepPolicy {
+/// The policy of a step; `lasts` is how long it takes by its own arguments, `measured` its median in earlier runs.
+pub(super) fn policy(
+    step: &Step,
+    verb: &Verb,
+    lasts: Option<Duration>,
+    measured: Option<Duration>,
+) -> StepPolicy {
     let timeout = step.timeout.unwrap_or(verb.timeout);
-    let (expected, expected_from) = expected(step, verb, measured);
+    let (expected, expected_from) = match lasts {
+        Some(lasts) => (lasts, ExpectedFrom::Declared),
+        None => expected(step, verb, measured),
+    };
     let declared = step.verify.as_ref();
     let within = match verb.kind {
         VerbKind::Probe => timeout,

@@ -60,6 +60,7 @@ fn three_phases() -> Runbook {
         "traffic".to_owned(),
         Target {
             within: Duration::from_secs(60),
+            from: None,
             reached_by: "two/proof".into(),
             span: Span::default(),
         },

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Finding, Known, PreviewContext, PreviewItem};
 use crate::action::{
-    Action, ActionError, ErrorKind, Prediction, Predictions, Probe, Readiness, StepContext,
+    Action, ActionError, Answer, ErrorKind, Gate, Hold, Prediction, Predictions, Probe, Readiness, StepContext,
     Verdict, Work,
 };
 use crate::plan::{PlannedItem, PlannedStep};
@@ -59,6 +60,7 @@ impl<'a> Looker<'a> {
                 let finding = Finding::AsksLater { window: later.window };
                 (finding, Known::Rendered, Vec::new())
             }
+            Ok(Work::Hold(hold)) => (self.ask_gates(step, &hold).await, Known::ReadLive, Vec::new()),
             Err(error) => (Finding::CannotTell { error }, Known::Rendered, Vec::new()),
         };
         let item = PreviewItem {
@@ -145,6 +147,34 @@ impl<'a> Looker<'a> {
             Some(Verdict::Holds { .. }) => (Finding::WillHold { observed }, Known::Predicted),
             _ if self.changed => (Finding::MayHold { observed }, Known::ReadLive),
             _ => (Finding::DoesNotHold { observed }, Known::ReadLive),
+        }
+    }
+
+    /// How the gates of a hold answer now. What does not hold before the steps above may hold after them.
+    async fn ask_gates(&self, step: &PlannedStep, hold: &Hold) -> Finding {
+        let cx = self.context(step);
+        let asked = hold.gates.iter().map(async |gate| (gate, within(&cx, gate.probe.answer(&cx)).await));
+        let mut unknown = None;
+        for (Gate { text, .. }, answer) in join_all(asked).await {
+            match answer {
+                Ok(Answer::Yes { .. }) => {}
+                Ok(Answer::No { observed }) => {
+                    let observed = format!("{text}: {observed}");
+                    return match self.changed {
+                        true => Finding::MayHold { observed },
+                        false => Finding::DoesNotHold { observed },
+                    };
+                }
+                Ok(Answer::NoData { reason }) => {
+                    let message = format!("learn about {text}: {reason}");
+                    unknown = Some(ActionError::new(ErrorKind::Failed, message));
+                }
+                Err(error) => unknown = Some(error),
+            }
+        }
+        match unknown {
+            Some(error) => Finding::CannotTell { error },
+            None => Finding::Holds { evidence: String::new() },
         }
     }
 

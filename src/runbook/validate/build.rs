@@ -149,7 +149,8 @@ impl Build {
     fn target(&mut self, key: &Key, node: &Node) -> Option<Target> {
         let form: TargetForm = self.form(node, &[])?;
         let span = node.get("reached_by").map_or(key.span, |reached_by| reached_by.span);
-        Some(Target { within: form.within.0, reached_by: form.reached_by.0, span })
+        let from = form.from.map(|from| from.0);
+        Some(Target { within: form.within.0, from, reached_by: form.reached_by.0, span })
     }
 
     fn rung(&mut self, node: &Node) -> Option<Rung> {

@@ -138,16 +138,21 @@ impl Lints<'_> {
         if !step.verb.starts_with("manual.") {
             return;
         }
-        let proofs =
-            self.runbook.targets.iter().filter_map(|(name, target)| {
-                Some((name, position(self.runbook, &target.reached_by)?))
-            });
+        let proofs = self.runbook.targets.iter().filter_map(|(name, target)| {
+            let from = target.from.as_deref().and_then(|from| position(self.runbook, from));
+            Some((name, from, position(self.runbook, &target.reached_by)?))
+        });
         let delays = |proof: Position| {
             at == proof
                 || (at.0 < proof.0 && !step.optional)
                 || (at.0 == proof.0 && precedes(self.graphs, at, proof))
         };
-        let Some((target, _)) = proofs.into_iter().find(|(_, proof)| delays(*proof)) else {
+        // Who decides may take all the time: the target's begins with the decision.
+        let before = |from: Position| at == from || precedes(self.graphs, at, from);
+        let delayed = |from: Option<Position>, proof| delays(proof) && !from.is_some_and(before);
+        let Some((target, ..)) =
+            proofs.into_iter().find(|(_, from, proof)| delayed(*from, *proof))
+        else {
             return;
         };
         for item in required_items(&step.args) {

@@ -32,11 +32,12 @@ pub(super) fn check(
 ) {
     debug_assert_eq!(runbook.phases.len(), graphs.len());
     for (name, target) in &runbook.targets {
-        let Some((phase, step)) = position(runbook, &target.reached_by) else {
-            problems.push(unknown(runbook, target));
+        let Some(proof) = position(runbook, &target.reached_by) else {
+            problems.push(unknown(runbook, &target.reached_by, target));
             continue;
         };
-        let step = &runbook.phases[phase].steps[step];
+        begins(runbook, graphs, (name, target), proof, problems);
+        let step = &runbook.phases[proof.0].steps[proof.1];
         if step.optional {
             problems.push(
                 Diagnostic::error(
@@ -61,8 +62,37 @@ pub(super) fn check(
     }
 }
 
-fn unknown(runbook: &Runbook, target: &Target) -> Diagnostic {
-    let shown = suggest::visible(&target.reached_by);
+/// The step with whose end the target's time begins: it exists, ends before the proof, and is not one that may be dropped.
+fn begins(
+    runbook: &Runbook,
+    graphs: &[PhaseGraph],
+    (name, target): (&str, &Target),
+    proof: Position,
+    problems: &mut Vec<Diagnostic>,
+) {
+    let Some(reference) = &target.from else { return };
+    let Some(from) = position(runbook, reference) else {
+        problems.push(unknown(runbook, reference, target));
+        return;
+    };
+    let step = &runbook.phases[from.0].steps[from.1];
+    let problem = if step.optional {
+        let text =
+            format!("the time of `{name}` begins with an optional step, which may be dropped");
+        Diagnostic::error("target-from-optional-step", text)
+            .hint("Make the step required, or begin with another step.")
+    } else if !precedes(graphs, from, proof) {
+        let text = format!("the time of `{name}` begins with a step that need not end before its proof");
+        Diagnostic::error("target-from-later-step", text)
+            .hint("Let `from` name a step that `reached_by` waits for, or one of an earlier phase.")
+    } else {
+        return;
+    };
+    problems.push(problem.at(target.span).also(step.span, "begins here"));
+}
+
+fn unknown(runbook: &Runbook, reference: &str, target: &Target) -> Diagnostic {
+    let shown = suggest::visible(reference);
     let references: Vec<String> = runbook
         .phases
         .iter()
@@ -72,14 +102,14 @@ fn unknown(runbook: &Runbook, target: &Target) -> Diagnostic {
         Diagnostic::error("unknown-step", format!("there is no step `{shown}`")).at(target.span);
     let same_step = references
         .iter()
-        .find(|reference| reference.rsplit('/').next() == Some(target.reached_by.as_str()));
+        .find(|known| known.rsplit('/').next() == Some(reference));
     match same_step {
-        Some(reference) => problem = problem.hint(format!("did you mean `{reference}`?")),
-        None => problem
-            .hints
-            .extend(suggest::hint(&target.reached_by, references.iter().map(String::as_str))),
+        Some(known) => problem = problem.hint(format!("did you mean `{known}`?")),
+        None => {
+            problem.hints.extend(suggest::hint(reference, references.iter().map(String::as_str)));
+        }
     }
-    if !target.reached_by.contains('/') && same_step.is_none() {
+    if !reference.contains('/') && same_step.is_none() {
         problem = problem.hint("A step is named as `phase/step`.");
     }
     problem
