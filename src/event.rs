@@ -485,6 +485,14 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         compared: BTreeMap<String, (Option<f64>, Option<f64>)>,
     },
+    /// Another run was started that takes this one back. Written before that one changes anything, so that nobody goes on
+    /// with this one.
+    RevertStarted {
+        /// Who started it.
+        by: Actor,
+        /// The other run's id.
+        run: String,
+    },
     /// Every question is answered, and what had to hold has held: the rollback is confirmed.
     RunConfirmed {
         /// Who saw to it.

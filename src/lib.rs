@@ -18,6 +18,7 @@ pub mod failpoint;
 pub mod journal;
 pub mod plan;
 pub mod report;
+pub mod revert;
 pub mod runbook;
 pub mod sandbox;
 pub mod secret;

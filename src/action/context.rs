@@ -88,6 +88,16 @@ impl StepContext {
         self
     }
 
+    /// On behalf of another run, whose change is taken back: adapters see that run's id and place, and before what is noted here
+    /// what was noted there.
+    #[must_use]
+    pub fn on_behalf_of(mut self, run: &str, place: &str, notes: &[Value]) -> Self {
+        self.run = run.into();
+        self.place = place.into();
+        self.notes = Arc::new(notes.iter().chain(self.notes.iter()).cloned().collect());
+        self
+    }
+
     /// Knows the effects that a plan predicts for resources.
     #[must_use]
     pub fn predicting(mut self, predicted: Predictions) -> Self {

@@ -4,6 +4,7 @@
 //! and publishes both as [`Verb`]s of a [`System`]. The engine sees only this module: it names no
 //! adapter, and an adapter names neither the engine nor the journal nor the terminal.
 
+mod back;
 mod connections;
 mod context;
 #[cfg(test)]
@@ -15,13 +16,14 @@ mod system;
 mod verb;
 mod window;
 
+pub use back::{Past, Present, TakeBack};
 pub use connections::{Connections, SystemConnection};
 pub use context::{Predictions, Recorder, StepContext};
 pub use error::{ActionError, ErrorKind, chain};
 pub use gather::{Gather, Gathering, Piece};
 pub use port::{
     Action, Answer, Description, Evidence, Gate, Hold, Later, Prediction, Probe, Question, Readiness, Repeat,
-    Reversal, Saved, Verdict, Work,
+    Reversal, Saved, Touches, Verdict, Work,
 };
 pub use system::{Connection, Reach, Registry, System};
 pub use verb::{Ending, Inventory, Item, LastWord, ResolveContext, Verb, VerbArgs, VerbKind};

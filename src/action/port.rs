@@ -26,6 +26,11 @@ pub trait Action: Send + Sync {
         Reversal::Automatic
     }
 
+    /// What the change may touch, by which `rollback revert` knows whose present state a later step of the same run explains.
+    fn touches(&self) -> Touches {
+        Touches::System
+    }
+
     /// Looks at the present state. After a crash it is called again for a step that was in flight:
     /// it must then tell from the system (and from `cx.notes()`) whether the change has happened.
     async fn inspect(&self, cx: &StepContext) -> Result<Readiness, ActionError>;
@@ -191,6 +196,17 @@ pub enum Reversal {
         /// Why not.
         reason: String,
     },
+}
+
+/// What a change may touch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Touches {
+    /// Only these resources, named like those of a [`Prediction`]; what lies below a name (`file:/a` and `file:/a/b`) counts.
+    Only(Vec<String>),
+    /// Anything of its own system. Where it predicts its effects, those resources alone.
+    System,
+    /// Anything anywhere, as a script may.
+    Anything,
 }
 
 /// What `inspect` found.

@@ -9,7 +9,7 @@ use super::error::{self, CliError, UNEXPECTED, USAGE};
 use super::output::{Color, Format, Output};
 use super::{
     abort, acknowledge, approve, check, completions, confirm, decide, doctor, evidence, history,
-    init, log, man, panic, plan, report, resume, run, sandbox, schema, status,
+    init, log, man, panic, plan, report, resume, revert, run, sandbox, schema, status,
 };
 use crate::environment::Config;
 use crate::failpoint;
@@ -81,6 +81,7 @@ enum Command {
     Decide(decide::DecideArgs),
     Status(status::StatusArgs),
     Resume(resume::ResumeArgs),
+    Revert(revert::RevertArgs),
     Approve(approve::ApproveArgs),
     Abort(abort::AbortArgs),
     Acknowledge(acknowledge::AcknowledgeArgs),
@@ -188,6 +189,7 @@ async fn dispatch(cli: Cli, cx: Context) -> Result<u8, CliError> {
         Command::Decide(args) => decide::run(&cx, args).await,
         Command::Status(args) => status::run(&cx, args).await,
         Command::Resume(args) => resume::run(cx, args).await,
+        Command::Revert(args) => revert::run(cx, args).await,
         Command::Approve(args) => approve::run(&cx, &args),
         Command::Abort(args) => abort::run(&cx, &args),
         Command::Acknowledge(args) => acknowledge::run(&cx, &args),

@@ -63,14 +63,26 @@ fn entry(summary: &Summary) -> serde_json::Value {
         "started": summary.header.started,
         "verdict": summary.ended.map(|(verdict, _)| verdict),
         "standing": summary.standing,
+        "reverts": header_reverts(summary),
+        "reverted_by": summary.reverted_by,
         "exit_code": summary.ended.map(|(_, code)| code),
         "elapsed_ms": summary.elapsed_ms,
     })
 }
 
+/// The run that a run takes back.
+fn header_reverts(summary: &Summary) -> Option<&str> {
+    summary.header.plan.reverts.as_ref().map(|former| former.run.as_str())
+}
+
 fn line(summary: &Summary) -> String {
     let header = &summary.header;
     let verdict = match summary.ended.map(|(verdict, _)| verdict) {
+        Some(RunVerdict::Recovered | RunVerdict::RecoveredLate)
+            if header.plan.reverts.is_some() =>
+        {
+            paint(GOOD, "reverted")
+        }
         Some(RunVerdict::Recovered) => paint(GOOD, "recovered"),
         Some(RunVerdict::RecoveredLate) => paint(DOUBT, "recovered late"),
         Some(RunVerdict::FailedClean | RunVerdict::FailedPartial) => paint(BAD, "failed"),
@@ -79,6 +91,11 @@ fn line(summary: &Summary) -> String {
         Some(RunVerdict::InternalError) => paint(BAD, "internal error"),
         None => paint(DOUBT, "not finished"),
     };
+    let linked = match (header_reverts(summary), &summary.reverted_by) {
+        (Some(former), _) => paint(FAINT, format!(", takes back {}", sanitize(former))),
+        (None, Some(other)) => paint(DOUBT, format!(", taken back by {}", sanitize(other))),
+        (None, None) => String::new(),
+    };
     let standing = match (summary.standing, summary.ended) {
         (Some(Standing::Confirmed), _) => paint(GOOD, ", confirmed"),
         // That it recovered is the verdict; that users are served again is news where it did not.
@@ -86,7 +103,7 @@ fn line(summary: &Summary) -> String {
         _ => String::new(),
     };
     format!(
-        "{}  {}  {:<24} {:<12} {verdict} in {}{standing}{}",
+        "{}  {}  {:<24} {:<12} {verdict} in {}{standing}{linked}{}",
         paint(STRONG, &header.run),
         header.started.strftime("%Y-%m-%d %H:%M UTC"),
         sanitize(&header.plan.runbook),

@@ -33,6 +33,7 @@ mod plan;
 mod prompt;
 mod report;
 mod resume;
+mod revert;
 mod run;
 mod sandbox;
 mod schema;

@@ -15,6 +15,7 @@ use crate::plan::budget::Schedule;
 use crate::plan::layers::layers;
 use crate::plan::preview::{Finding, Known, PreviewItem, PreviewStep, PreviewVerdict};
 use crate::plan::{Items, Plan, PlannedPhase, PlannedStep, Preview, PreviewContext, preview};
+use crate::report::reverts;
 use crate::report::style::{BAD, DOUBT, FAINT, GOOD, STRONG, paint};
 use crate::report::text::{defuse, sanitize};
 use crate::value::brief;
@@ -58,9 +59,7 @@ pub(super) async fn show(
     let looked = PreviewContext { resolve: opened.resolve.clone(), scratch };
     let found = preview(&plan, &looked).await;
     if cx.output.format == Format::Human {
-        head(&plan, head_start).into_iter().for_each(|line| cx.output.data(line));
-        steps(&plan, &found).into_iter().for_each(|line| cx.output.data(line));
-        verdict(&found).into_iter().for_each(|line| cx.output.data(line));
+        review_of(&plan, &found, head_start).into_iter().for_each(|line| cx.output.data(line));
     } else {
         let document = serde_json::to_value(&found)
             .map(|preview| json!({"format": 1, "plan": plan, "preview": preview}))
@@ -68,6 +67,11 @@ pub(super) async fn show(
         cx.output.data(crate::secret::hide_markers(&document.to_string()));
     }
     Ok(if found.verdict == PreviewVerdict::WillFail { REFUSED } else { 0 })
+}
+
+/// The plan, step by step, with what was found.
+pub(super) fn review_of(plan: &Plan, found: &Preview, head_start: Duration) -> Vec<String> {
+    [head(plan, head_start), steps(plan, found), verdict(found)].concat()
 }
 
 /// The plan on one screen, before the question.
@@ -101,6 +105,7 @@ fn head(plan: &Plan, head_start: Duration) -> Vec<String> {
     if !head_start.is_zero() {
         lines.push(format!("  the targets' clock has been running for {}", brief(head_start)));
     }
+    lines.extend(left(plan));
     if let Some(approval) = &plan.approval {
         let (who, within) = (sanitize(&approval.who()), brief(approval.within));
         let text = format!("  first asks for the approval of {who}, within {within}");
@@ -126,6 +131,12 @@ fn head(plan: &Plan, head_start: Duration) -> Vec<String> {
         ));
     }
     lines
+}
+
+/// Which run a plan takes back, and what stays.
+pub(super) fn left(plan: &Plan) -> Vec<String> {
+    let told = plan.reverts.iter().flat_map(reverts::lines);
+    told.map(|line| format!("  {line}")).collect()
 }
 
 /// The steps of a phase in layers: those that run at the same time stand in one bracket.

@@ -10,6 +10,7 @@ use super::context::Context;
 use super::error::{CliError, INVALID, UNEXPECTED, USAGE};
 use super::lock::LockArgs;
 use super::open;
+use super::revert;
 use super::session::Session;
 use crate::clock;
 use crate::engine::recover;
@@ -55,7 +56,15 @@ pub(super) async fn run(cx: Context, args: ResumeArgs) -> Result<u8, CliError> {
             .progress(format!("run {} has recovered already; nothing is left to do", run.id()));
         return Ok(0);
     }
-    if !args.as_approved {
+    if let Some((other, _)) = revert::last_revert(&store, &history.records)? {
+        return Err(taken_back(&run, &other, &header));
+    }
+    let past = match &header.plan.reverts {
+        Some(former) => Some(store.find(&former.run)?),
+        None => None,
+    };
+    // What takes another run back comes from that run's journal, whatever has become of the runbook.
+    if !args.as_approved && past.is_none() {
         unchanged(&cx, &run, &header)?;
     }
     let registry = Arc::new(crate::adapters::registry());
@@ -75,9 +84,18 @@ pub(super) async fn run(cx: Context, args: ResumeArgs) -> Result<u8, CliError> {
     locks.push(subject.published()?);
     let journal = Journal::reopen(&run.journal_path(), &history)?;
     let signals = super::run::listen()?;
-    let session = Session { output: cx.output, resolve, store, run, signals, locks };
+    let session = Session { output: cx.output, resolve, store, run, past, signals, locks };
     let by = super::actor::this_process();
     session.resume(journal, &history.records, state, elapsed_ms, by, salvaged).await
+}
+
+/// Nobody goes on with a run that is taken back: what it had done already is undone.
+fn taken_back(run: &Run, other: &Run, header: &Header) -> CliError {
+    let (id, other) = (run.id(), other.id());
+    let (runbook, environment) = (&header.plan.runbook, &header.plan.environment);
+    CliError::new(USAGE, format!("resume run {id}: run {other} takes it back, or has done so"))
+        .hint(format!("See how far that is: `rollback status {other}`."))
+        .hint(format!("To go forward again: `rollback run {runbook} --env {environment}`."))
 }
 
 /// The records of the run; with `--salvage` those that are left of a damaged journal.
@@ -163,7 +181,10 @@ fn holder(run: &Run, header: Option<&Header>, state_dir: &Path) -> Holder {
         run: run.id().to_owned(),
         runbook: header.map_or_else(
             || "resume".to_owned(),
-            |header| open::holder_name(&header.plan.runbook, header.plan.scenario),
+            |header| match &header.plan.reverts {
+                Some(_) => format!("{} (revert)", header.plan.runbook),
+                None => open::holder_name(&header.plan.runbook, header.plan.scenario),
+            },
         ),
         by: super::actor::this_process(),
         since: clock::now(),

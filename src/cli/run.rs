@@ -20,7 +20,7 @@ use super::session::Session;
 use super::{plan, prompt, since, takeover};
 use crate::clock::{self, Boot};
 use crate::event::Header;
-use crate::journal::{Holder, Lock, LockDir, LockError, Run};
+use crate::journal::{Holder, Lock, LockDir, LockError, Run, Store};
 use crate::plan::budget::Schedule;
 use crate::plan::inputs::{self, Given, Inputs};
 use crate::plan::{Built, Concern, Plan, Request, StepId};
@@ -121,7 +121,7 @@ pub(super) async fn run(cx: Context, which: Which, args: StartArgs) -> Result<u8
     };
     let header = header(&opened, built.plan, &args, since, left_out, &run);
     let (resolve, store) = opened.planned();
-    let session = Session { output: cx.output, resolve, store, run, signals, locks };
+    let session = Session { output: cx.output, resolve, store, run, past: None, signals, locks };
     session.start(header).await
 }
 
@@ -264,7 +264,11 @@ async fn gather_inputs(
 
 /// The error of a run that must not start.
 fn refusal(run: &str, reasons: &[Concern]) -> CliError {
-    let what = if run == DRY { "make the plan" } else { "start; nothing was touched" };
+    refused(if run == DRY { "make the plan" } else { "start; nothing was touched" }, reasons)
+}
+
+/// The error of something that cannot be done for these reasons.
+pub(super) fn refused(what: &str, reasons: &[Concern]) -> CliError {
     let mut error = CliError::new(REFUSED, what);
     for concern in reasons {
         error.causes.push(concern.to_string());
@@ -374,8 +378,18 @@ async fn take_subject(
 /// Where the locks of subjects lie. A sandbox belongs to one state folder, and so do its locks.
 pub(super) fn lock_dir(cx: &Context, opened: &Opened) -> Result<LockDir, CliError> {
     let configured = opened.environment.lock_dir.clone().or(opened.config.lock_dir.clone());
-    let state = opened.store.dir();
-    let own = opened.environment.sandbox.then(|| state.join("locks"));
+    lock_dir_of(cx, configured, opened.environment.sandbox, &opened.store)
+}
+
+/// The same, where an environment and its configuration name `configured`.
+pub(super) fn lock_dir_of(
+    cx: &Context,
+    configured: Option<PathBuf>,
+    sandbox: bool,
+    store: &Store,
+) -> Result<LockDir, CliError> {
+    let state = store.dir();
+    let own = sandbox.then(|| state.join("locks"));
     if let Some(dir) = configured.or(own) {
         return Ok(LockDir::at(&dir)?);
     }
@@ -414,6 +428,7 @@ fn header(
     })
 }
 
-fn absolute(path: &std::path::Path) -> String {
+/// A path that holds wherever the program is called from next.
+pub(super) fn absolute(path: &std::path::Path) -> String {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }

@@ -32,6 +32,8 @@ pub(super) struct Session {
     pub(super) resolve: Arc<ResolveContext>,
     pub(super) store: Store,
     pub(super) run: Run,
+    /// The run that this one takes back: its saved states and what it parked are what this one works with.
+    pub(super) past: Option<Run>,
     /// Listened to since before the run begins, so that none is missed.
     pub(super) signals: mpsc::UnboundedReceiver<Signal>,
     /// Held until the engine has ended.
@@ -82,11 +84,12 @@ impl Session {
             finish(&output, runtime.block_on(watched), ended);
         });
         let reading = tokio::spawn(read_letters(self.run.clone(), to_engine));
+        let kept = self.past.as_ref().unwrap_or(&self.run);
         let engine = Engine {
             resolve: self.resolve.clone(),
             journal,
-            vault: Arc::new(RunVault(self.run.clone())),
-            scratch: self.run.scratch(),
+            vault: Arc::new(RunVault(kept.clone())),
+            scratch: kept.scratch(),
             signals: self.signals,
             requests,
             attended: self.output.interactive,
@@ -203,7 +206,7 @@ fn understand(letter: journal::Request) -> Request {
 }
 
 /// The run's folder as the place for private saved states.
-struct RunVault(Run);
+pub(super) struct RunVault(pub(super) Run);
 
 #[async_trait]
 impl Vault for RunVault {

@@ -115,6 +115,7 @@ impl Dispatcher {
             vault: engine.vault,
             scratch: engine.scratch,
             run: state.header.run.clone(),
+            reverts: state.plan().reverts.as_ref().map(|former| former.run.clone()),
             limiters: Limiters::default(),
             stopping: CancellationToken::new(),
             killing: CancellationToken::new(),

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::Vault;
+use super::back::take_back;
 use super::emitter::{Emitter, TaskEnd};
 use super::fanout::Limiters;
 use super::item::{ItemRun, Notes};
@@ -19,6 +20,7 @@ use crate::action::{ActionError, ErrorKind, Probe, ResolveContext, Reversal, Ver
 use crate::event::{Event, Place};
 use crate::plan::{Items, PlannedItem, PlannedStep};
 use crate::runbook::OnFailure;
+use crate::value::JsonText;
 
 /// How long all calls together may take to settle when the run is stopped at once.
 pub(super) const KILL_GRACE: Duration = Duration::from_millis(1500);
@@ -30,6 +32,8 @@ pub(super) struct Kit {
     pub(super) vault: Arc<dyn Vault>,
     pub(super) scratch: PathBuf,
     pub(super) run: String,
+    /// The run that this one takes back.
+    pub(super) reverts: Option<String>,
     pub(super) limiters: Limiters,
     /// Cancelled when nothing more may be started.
     pub(super) stopping: CancellationToken,
@@ -133,9 +137,8 @@ async fn work_on(
         () = kit.cut() => return Ok(()),
         permit = limiter.acquire(step.policy.parallel) => permit,
     };
-    let made = verb(kit, &step.verb)
-        .and_then(|verb| verb.make(&item.args, &kit.resolve))
-        .and_then(|work| Ok((work, extra_probe(kit, step)?)));
+    let made =
+        make(kit, step, &item.args).await.and_then(|work| Ok((work, extra_probe(kit, step)?)));
     match made {
         Ok((work, probe)) => {
             let run = ItemRun { kit: kit.clone(), policy: step.policy.clone(), at, known, probe };
@@ -149,6 +152,17 @@ async fn work_on(
             });
             Ok(())
         }
+    }
+}
+
+/// Makes the work of an item: what its verb does or, in a run that takes another one back, its reverse.
+async fn make(kit: &Kit, step: &PlannedStep, args: &JsonText) -> Result<Work, ActionError> {
+    let verb = verb(kit, &step.verb)?;
+    match &kit.reverts {
+        None => verb.make(args, &kit.resolve),
+        Some(run) => take_back(verb, args, run, &kit.resolve, kit.vault.as_ref())
+            .await
+            .map(|back| Work::Action(Box::new(back))),
     }
 }
 

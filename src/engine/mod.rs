@@ -8,6 +8,7 @@
 
 mod agenda;
 pub mod approval;
+mod back;
 pub mod deadline;
 pub mod decide;
 pub mod dispatcher;
@@ -31,6 +32,7 @@ mod testing;
 mod tests;
 
 pub use approval::ApprovalAnswer;
+pub use back::take_back;
 pub use dispatcher::{Ended, Engine};
 pub use request::Request;
 pub use state::{IllegalEvent, RunState};

@@ -74,12 +74,12 @@ impl Default for ItemState {
 
 impl ItemState {
     /// The state before the first change, for undo.
-    pub(super) fn saved(&self) -> Option<SavedRecord> {
+    pub fn saved(&self) -> Option<SavedRecord> {
         self.saved.as_ref().map(unpacked)
     }
 
     /// What `apply` reported.
-    pub(super) fn applied(&self) -> Option<Evidence> {
+    pub fn applied(&self) -> Option<Evidence> {
         self.applied.as_ref().map(unpacked)
     }
 
@@ -226,6 +226,7 @@ impl RunState {
             | Event::Warned { .. }
             | Event::QuestionProbed { .. }
             | Event::EvidenceGathered { .. }
+            | Event::RevertStarted { .. }
             | Event::RunConfirmed { .. } => {}
             Event::RunResumed { salvaged, .. } => {
                 self.session_ms = elapsed_ms;

@@ -449,6 +449,7 @@ pub(super) fn plan(phases: Vec<Vec<PlannedStep>>) -> Plan {
         approval: None,
         escalation: Vec::new(),
         closing: Vec::new(),
+        reverts: None,
         phases: phases.collect(),
     }
 }

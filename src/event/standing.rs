@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::{Event, RunVerdict};
 use crate::plan::Plan;
 
-/// What a run has come to for those who depend on it. Later ones include the earlier ones.
+/// What a run has come to for those who depend on it. Later ones include the earlier ones. One that takes another back comes to
+/// none of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Standing {
@@ -28,7 +29,7 @@ impl Standing {
                 .map(|_| Self::TrafficRestored),
             Event::RunEnded {
                 verdict: RunVerdict::Recovered | RunVerdict::RecoveredLate, ..
-            } => Some(Self::Recovered),
+            } if plan.reverts.is_none() => Some(Self::Recovered),
             Event::RunConfirmed { .. } => Some(Self::Confirmed),
             _ => None,
         };

@@ -45,6 +45,8 @@ pub struct Summary {
     pub elapsed_ms: u64,
     /// When its last record was made.
     pub last: Timestamp,
+    /// The last run that was started to take it back.
+    pub reverted_by: Option<String>,
     /// Whether its last write was cut short.
     pub torn: bool,
 }
@@ -220,8 +222,13 @@ fn summarize(run: Run) -> Result<Summary, JournalError> {
     });
     let events = history.records.iter().map(|record| &record.event);
     let standing = events.fold(None, |before, event| Standing::after(before, event, &header.plan));
+    let reverted_by = history.records.iter().rev().find_map(|record| match &record.event {
+        Event::RevertStarted { run, .. } => Some(run.clone()),
+        _ => None,
+    });
     Ok(Summary {
         standing,
+        reverted_by,
         header: header.clone(),
         ended: end.map(|(verdict, exit_code, _)| (verdict, exit_code)),
         elapsed_ms: end.map_or(last.elapsed_ms, |(_, _, elapsed_ms)| elapsed_ms),

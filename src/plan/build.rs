@@ -141,6 +141,7 @@ pub fn outline(
         approval: runbook.approval.as_ref().map(policy::approval),
         escalation: Vec::new(),
         closing: Vec::new(),
+        reverts: None,
         phases: phases.collect::<Result<_, _>>()?,
     })
 }

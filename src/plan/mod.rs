@@ -14,6 +14,7 @@ pub mod model;
 pub mod preflight;
 pub mod preview;
 mod refusal;
+pub mod reverts;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -29,3 +30,4 @@ pub use model::{
 pub use preflight::{Preflight, preflight};
 pub use preview::{Preview, PreviewContext, preview};
 pub use refusal::{Concern, Refused};
+pub use reverts::{Back, Left, Reverts};

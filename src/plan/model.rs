@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::Reverts;
 use crate::action::Item;
 use crate::runbook::{OnFailure, Scenario};
 use crate::value::JsonText;
@@ -40,6 +41,9 @@ pub struct Plan {
     /// The verbs of the messages that tell how the run ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub closing: Vec<String>,
+    /// The run that this plan takes back, when it is no runbook's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reverts: Option<Reverts>,
     /// The phases in their order.
     pub phases: Vec<PlannedPhase>,
 }

@@ -23,6 +23,8 @@ pub fn document(view: &View) -> Value {
         "exit_code": view.verdict.map(|(_, code)| code),
         "standing": view.standing,
         "confirmed": view.confirmed.as_ref().map(|(at, by)| json!({"at": at, "by": by})),
+        "reverts": view.header.plan.reverts,
+        "reverted_by": view.reverted_by,
         "stop": view.stop,
         "targets": view.targets,
         "steps": view.steps,

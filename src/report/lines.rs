@@ -1,7 +1,7 @@
 //! Events as lines for people: one line each for what matters at 3 a.m., nothing for the rest.
 
 use super::approvals::{self, subject};
-use super::hold;
+use super::{hold, reverts};
 use super::state::{ItemStage, StepView, TargetView, View};
 use super::style::{BAD, DOUBT, FAINT, GOOD, STRONG, brief_ms, clock, paint};
 use super::text::sanitize;
@@ -68,6 +68,10 @@ pub fn tell(record: &Record, view: &View) -> Vec<String> {
                 asked.map_or_else(|| label(&at.step, &at.item), |asked| sanitize(&asked.text));
             let sign = if *held { paint(GOOD, "✓") } else { paint(BAD, "✗") };
             line(format!("{sign} {text}: {}", sanitize(seen)))
+        }
+        Event::RevertStarted { by, run } => {
+            let by = sanitize(&format!("{}@{}", by.user, by.host));
+            line(paint(DOUBT, format!("↶ taken back by run {}, started by {by}", sanitize(run))))
         }
         Event::RunConfirmed { by } => {
             let by = sanitize(&format!("{}@{}", by.user, by.host));
@@ -151,6 +155,7 @@ fn started(view: &View) -> Vec<String> {
                 .unwrap_or_default()
         ),
     ];
+    lines.extend(plan.reverts.iter().flat_map(reverts::lines));
     let targets: Vec<_> = view
         .targets
         .iter()

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::approvals::{ApprovalOutcome, ApprovalView, subject};
 use super::lines::why_stopped;
 use super::questions::QuestionView;
+use super::reverts;
 use super::state::{ItemStage, StepView, View};
 use super::style::{brief_ms, clock};
 use super::text::markdown as escape;
@@ -75,6 +76,15 @@ fn head(out: &mut String, view: &View, journal_head: &str) {
         });
         fact("State", format!("{}{}", standing.words(), when.unwrap_or_default()));
     }
+    if let Some(former) = &plan.reverts {
+        fact("Takes back", format!("run {}, whose journal ended with `{}`", former.run, former.journal_head));
+        for stays in reverts::stays(former) {
+            fact("Stays", escape(&stays));
+        }
+    }
+    if let Some(other) = &view.reverted_by {
+        fact("Taken back", format!("by run {}", escape(other)));
+    }
     if let Some(reason) = &view.stop {
         fact("Stopped", escape(&why_stopped(reason)));
     }
@@ -85,7 +95,15 @@ fn head(out: &mut String, view: &View, journal_head: &str) {
 }
 
 fn verdict(view: &View) -> &'static str {
+    let reverts = view.header.plan.reverts.is_some();
     match view.verdict.map(|(verdict, _)| verdict) {
+        Some(RunVerdict::Recovered | RunVerdict::RecoveredLate) if reverts => {
+            "Reverted: everything that can be is as it was before."
+        }
+        Some(RunVerdict::FailedClean) if reverts => "Not reverted; nothing was taken back.",
+        Some(RunVerdict::FailedPartial) if reverts => {
+            "Not reverted; a part is taken back: a person is needed."
+        }
         Some(RunVerdict::Recovered) => "Recovered, every target met.",
         Some(RunVerdict::RecoveredLate) => "Recovered, but late: a target was missed.",
         Some(RunVerdict::FailedClean) => "Not recovered; nothing of this run's changes remains.",

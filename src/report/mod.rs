@@ -17,6 +17,7 @@ pub mod live;
 pub mod markdown;
 pub mod patterns;
 pub mod questions;
+pub mod reverts;
 pub mod state;
 pub mod style;
 pub mod summary;

@@ -49,6 +49,10 @@ pub struct View {
     pub verdict: Option<(RunVerdict, u8)>,
     /// What it has come to for those who depend on it.
     pub standing: Option<Standing>,
+    /// Whether it has begun to change anything.
+    pub changed: bool,
+    /// The run that was started last to take it back.
+    pub reverted_by: Option<String>,
     /// When it was confirmed, and who saw to it.
     pub confirmed: Option<(Timestamp, Actor)>,
     /// The time of the last record, or of the end.
@@ -189,6 +193,8 @@ impl View {
             stop: None,
             verdict: None,
             standing: None,
+            changed: false,
+            reverted_by: None,
             confirmed: None,
             at: record.at,
             elapsed_ms: record.elapsed_ms,
@@ -278,6 +284,8 @@ impl View {
                     question.looked(elapsed_ms, *held, seen);
                 }
             }
+            Event::RevertStarted { run, .. } => self.reverted_by = Some(run.clone()),
+            Event::ApplyStarted { .. } => self.changed = true,
             Event::RunConfirmed { by } => self.confirmed = Some((record.at, by.clone())),
             Event::QuestionAnswered { at, by, confirmed, remark } => {
                 let answer = (*confirmed, by.clone(), remark.clone());

@@ -3,6 +3,7 @@
 use super::approvals;
 use super::lines;
 use super::questions;
+use super::reverts;
 use super::state::{ItemStage, StepView, View};
 use super::style::{BAD, DOUBT, FAINT, GOOD, STRONG, brief_ms, paint};
 use super::text::sanitize;
@@ -15,6 +16,7 @@ const MOST_OPEN_ITEMS: usize = 5;
 pub fn lines(view: &View) -> Vec<String> {
     let mut lines = vec![String::new(), headline(view)];
     lines.extend(standing(view));
+    lines.extend(reverts(view));
     if let Some(reason) = &view.stop {
         lines.push(format!("  stopped: {}", lines::why_stopped(reason)));
     }
@@ -32,6 +34,11 @@ pub fn lines(view: &View) -> Vec<String> {
 
 fn headline(view: &View) -> String {
     let took = brief_ms(view.elapsed_ms);
+    if view.header.plan.reverts.is_some()
+        && let Some(text) = reverted(view, &took)
+    {
+        return text;
+    }
     match view.verdict.map(|(verdict, _)| verdict) {
         Some(RunVerdict::Recovered) => {
             paint(GOOD, format!("RECOVERED in {took}, every target met"))
@@ -65,6 +72,35 @@ fn headline(view: &View) -> String {
         }
         None => paint(DOUBT, format!("NOT FINISHED; last sign of life {took} after the start")),
     }
+}
+
+/// The headline of a run that takes another one back, where it differs.
+fn reverted(view: &View, took: &str) -> Option<String> {
+    Some(match view.verdict?.0 {
+        RunVerdict::Recovered | RunVerdict::RecoveredLate => {
+            paint(GOOD, format!("REVERTED in {took}: everything that can be is as it was before"))
+        }
+        RunVerdict::FailedClean => {
+            paint(BAD, format!("NOT REVERTED after {took}; nothing was taken back"))
+        }
+        RunVerdict::FailedPartial => paint(
+            BAD,
+            format!("NOT REVERTED after {took}; a part is taken back: a person is needed"),
+        ),
+        _ => return None,
+    })
+}
+
+/// What stays of a run that is taken back, and by which run this one is.
+fn reverts(view: &View) -> Vec<String> {
+    let stays = view.header.plan.reverts.iter().flat_map(reverts::stays);
+    let mut lines: Vec<String> = stays.map(|text| format!("  {text}")).collect();
+    lines.extend(
+        view.reverted_by
+            .as_ref()
+            .map(|run| paint(DOUBT, format!("  taken back by run {}", sanitize(run)))),
+    );
+    lines
 }
 
 /// The three states of a run: which of them it has come to.
@@ -204,6 +240,13 @@ fn open_items(view: &View) -> Vec<String> {
 /// What to type next, most urgent first.
 fn next(view: &View) -> Vec<(&'static str, String)> {
     let run = &view.header.run;
+    if let Some(other) = &view.reverted_by {
+        // Nobody goes on with it, or answers for it.
+        return vec![
+            ("see how that went", format!("rollback status {other}")),
+            ("write the report", format!("rollback report {run}")),
+        ];
+    }
     let asked = view.open_approvals();
     let mut commands: Vec<_> = asked
         .map(|open| ("answer the approval", approvals::command(run, open.step.as_ref())))
@@ -228,6 +271,9 @@ fn next(view: &View) -> Vec<(&'static str, String)> {
     let open = questions::commands(run, view.open_questions());
     commands.extend(open.into_iter().map(|(_, command)| ("answer the open items", command)));
     commands.push(("write the report", format!("rollback report {run}")));
+    if view.verdict.is_some() && view.changed && view.header.plan.reverts.is_none() {
+        commands.push(("take all of it back", format!("rollback revert {run}")));
+    }
     commands
 }
 
@@ -280,6 +326,8 @@ mod tests {
             stop: None,
             verdict: Some((RunVerdict::Aborted, 10)),
             standing: None,
+            changed: true,
+            reverted_by: None,
             confirmed: None,
             elapsed_ms: 1000,
         }

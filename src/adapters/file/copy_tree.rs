@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::lock::resource;
 use super::place::Place;
 use super::root::{root, validate_path};
 use super::swap::{Stage, Swap, manifest};
@@ -16,7 +17,7 @@ use super::tree::{Manifest, open_folder};
 use super::work::{Effect, Until, blocking, fail};
 use crate::action::{
     Action, ActionError, Connections, Description, ErrorKind, Evidence, Readiness, Repeat,
-    ResolveContext, Saved, StepContext, VerbArgs, VerbKind, Verdict, Work,
+    ResolveContext, Saved, StepContext, Touches, VerbArgs, VerbKind, Verdict, Work,
 };
 
 /// Makes a folder a copy of another.
@@ -221,6 +222,10 @@ impl Action for CopyTree {
             format!("make {to} a copy of {from}{extra}"),
             format!("bring the former {to} back"),
         )
+    }
+
+    fn touches(&self) -> Touches {
+        Touches::Only(vec![resource(&self.args.to)])
     }
 
     fn repeat(&self) -> Repeat {

@@ -8,13 +8,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::lock::resource;
 use super::place::Place;
 use super::root::validate_path;
 use super::site::Site;
 use super::work::Effect;
 use crate::action::{
     Action, ActionError, Description, ErrorKind, Evidence, Readiness, Repeat, ResolveContext,
-    Saved, StepContext, VerbArgs, VerbKind, Verdict, Work,
+    Saved, StepContext, Touches, VerbArgs, VerbKind, Verdict, Work,
 };
 
 /// How many times one run can remove the same path.
@@ -138,6 +139,10 @@ impl Action for Remove {
         let path = self.site.path();
         let contents = if self.recursive { " with all that is in it" } else { "" };
         Description::new(format!("move {path}{contents} aside"), format!("move {path} back"))
+    }
+
+    fn touches(&self) -> Touches {
+        Touches::Only(vec![resource(self.site.path())])
     }
 
     fn repeat(&self) -> Repeat {

@@ -11,13 +11,14 @@ use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::lock::resource;
 use super::place::{Content, LONGEST_CONTENT, Place};
 use super::root::validate_path;
 use super::site::Site;
 use super::work::Effect;
 use crate::action::{
     Action, ActionError, Description, ErrorKind, Evidence, Readiness, Repeat, ResolveContext,
-    Saved, StepContext, VerbArgs, VerbKind, Verdict, Work,
+    Saved, StepContext, Touches, VerbArgs, VerbKind, Verdict, Work,
 };
 use crate::secret::Secrets;
 
@@ -223,6 +224,10 @@ impl Action for Write {
             format!("{verb} {path} ({} bytes)", self.change.content.len()),
             format!("bring the former {path} back, or remove it if there was none"),
         )
+    }
+
+    fn touches(&self) -> Touches {
+        Touches::Only(vec![resource(self.site.path())])
     }
 
     fn repeat(&self) -> Repeat {

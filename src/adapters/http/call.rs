@@ -21,7 +21,7 @@ use super::message::{Content, Message, Method, Resolved, parse_url};
 use super::status::StatusSet;
 use crate::action::{
     Action, ActionError, Description, ErrorKind, Evidence, Readiness, Repeat, ResolveContext,
-    Reversal, Saved, StepContext, VerbArgs, VerbKind, Verdict, Work,
+    Reversal, Saved, StepContext, Touches, VerbArgs, VerbKind, Verdict, Work,
 };
 use crate::clock;
 use crate::secret::has_marker;
@@ -257,6 +257,10 @@ impl Action for CallAction {
         let undo =
             self.undo.as_ref().map_or(String::new(), |(_, undo)| format!("send {}", undo.line()));
         Description::new(format!("send {}", self.message.line()), undo)
+    }
+
+    fn touches(&self) -> Touches {
+        Touches::Anything
     }
 
     fn repeat(&self) -> Repeat {

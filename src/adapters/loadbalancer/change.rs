@@ -18,7 +18,7 @@ use super::proof::{Proof, Unproved};
 use super::workers::{self, Worker};
 use crate::action::{
     Action, ActionError, Description, ErrorKind, Evidence, Prediction, Readiness, Repeat, Saved,
-    StepContext, Verdict,
+    StepContext, Touches, Verdict,
 };
 use crate::digest::sha256;
 use crate::value::brief;
@@ -245,6 +245,10 @@ fn unproven(why: &str, seen: &str, complaints: Complaints) -> ActionError {
 impl Action for Change {
     fn describe(&self) -> Description {
         self.description.clone()
+    }
+
+    fn touches(&self) -> Touches {
+        Touches::Only(vec![format!("loadbalancer:{}", self.file.display())])
     }
 
     fn repeat(&self) -> Repeat {

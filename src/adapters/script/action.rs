@@ -14,7 +14,7 @@ use super::process::{self, Note, Part};
 use super::program::Program;
 use crate::action::{
     Action, ActionError, Description, ErrorKind, Evidence, Readiness, Repeat, Reversal, Saved,
-    StepContext, Verdict,
+    StepContext, Touches, Verdict,
 };
 use crate::secret::Secrets;
 
@@ -177,6 +177,10 @@ impl Action for Script {
             None => "cannot be undone: the step has no `undo` command".into(),
         };
         Description::new(format!("run {}", self.item.program.shown()), undo)
+    }
+
+    fn touches(&self) -> Touches {
+        Touches::Anything
     }
 
     fn repeat(&self) -> Repeat {

@@ -101,6 +101,7 @@ fn one_of_each() -> Vec<Event> {
             "missing": {"prometheus": "failed to reach it"}, "failures": {"oom": {"docker/a.log": 2}},
             "compared": {"errors": [0.5, null]}}),
         ),
+        event(json!({"event": "revert-started", "by": by, "run": "20261121-2130-x4mp"})),
         event(json!({"event": "run-confirmed", "by": by})),
         event(json!({"event": "run-ended", "verdict": "recovered", "exit_code": 0})),
     ]
