@@ -14,6 +14,7 @@ pub mod dispatcher;
 mod emitter;
 mod executor;
 pub mod fanout;
+pub mod fault;
 mod item;
 mod ladder;
 pub mod lifecycle;

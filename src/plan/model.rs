@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::action::Item;
-use crate::runbook::{OnFailure, Scenario};
+use crate::runbook::{OnFailure, Scenario, Severity};
 use crate::value::JsonText;
 
 /// A fully resolved plan.
@@ -22,6 +22,9 @@ pub struct Plan {
     pub scenario: Scenario,
     /// What a run of it holds alone, together with the environment.
     pub subject: String,
+    /// How bad the incident is that the runbook is for. Unknown in journals of older programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub severity: Option<Severity>,
     /// The environment's name.
     pub environment: String,
     /// The values of all inputs, secrets as markers.

@@ -3,13 +3,14 @@
 use std::fmt::Write as _;
 
 use super::approvals::{ApprovalOutcome, ApprovalView, subject};
+use super::facts::verdict;
 use super::lines::why_stopped;
 use super::questions::QuestionView;
 use super::state::{ItemStage, StepView, View};
 use super::style::{brief_ms, clock};
 use super::text::markdown as escape;
 use crate::action::Window;
-use crate::event::{Channel, Outcome, RunVerdict, SkipReason};
+use crate::event::{Channel, Outcome, SkipReason};
 
 /// The whole report. `journal_head` is the hash of the journal's last record: written down elsewhere, it proves later that
 /// the journal is still the one that this report tells about.
@@ -82,23 +83,6 @@ fn head(out: &mut String, view: &View, journal_head: &str) {
         fact("Resumed", escape(&format!("at {} by {}@{}", clock(*at), by.user, by.host)));
     }
     fact("Journal", format!("ends with `{journal_head}`"));
-}
-
-fn verdict(view: &View) -> &'static str {
-    match view.verdict.map(|(verdict, _)| verdict) {
-        Some(RunVerdict::Recovered) => "Recovered, every target met.",
-        Some(RunVerdict::RecoveredLate) => "Recovered, but late: a target was missed.",
-        Some(RunVerdict::FailedClean) => "Not recovered; nothing of this run's changes remains.",
-        Some(RunVerdict::FailedPartial) => {
-            "Not recovered; changes remain or are unknown: a person is needed."
-        }
-        Some(RunVerdict::Aborted) => "Stopped by the operator, everything settled.",
-        Some(RunVerdict::NotApproved) => {
-            "Not approved: nothing more was started, and what was done is kept."
-        }
-        Some(RunVerdict::InternalError) => "Stopped by a bug in rollback itself.",
-        None => "Not finished.",
-    }
 }
 
 fn targets(out: &mut String, view: &View) {

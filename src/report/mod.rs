@@ -7,15 +7,21 @@
 
 pub mod approvals;
 pub mod check;
+pub mod drill;
 pub mod ending;
 pub mod evidence;
+mod facts;
 pub mod incident;
 pub mod json;
+pub mod lessons;
 pub mod lines;
 pub mod live;
+pub mod log;
 pub mod markdown;
 pub mod patterns;
+pub mod postmortem;
 pub mod questions;
+pub mod search;
 pub mod state;
 pub mod style;
 pub mod summary;
