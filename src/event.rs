@@ -3,6 +3,7 @@
 //! The engine emits events; the journal makes them durable; the terminal, the JSON stream and the reports read
 //! them. Nothing else crosses these borders. The form is versioned by [`FORMAT`]: within a version fields are only added.
 
+mod drill;
 mod outcome;
 mod standing;
 
@@ -18,6 +19,7 @@ use crate::clock::Boot;
 use crate::plan::{Plan, PlannedApproval, PlannedItem, StepId};
 use crate::secret::Secrets;
 
+pub use drill::{DRILL_FORMAT, Drill, DrillPart, DrillResult, DrillRun, DrillTarget, InjectedFault, Restored};
 pub use outcome::{Channel, GateSeen, GateState, Outcome, RunVerdict, SkipReason, StopReason};
 pub use standing::Standing;
 
@@ -58,6 +60,12 @@ pub struct Header {
     /// Steps that are not part of this run (`--only`, `--from`), with the reason.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub left_out: BTreeMap<String, String>,
+    /// What it is for in a drill, if it is part of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drill: Option<DrillPart>,
+    /// The Markdown file to which it adds an entry when it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<String>,
 }
 
 /// A person or program that did something.

@@ -133,6 +133,8 @@ fn header(loaded: &Loaded, plan: Plan) -> Header {
         started: clock::now(),
         boot: Boot::now(),
         left_out: std::collections::BTreeMap::default(),
+        drill: None,
+        log: None,
     }
 }
 

@@ -25,6 +25,6 @@ pub use port::{
     Action, Answer, Description, Evidence, Gate, Hold, Later, Prediction, Probe, Question, Readiness, Repeat,
     Reversal, Saved, Touches, Verdict, Work,
 };
-pub use system::{Connection, Reach, Registry, System};
+pub use system::{Between, Connection, Reach, Registry, System};
 pub use verb::{Ending, Inventory, Item, LastWord, ResolveContext, Verb, VerbArgs, VerbKind};
 pub use window::Window;

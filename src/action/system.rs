@@ -1,9 +1,11 @@
 //! Systems: an adapter as the rest of the program sees it, and the registry of all of them.
 
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
-use super::{ActionError, Connections, Gather, SystemConnection, Verb};
+use super::{ActionError, Connections, Gather, SystemConnection, Verb, Work};
 
 /// Asks whether a connection works, read-only: what answered, in one line.
 pub type Reach = for<'a> fn(&'a Connections) -> BoxFuture<'a, Result<String, ActionError>>;
@@ -57,16 +59,37 @@ pub struct System {
     pub verbs: Vec<Verb>,
 }
 
+/// Something that stands between the engine and the adapters: the faults of a drill.
+pub trait Between: Send + Sync {
+    /// The work that a verb has made, as the engine gets it.
+    fn stand_before(self: Arc<Self>, verb: &Verb, work: Work) -> Work;
+}
+
 /// All systems and verbs of this build.
 #[derive(Clone, Default)]
 pub struct Registry {
     systems: Vec<System>,
+    between: Option<Arc<dyn Between>>,
 }
 
 impl Registry {
     /// A registry of these systems.
     pub fn new(systems: Vec<System>) -> Self {
-        Self { systems }
+        Self { systems, between: None }
+    }
+
+    /// The same, with something between its verbs and whoever has them make work.
+    #[must_use]
+    pub fn behind(self, between: Arc<dyn Between>) -> Self {
+        Self { between: Some(between), ..self }
+    }
+
+    /// The work that a verb has made, behind what stands between.
+    pub(super) fn handed_out(&self, verb: &Verb, work: Work) -> Work {
+        match &self.between {
+            Some(between) => between.clone().stand_before(verb, work),
+            None => work,
+        }
     }
 
     /// All systems, in the order of registration.

@@ -246,6 +246,6 @@ impl Verb {
 
     /// Makes the work for one item; contacts nothing.
     pub fn make(&self, item: &JsonText, cx: &ResolveContext) -> Result<Work, ActionError> {
-        (self.make)(item, cx)
+        Ok(cx.registry.handed_out(self, (self.make)(item, cx)?))
     }
 }

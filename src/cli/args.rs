@@ -8,7 +8,7 @@ use super::context::Context;
 use super::error::{self, CliError, UNEXPECTED, USAGE};
 use super::output::{Color, Format, Output};
 use super::{
-    abort, acknowledge, approve, check, completions, confirm, decide, doctor, evidence, history,
+    abort, acknowledge, approve, check, completions, confirm, decide, doctor, drill, evidence, history,
     init, log, man, panic, plan, report, resume, revert, run, sandbox, schema, status,
 };
 use crate::environment::Config;
@@ -89,6 +89,7 @@ enum Command {
     Report(report::ReportArgs),
     Evidence(evidence::EvidenceArgs),
     History(history::HistoryArgs),
+    Drill(drill::DrillArgs),
     Sandbox(sandbox::SandboxArgs),
     Init(init::InitArgs),
     Doctor(doctor::DoctorArgs),
@@ -197,6 +198,7 @@ async fn dispatch(cli: Cli, cx: Context) -> Result<u8, CliError> {
         Command::Evidence(args) => evidence::run(&cx, args).await,
         Command::Report(args) => report::run(&cx, &args),
         Command::History(args) => history::run(&cx, &args),
+        Command::Drill(args) => drill::run(cx, args).await,
         Command::Sandbox(args) => sandbox::run(&cx, args).await,
         Command::Init(args) => init::run(&cx, &args),
         Command::Doctor(args) => doctor::run(&cx, args).await,

@@ -6,6 +6,7 @@ use super::output::Output;
 use crate::environment::Config;
 
 /// What a command works with.
+#[derive(Clone)]
 pub(super) struct Context {
     /// Where it writes.
     pub(super) output: Output,

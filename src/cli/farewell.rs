@@ -25,6 +25,9 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// Sends the closing messages by these verbs, all at the same time.
 pub(super) async fn say(output: &Output, resolve: &ResolveContext, run: &Run, verbs: &[String]) {
+    if verbs.is_empty() {
+        return;
+    }
     // A run whose journal cannot be read has said so before.
     let Ok(Some(ending)) = read(run) else { return };
     let deadline = Instant::now() + PATIENCE;

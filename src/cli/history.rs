@@ -1,5 +1,9 @@
 //! `rollback history`
 
+mod search;
+
+use std::path::PathBuf;
+
 use clap::Args;
 use serde_json::json;
 
@@ -7,7 +11,7 @@ use super::context::Context;
 use super::error::CliError;
 use super::open;
 use super::output::Format;
-use crate::event::{RunVerdict, Standing};
+use crate::event::{Drill, DrillPart, RunVerdict, Standing};
 use crate::journal::Summary;
 use crate::report::style::{BAD, DOUBT, FAINT, GOOD, STRONG, brief_ms, paint};
 use crate::report::text::sanitize;
@@ -24,6 +28,15 @@ pub(super) struct HistoryArgs {
     /// The most runs to show
     #[arg(long, short = 'n', value_name = "N", default_value_t = 20)]
     limit: usize,
+    /// Only drills: each target's time against its limit, and the faults
+    #[arg(long)]
+    drills: bool,
+    /// Find these words, all of them, in runs, drills and the rollback log, and tell where
+    #[arg(long, value_name = "TEXT")]
+    search: Option<String>,
+    /// A rollback log to search in, too: a Markdown file
+    #[arg(long, value_name = "FILE", requires = "search")]
+    log: Vec<PathBuf>,
 }
 
 pub(super) fn run(cx: &Context, args: &HistoryArgs) -> Result<u8, CliError> {
@@ -35,13 +48,23 @@ pub(super) fn run(cx: &Context, args: &HistoryArgs) -> Result<u8, CliError> {
         let plan = &summary.header.plan;
         args.runbook.as_ref().is_none_or(|name| *name == plan.runbook)
             && args.env.as_ref().is_none_or(|name| *name == plan.environment)
+            && (!args.drills || is_drill(summary))
     };
-    let runs: Vec<_> = listing.runs.iter().filter(wanted).take(args.limit).collect();
+    let wanted = listing.runs.iter().filter(wanted);
+    if let Some(text) = &args.search {
+        return search::run(cx, args, text, wanted);
+    }
+    let runs: Vec<_> = wanted.take(args.limit).collect();
     match cx.output.format {
         Format::Human if runs.is_empty() => {
-            let none = if listing.runs.is_empty() { "no runs yet" } else { "no such runs" };
+            let none = match (listing.runs.is_empty(), args.drills) {
+                (_, true) => "no such drills",
+                (true, _) => "no runs yet",
+                (false, _) => "no such runs",
+            };
             cx.output.progress(none);
         }
+        Format::Human if args.drills => runs.iter().for_each(|run| cx.output.data(drill_line(run))),
         Format::Human => runs.iter().for_each(|run| cx.output.data(line(run))),
         Format::Jsonl => runs.iter().for_each(|run| cx.output.data(entry(run).to_string())),
         _ => {
@@ -67,12 +90,44 @@ fn entry(summary: &Summary) -> serde_json::Value {
         "reverted_by": summary.reverted_by,
         "exit_code": summary.ended.map(|(_, code)| code),
         "elapsed_ms": summary.elapsed_ms,
+        "part_of_drill": summary.header.drill,
+        "drill": drilled(summary).as_ref().map(crate::report::drill::json),
     })
 }
 
 /// The run that a run takes back.
 fn header_reverts(summary: &Summary) -> Option<&str> {
     summary.header.plan.reverts.as_ref().map(|former| former.run.as_str())
+}
+
+/// The record of the drill that a run was the rollback of. One that cannot be read is as good as none.
+fn drilled(summary: &Summary) -> Option<Drill> {
+    summary.header.drill.as_ref()?;
+    summary.run.drill().ok().flatten()
+}
+
+/// Whether a run stands for its drill in a list: as the rollback, or as the preparation when it never came to that.
+fn is_drill(summary: &Summary) -> bool {
+    match &summary.header.drill {
+        Some(DrillPart::Rollback { .. }) => true,
+        Some(DrillPart::Prepare) => drilled(summary).is_some(),
+        Some(DrillPart::Restore) | None => false,
+    }
+}
+
+fn drill_line(summary: &Summary) -> String {
+    let header = &summary.header;
+    let told = drilled(summary).map_or_else(
+        || paint(DOUBT, "not finished"),
+        |drill| crate::report::drill::entry(&drill),
+    );
+    format!(
+        "{}  {}  {:<24} {:<12} {told}",
+        paint(STRONG, &header.run),
+        header.started.strftime("%Y-%m-%d %H:%M UTC"),
+        sanitize(&header.plan.runbook),
+        sanitize(&header.plan.environment),
+    )
 }
 
 fn line(summary: &Summary) -> String {
@@ -102,8 +157,10 @@ fn line(summary: &Summary) -> String {
         (Some(Standing::TrafficRestored), _) => paint(DOUBT, ", traffic restored"),
         _ => String::new(),
     };
+    let kind = header.drill.as_ref().map(|part| paint(FAINT, format!(", {}", part.words())));
+    let kind = kind.unwrap_or_default();
     format!(
-        "{}  {}  {:<24} {:<12} {verdict} in {}{standing}{linked}{}",
+        "{}  {}  {:<24} {:<12} {verdict} in {}{standing}{kind}{linked}{}",
         paint(STRONG, &header.run),
         header.started.strftime("%Y-%m-%d %H:%M UTC"),
         sanitize(&header.plan.runbook),

@@ -7,12 +7,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::context::Context;
 use super::error::CliError;
 use super::open;
-use super::run::DRY;
+use super::run::{DRY, known_of};
 use crate::environment::{Environment, locate};
 use crate::plan::inputs::{self, Given, Inputs};
 use crate::plan::preflight::preflight;
@@ -41,7 +41,7 @@ pub(super) async fn problems(
     let (environment, resolve) = open::enter(cx, &choice.path, registry, config).await?;
     let mut found = Vec::new();
     let inputs = inputs(&loaded.runbook, &environment, &resolve, &mut found).await;
-    let known = json!({"id": DRY});
+    let known = known_of(DRY, &loaded.runbook, false);
     let request = request(&loaded, &environment, &inputs, &known, &resolve);
     let built = match crate::plan::build(request).await {
         Ok(built) => built,

@@ -12,7 +12,7 @@ use crate::environment::{Config, Environment, EnvironmentFile, locate};
 use crate::journal::{Holder, Store};
 use crate::report::style::{DOUBT, FAINT, paint};
 use crate::report::text::sanitize;
-use crate::runbook::{Loaded, Runbook, Scenario, load};
+use crate::runbook::{Loaded, Phase, Runbook, Scenario, load};
 use crate::sandbox::process as sandbox;
 
 /// Which runbook is meant.
@@ -31,6 +31,7 @@ pub(super) enum Which {
 }
 
 /// A runbook in an environment.
+#[derive(Clone)]
 pub(super) struct Opened {
     pub(super) config: Config,
     pub(super) store: Store,
@@ -43,6 +44,18 @@ pub(super) struct Opened {
 }
 
 impl Opened {
+    /// The same with nothing to do but this phase, which only a drill does: it proves no target and wakes nobody.
+    pub(super) fn drill_part(&self, phase: &Phase) -> Self {
+        let mut part = self.clone();
+        let runbook = &mut part.loaded.runbook;
+        runbook.phases = vec![phase.clone()];
+        runbook.targets.clear();
+        runbook.escalation.clear();
+        runbook.closing.clear();
+        runbook.approval = None;
+        part
+    }
+
     /// What a run needs of it. The rest goes: the tree of a long runbook is larger than its plan.
     pub(super) fn planned(self) -> (Arc<ResolveContext>, Store) {
         (self.resolve, self.store)

@@ -69,6 +69,8 @@ impl Stream {
 #[derive(Clone)]
 pub(super) struct Output {
     streams: Arc<Streams>,
+    /// Whether data are written as progress.
+    aside: bool,
     /// The form of the data.
     pub(super) format: Format,
     /// Whether standard error is a terminal that can redraw a line.
@@ -102,11 +104,17 @@ impl Output {
         LIVE.store(terminal && !plain, Ordering::Relaxed);
         Self {
             streams: Arc::new(streams),
+            aside: false,
             format,
             live: terminal && !plain,
             color: progress_color == ColorChoice::Always,
             interactive: terminal && io::stdin().is_terminal(),
         }
+    }
+
+    /// The same for what happens on the way to the data: it is told to people, as progress.
+    pub(super) fn aside(&self) -> Self {
+        Self { aside: true, format: Format::Human, ..self.clone() }
     }
 
     /// Writes a line of data.
@@ -116,7 +124,8 @@ impl Output {
             Format::Human | Format::Junit | Format::Github => format!("{line}\n"),
             Format::Json | Format::Jsonl | Format::Sarif => format!("{}\n", escape_json(line)),
         };
-        self.write(&self.streams.data, &text);
+        let stream = if self.aside { &self.streams.progress } else { &self.streams.data };
+        self.write(stream, &text);
     }
 
     /// Writes a line of progress.

@@ -12,6 +12,7 @@ use super::output::Format;
 use super::run::{DRY, StartArgs, left_out, make_plan, without};
 use crate::action::Window;
 use crate::plan::budget::Schedule;
+use crate::plan::explain::explain_drill;
 use crate::plan::layers::layers;
 use crate::plan::preview::{Finding, Known, PreviewItem, PreviewStep, PreviewVerdict};
 use crate::plan::{Items, Plan, PlannedPhase, PlannedStep, Preview, PreviewContext, preview};
@@ -48,11 +49,16 @@ pub(super) async fn show(
     explain: bool,
 ) -> Result<u8, CliError> {
     let head_start = args.head_start()?;
-    let built = make_plan(cx, opened, args, DRY).await?;
+    let built = make_plan(cx, opened, args, DRY, false).await?;
     let left_out = left_out(&built.plan, args)?;
     let plan = without(&built.plan, &left_out);
     if explain {
         cx.output.data(defuse(crate::plan::explain(&plan).trim_end()));
+        for phase in opened.loaded.runbook.drill_phases() {
+            let part = opened.drill_part(phase);
+            let built = make_plan(cx, &part, args, DRY, true).await?;
+            cx.output.data(defuse(&format!("\n{}", explain_drill(&built.plan).trim_end())));
+        }
         return Ok(0);
     }
     let scratch = opened.store.dir().to_owned();

@@ -9,8 +9,7 @@ use similar::TextDiff;
 use super::context::Context;
 use super::error::{CliError, INVALID, UNEXPECTED, USAGE};
 use super::lock::LockArgs;
-use super::open;
-use super::revert;
+use super::{logbook, open, revert};
 use super::session::Session;
 use crate::clock;
 use crate::engine::recover;
@@ -54,6 +53,8 @@ pub(super) async fn run(cx: Context, args: ResumeArgs) -> Result<u8, CliError> {
     if let Some((_, 0 | 5)) = state.ended {
         cx.output
             .progress(format!("run {} has recovered already; nothing is left to do", run.id()));
+        // But to write down what a program that was killed in its last moment has not.
+        logbook::write(&cx.output, &run).await;
         return Ok(0);
     }
     if let Some((other, _)) = revert::last_revert(&store, &history.records)? {

@@ -17,15 +17,16 @@ use super::error::{ABORTED, CliError, REFUSED, UNEXPECTED, USAGE};
 use super::lock::LockArgs;
 use super::open::{self, Opened, nobody_to_ask};
 use super::session::Session;
-use super::{plan, prompt, since, takeover};
+use super::{logbook, plan, prompt, since, takeover};
 use crate::clock::{self, Boot};
-use crate::event::Header;
+use crate::event::{DrillPart, Header};
 use crate::journal::{Holder, Lock, LockDir, LockError, Run, Store};
 use crate::plan::budget::Schedule;
 use crate::plan::inputs::{self, Given, Inputs};
 use crate::plan::{Built, Concern, Plan, Request, StepId};
 use crate::report::style::{DOUBT, paint};
 use crate::report::text::sanitize;
+use crate::runbook::Runbook;
 use crate::signal::{self, Signal};
 
 pub(super) use super::open::Which;
@@ -73,6 +74,25 @@ pub(super) struct StartArgs {
 }
 
 impl StartArgs {
+    /// Those of a run that nobody is asked about any more.
+    pub(super) fn of_drill(flags: DrillFlags) -> Self {
+        let DrillFlags { env, reason, set, inputs, approval, lock } = flags;
+        Self {
+            env,
+            reason,
+            set,
+            inputs,
+            since: None,
+            dry_run: false,
+            yes: true,
+            only: None,
+            from: None,
+            take_over: false,
+            approval,
+            lock,
+        }
+    }
+
     /// `--env`.
     pub(super) fn env(&self) -> Option<&str> {
         self.env.as_deref()
@@ -86,6 +106,44 @@ impl StartArgs {
     }
 }
 
+/// The flags of a run that a drill has, too.
+#[derive(Debug, Clone, Args)]
+pub(super) struct DrillFlags {
+    /// The environment to break and to recover: the sandbox, or one that says `drills: true`; its name, or its file
+    #[arg(long, value_name = "NAME", help_heading = "Run")]
+    env: Option<String>,
+    /// Why: it goes into the journal and the record [default: drill]
+    #[arg(long, value_name = "TEXT", help_heading = "Run")]
+    reason: Option<String>,
+    /// Give an input its value
+    #[arg(long = "set", value_name = "KEY=VALUE", help_heading = "Run")]
+    set: Vec<String>,
+    /// A YAML file with values for inputs; `--set` wins over it
+    #[arg(long, value_name = "FILE", help_heading = "Run")]
+    inputs: Option<PathBuf>,
+    #[command(flatten)]
+    approval: ApprovalArgs,
+    #[command(flatten)]
+    lock: LockArgs,
+}
+
+impl DrillFlags {
+    /// `--env`.
+    pub(super) fn env(&self) -> Option<&str> {
+        self.env.as_deref()
+    }
+
+    /// A drill has its reason in itself.
+    pub(super) fn reason(&mut self) -> &str {
+        self.reason.get_or_insert_with(|| "drill".to_owned())
+    }
+
+    /// `--lock`.
+    pub(super) fn lock(&self) -> &LockArgs {
+        &self.lock
+    }
+}
+
 /// Run a runbook
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
@@ -96,15 +154,26 @@ pub(super) struct RunArgs {
 }
 
 pub(super) async fn run(cx: Context, which: Which, args: StartArgs) -> Result<u8, CliError> {
-    let since = args.since.as_deref().map(since::parse).transpose()?;
+    let _since = args.head_start()?;
     let opened = open::open(&cx, &which, args.env.as_deref()).await?;
     if args.dry_run {
         return plan::show(&cx, &opened, &args, false).await;
     }
+    begin(&cx, opened, &args, None).await.map(|(code, _)| code)
+}
+
+/// A run of what was opened, to its end: the exit code, and the run. `drill` says what it is for in a drill.
+pub(super) async fn begin(
+    cx: &Context,
+    opened: Opened,
+    args: &StartArgs,
+    drill: Option<DrillPart>,
+) -> Result<(u8, Run), CliError> {
+    let since = args.since.as_deref().map(since::parse).transpose()?;
     let mut signals = listen()?;
     let run = opened.store.create_run()?;
     let prepared = tokio::select! {
-        prepared = prepare(&cx, &opened, &args, &run) => prepared,
+        prepared = prepare(cx, &opened, args, &run, drill.is_some()) => prepared,
         () = signal::asked_to_end(&mut signals) => {
             cx.output.raw_progress("\n");
             Err(CliError::new(ABORTED, "start: it was stopped; nothing was touched"))
@@ -119,10 +188,14 @@ pub(super) async fn run(cx: Context, which: Which, args: StartArgs) -> Result<u8
             return Err(error);
         }
     };
-    let header = header(&opened, built.plan, &args, since, left_out, &run);
+    let log = logbook::of_run(&opened, drill.is_some());
+    let mut header = header(&opened, built.plan, args, since, left_out, &run);
+    (header.drill, header.log) = (drill, log);
     let (resolve, store) = opened.planned();
-    let session = Session { output: cx.output, resolve, store, run, past: None, signals, locks };
-    session.start(header).await
+    let output = cx.output.clone();
+    let session =
+        Session { output, resolve, store, run: run.clone(), past: None, signals, locks };
+    session.start(Arc::new(header)).await.map(|code| (code, run))
 }
 
 /// The signals to this process, from now on.
@@ -140,6 +213,7 @@ async fn prepare(
     opened: &Opened,
     args: &StartArgs,
     run: &Run,
+    drill: bool,
 ) -> Result<Prepared, CliError> {
     let holder = holder(opened, run);
     let own = run.lock(&holder, args.lock.left_elsewhere())?;
@@ -151,7 +225,7 @@ async fn prepare(
     outline.environment.clone_from(&opened.environment.name);
     let left_out = left_out(&outline, args)?;
     pre_flight(cx, opened, &without(&outline, &left_out)).await?;
-    let built = make_plan(cx, opened, args, run.id()).await?;
+    let built = make_plan(cx, opened, args, run.id(), drill).await?;
     if cx.output.format == super::output::Format::Human {
         let head_start = args.head_start()?;
         plan::screen(&without(&built.plan, &left_out), head_start)
@@ -177,6 +251,7 @@ pub(super) async fn make_plan(
     opened: &Opened,
     args: &StartArgs,
     run: &str,
+    drill: bool,
 ) -> Result<Built, CliError> {
     let inputs = gather_inputs(cx, opened, args, run).await?;
     let runbook = &opened.loaded.runbook;
@@ -184,7 +259,7 @@ pub(super) async fn make_plan(
     let measured =
         opened.store.measured(&runbook.name, &opened.environment.name).unwrap_or_default();
     let history = |step: &StepId| measured.get(&step.0).copied();
-    let known = serde_json::json!({"id": run});
+    let known = known_of(run, runbook, drill);
     let request = Request {
         runbook,
         environment: &opened.environment,
@@ -202,6 +277,11 @@ pub(super) async fn make_plan(
         cx.output.progress(format!("{} {}", paint(DOUBT, "!"), sanitize(&concern.to_string())));
     }
     Ok(built)
+}
+
+/// What a run knows of itself, `run.…` in templates.
+pub(super) fn known_of(run: &str, runbook: &Runbook, drill: bool) -> serde_json::Value {
+    serde_json::json!({"id": run, "severity": runbook.severity.word(), "drill": drill})
 }
 
 async fn gather_inputs(
@@ -407,8 +487,8 @@ fn header(
     since: Option<Timestamp>,
     left_out: BTreeMap<String, String>,
     run: &Run,
-) -> Arc<Header> {
-    Arc::new(Header {
+) -> Header {
+    Header {
         run: run.id().to_owned(),
         program: env!("CARGO_PKG_VERSION").to_owned(),
         runbook_path: absolute(&opened.path),
@@ -425,7 +505,9 @@ fn header(
         started: clock::now(),
         boot: Boot::now(),
         left_out,
-    })
+        drill: None,
+        log: None,
+    }
 }
 
 /// A path that holds wherever the program is called from next.

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::error::CliError;
 use super::output::{Format, Output};
 use super::watch::{Begin, Pulse, Screen, watch};
-use super::{farewell, panic};
+use super::{farewell, logbook, panic};
 use crate::action::{ActionError, ErrorKind, ResolveContext};
 use crate::engine::lifecycle::Stage;
 use crate::engine::{ApprovalAnswer, Ended, Engine, Request, RunState, Vault};
@@ -102,8 +102,9 @@ impl Session {
         let _gone = end.send(ended.unrecorded);
         shown(watching, &pulse).await?;
         let closing = &ended.state.plan().closing;
-        if ended.state.ended.is_some() && !closing.is_empty() {
-            farewell::say(&self.output, &self.resolve, &self.run, closing).await;
+        if ended.state.ended.is_some() {
+            let said = farewell::say(&self.output, &self.resolve, &self.run, closing);
+            let ((), ()) = tokio::join!(said, logbook::write(&self.output, &self.run));
         }
         Ok(ended.state.ended.map_or(super::error::INTERNAL, |(_, code)| code))
     }

@@ -15,6 +15,7 @@ pub mod dispatcher;
 mod emitter;
 mod executor;
 pub mod fanout;
+pub mod fault;
 mod hold;
 mod item;
 mod ladder;

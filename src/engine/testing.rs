@@ -418,6 +418,8 @@ pub(super) fn header(plan: Plan) -> Header {
         started: clock::now(),
         boot: Boot { id: "boot".into(), elapsed_ms: 0 },
         left_out: std::collections::BTreeMap::default(),
+        drill: None,
+        log: None,
     }
 }
 
@@ -442,6 +444,7 @@ pub(super) fn plan(phases: Vec<Vec<PlannedStep>>) -> Plan {
         title: "test".into(),
         scenario: Scenario::Emergency,
         subject: "test".into(),
+        severity: None,
         environment: "memory".into(),
         inputs: indexmap::IndexMap::default(),
         targets: Vec::new(),

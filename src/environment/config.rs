@@ -13,13 +13,14 @@ use super::reference::absolute;
 use crate::runbook::diagnostic::{Diagnostic, Diagnostics};
 use crate::runbook::node::{Node, NodeValue};
 
-const KEYS: [&str; 8] = [
+const KEYS: [&str; 9] = [
     "version",
     "environment",
     "environments",
     "runbooks",
     "state_dir",
     "lock_dir",
+    "log",
     "format",
     "color",
 ];
@@ -39,6 +40,8 @@ pub struct Config {
     pub state_dir: Option<PathBuf>,
     /// Where lock files lie.
     pub lock_dir: Option<PathBuf>,
+    /// The rollback log of this project, a Markdown file.
+    pub log: Option<PathBuf>,
     /// `human`, `json` or `jsonl`.
     pub format: Option<String>,
     /// `auto`, `always` or `never`.
@@ -57,6 +60,7 @@ impl Default for Config {
             runbooks: Vec::new(),
             state_dir: None,
             lock_dir: None,
+            log: None,
             format: None,
             color: None,
             files: Vec::new(),
@@ -132,6 +136,7 @@ impl Config {
         fill(&mut self.environment, farther.environment);
         fill(&mut self.state_dir, farther.state_dir);
         fill(&mut self.lock_dir, farther.lock_dir);
+        fill(&mut self.log, farther.log);
         fill(&mut self.format, farther.format);
         fill(&mut self.color, farther.color);
         for (name, path) in farther.environments {
@@ -170,6 +175,7 @@ fn read(path: &Path, places: &Places<'_>) -> Result<Config, Diagnostics> {
         runbooks: runbooks(&root, &mut problems, &place),
         state_dir: problems.text(&root, "state_dir").map(place),
         lock_dir: problems.text(&root, "lock_dir").map(place),
+        log: problems.text(&root, "log").map(place),
         format: one_of(&root, "format", &FORMATS, &mut problems),
         color: one_of(&root, "color", &COLORS, &mut problems),
         ..Config::default()

@@ -9,9 +9,9 @@ use crate::action::Registry;
 use crate::runbook::diagnostic::{Diagnostic, Diagnostics, Source};
 use crate::runbook::node::{Key, Node, NodeValue};
 use crate::runbook::schema::Catalog;
-use crate::runbook::{suggest, template, validate};
+use crate::runbook::{Severity, suggest, template, validate};
 
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 12] = [
     "version",
     "name",
     "sandbox",
@@ -21,6 +21,9 @@ const KEYS: [&str; 9] = [
     "approvers",
     "evidence",
     "lock_dir",
+    "drills",
+    "log",
+    "notifications",
 ];
 
 /// The key beside the systems: what a failure looks like in what they tell.
@@ -45,6 +48,12 @@ pub struct EnvironmentFile {
     pub(super) lock_dir: Option<Node>,
     /// Who holds which role.
     pub(super) approvers: BTreeMap<String, Vec<String>>,
+    /// Whether it may be broken on purpose.
+    pub(super) drills: bool,
+    /// The rollback log.
+    pub(super) log: Option<Node>,
+    /// How bad it has to be for a channel.
+    pub(super) channels: BTreeMap<String, Severity>,
 }
 
 impl EnvironmentFile {
@@ -74,6 +83,9 @@ impl EnvironmentFile {
             inputs: block(&root, "inputs", &mut problems),
             approvers: approvers(&root, &mut problems),
             evidence: block(&root, "evidence", &mut problems),
+            drills: switch(&root, "drills", &mut problems),
+            log: problems.text(&root, "log").and_then(|_| root.get("log").cloned()),
+            channels: channels(&root, registry, &mut problems),
             source,
         };
         file.check_connections(registry, &mut problems);
@@ -87,7 +99,7 @@ impl EnvironmentFile {
 
     fn check_templates(&self, problems: &mut Problems) {
         let blocks = [&self.connections, &self.values, &self.inputs, &self.evidence];
-        let nodes = blocks.into_iter().flatten().map(|(_, node)| node).chain(&self.lock_dir);
+        let nodes = blocks.into_iter().flatten().map(|(_, node)| node).chain(&self.lock_dir).chain(&self.log);
         for node in nodes {
             match template::uses(node) {
                 Err(errors) => problems.0.extend(errors.into_iter().map(Diagnostic::from)),
@@ -227,6 +239,40 @@ fn approvers(root: &Node, problems: &mut Problems) -> BTreeMap<String, Vec<Strin
         }
     }
     roles
+}
+
+/// The least severity of each channel that carries messages.
+fn channels(
+    root: &Node,
+    registry: &Registry,
+    problems: &mut Problems,
+) -> BTreeMap<String, Severity> {
+    let known: Vec<&'static str> = registry
+        .verbs()
+        .filter(|verb| verb.is_message())
+        .map(|verb| verb.connection.unwrap_or(verb.name))
+        .collect();
+    let mut channels = BTreeMap::new();
+    for (channel, node) in block(root, "notifications", problems) {
+        if !known.contains(&channel.name.as_str()) {
+            let shown = suggest::visible(&channel.name);
+            let mut problem =
+                Diagnostic::error("unknown-channel", format!("nothing is told by `{shown}`"))
+                    .at(channel.span);
+            problem.hints.extend(suggest::hint(&channel.name, known.iter().copied()));
+            problems.0.push(problem);
+        }
+        match node.as_text().and_then(Severity::of_word) {
+            Some(least) => {
+                let _unique = channels.insert(channel.name, least);
+            }
+            None => {
+                let words = Severity::ALL.map(Severity::word);
+                problems.wrong_type(&node, &format!("one of {}", words.join(", ")));
+            }
+        }
+    }
+    channels
 }
 
 fn block(root: &Node, key: &str, problems: &mut Problems) -> Vec<(Key, Node)> {

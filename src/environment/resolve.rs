@@ -12,12 +12,14 @@ use super::EnvironmentFile;
 use super::document::openness;
 use super::reference::{Read, Reference, absolute};
 use crate::action::Connections;
+use crate::runbook::Severity;
 use crate::runbook::diagnostic::{Diagnostic, Diagnostics, Source};
 use crate::runbook::node::{Key, Node, NodeValue, Span};
 use crate::runbook::template::{self, Scope};
 use crate::secret::Secrets;
 
 /// Everything that a runbook may know about where it runs.
+#[derive(Clone)]
 pub struct Environment {
     /// Its name.
     pub name: String,
@@ -39,6 +41,12 @@ pub struct Environment {
     pub evidence: IndexMap<String, Value>,
     /// Who holds which role, by login name.
     pub approvers: BTreeMap<String, Vec<String>>,
+    /// Whether it may be broken on purpose: a drill runs in no other but the sandbox.
+    pub drills: bool,
+    /// The Markdown file to which every run adds an entry.
+    pub log: Option<PathBuf>,
+    /// How bad it has to be for a channel that carries messages; any severity will do for one that is not named.
+    pub channels: BTreeMap<String, Severity>,
     /// Where the lock files of its runs lie, when not in the default folder.
     pub lock_dir: Option<PathBuf>,
     /// Sentences about secrets that are missing or lie open.
@@ -75,6 +83,7 @@ impl EnvironmentFile {
         let inputs = resolver.block("inputs", &self.inputs);
         let evidence = resolver.block("evidence", &self.evidence);
         let lock_dir = self.lock_dir.as_ref().and_then(|node| resolver.text(node));
+        let log = self.log.as_ref().and_then(|node| resolver.text(node));
         if !resolver.problems.is_empty() {
             return Err(Diagnostics::new(self.source, resolver.problems));
         }
@@ -102,6 +111,9 @@ impl EnvironmentFile {
             evidence: finish(evidence).into_iter().collect(),
             approvers: self.approvers,
             absent: absent.into_iter().map(|(key, _)| key.name).collect(),
+            drills: self.drills,
+            log: log.map(|log| absolute(Path::new(&log), &folder, variables)),
+            channels: self.channels,
             lock_dir: lock_dir.map(|dir| absolute(Path::new(&dir), &folder, variables)),
             warnings,
         })

@@ -2,7 +2,7 @@
 //! when somebody else could have made or changed them.
 
 use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions};
-use std::io::{self, Read};
+use std::io::{self, Read, Write as _};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
@@ -60,6 +60,22 @@ pub(super) fn create(path: &Path) -> Result<File, JournalError> {
 /// Makes a new file and its name durable.
 pub(super) fn sync_new(file: &File, path: &Path) -> Result<(), JournalError> {
     file.sync_all().map_err(|e| not_synced(path, e))?;
+    sync_parent(path)
+}
+
+/// Puts a file (0600) with this content in the place of the one that may be there, durably, and never a part of it.
+pub(super) fn replace(path: &Path, content: &[u8]) -> Result<(), JournalError> {
+    let beside = path.with_extension(format!("{}.new", uuid::Uuid::new_v4().simple()));
+    let mut file = create(&beside)?;
+    let written = file
+        .write_all(content)
+        .and_then(|()| file.sync_all())
+        .and_then(|()| std::fs::rename(&beside, path));
+    if let Err(error) = written {
+        // What is left of it lies in a private folder and is never read.
+        let _removed = std::fs::remove_file(&beside);
+        return Err(JournalError::io("write", path, error));
+    }
     sync_parent(path)
 }
 

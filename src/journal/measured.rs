@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::files;
-use crate::event::{Outcome, RunVerdict};
+use crate::event::{DrillPart, Outcome, RunVerdict};
 
 /// As many runs count; older ones tell about an older system.
 const RUNS: usize = 10;
@@ -52,6 +52,8 @@ struct First {
 #[derive(Deserialize)]
 struct HeaderPart {
     plan: PlanPart,
+    #[serde(default)]
+    drill: Option<DrillPart>,
 }
 
 #[derive(Deserialize)]
@@ -95,8 +97,10 @@ fn successful(
     let mut journal = BufReader::new(journal);
     // Of a first line that is megabytes long only these words are taken into memory.
     let mut first = serde_json::Deserializer::from_reader(&mut journal);
-    let First { header: HeaderPart { plan } } = First::deserialize(&mut first).ok()?;
-    if plan.runbook != runbook || plan.environment != environment {
+    let First { header: HeaderPart { plan, drill } } = First::deserialize(&mut first).ok()?;
+    // What was disturbed on purpose tells nothing about what is not.
+    let disturbed = drill.is_some_and(|drill| drill.is_disturbed());
+    if plan.runbook != runbook || plan.environment != environment || disturbed {
         return None;
     }
     let telling = journal

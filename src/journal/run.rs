@@ -12,7 +12,7 @@ use super::files;
 use super::holder::Holder;
 use super::lock::{LeftElsewhere, Lock, LockError};
 use super::saved;
-use crate::event::{Place, PrivateRef};
+use crate::event::{Drill, Place, PrivateRef};
 
 /// Letters and digits that cannot be mistaken for one another when read out or typed.
 const ALPHABET: &[u8; 31] = b"23456789abcdefghjkmnpqrstuvwxyz";
@@ -84,6 +84,29 @@ impl Run {
     /// Reads a private saved state back. Fails with [`JournalError::Untrusted`] when it is not what was saved.
     pub fn load(&self, reference: &PrivateRef) -> Result<Value, JournalError> {
         saved::get(&self.saved(), reference)
+    }
+
+    fn drill_path(&self) -> PathBuf {
+        self.dir.join("drill.json")
+    }
+
+    /// Keeps the record of a drill beside the journal, durably; one that is there already is replaced as a whole.
+    pub fn keep_drill(&self, drill: &Drill) -> Result<(), JournalError> {
+        let path = self.drill_path();
+        let mut text = serde_json::to_vec_pretty(drill)
+            .map_err(|error| JournalError::io("write", &path, error.into()))?;
+        text.push(b'\n');
+        files::replace(&path, &text)
+    }
+
+    /// The record of the drill that this run was the rollback of, if there is one.
+    pub fn drill(&self) -> Result<Option<Drill>, JournalError> {
+        let path = self.drill_path();
+        if path.symlink_metadata().is_err() {
+            return Ok(None);
+        }
+        let drill = serde_json::from_slice(&files::read(&path)?);
+        drill.map(Some).map_err(|error| JournalError::io("read", &path, error.into()))
     }
 
     /// Leaves a request for the process that runs this run.

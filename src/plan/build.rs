@@ -6,6 +6,7 @@
 
 mod items;
 mod messages;
+mod notices;
 mod policy;
 #[cfg(test)]
 mod tests;
@@ -81,7 +82,10 @@ pub async fn build(request: Request<'_>) -> Result<Built, Refused> {
     let mut judge = Judge { path: &path, refused: Vec::new(), warnings: Vec::new() };
     let steps = plan.phases.iter_mut().flat_map(|phase| &mut phase.steps);
     for (step, resolution) in steps.zip(resolutions) {
-        judge.settle(step, resolution);
+        match notices::unwanted(&step.verb, request.runbook, &resolver) {
+            Some(because) if step.skip.is_none() => step.skip = Some(because),
+            _ => judge.settle(step, resolution),
+        }
     }
     let Judge { refused, mut warnings, .. } = judge;
     if !refused.is_empty() {
@@ -134,6 +138,7 @@ pub fn outline(
         title: runbook.title.clone(),
         scenario: runbook.scenario,
         subject: runbook.subject.clone(),
+        severity: Some(runbook.severity),
         environment: String::new(),
         inputs: IndexMap::new(),
         targets,
@@ -189,6 +194,7 @@ fn resolver<'a>(request: &Request<'a>) -> Resolver<'a> {
     Resolver {
         cx: request.cx,
         source: request.source,
+        channels: &request.environment.channels,
         unread: &request.inputs.unread,
         scope: scope(request),
         deadline: Instant::now() + STEP_TIMEOUT,

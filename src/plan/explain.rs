@@ -16,6 +16,31 @@ pub fn explain(plan: &Plan) -> String {
     hide_markers(&text)
 }
 
+/// The checklist of what only a drill does: the one phase of this plan is `prepare` or `restore`.
+pub fn explain_drill(plan: &Plan) -> String {
+    let mut text = String::new();
+    for phase in &plan.phases {
+        let when = match phase.id.as_str() {
+            "prepare" => "Before a drill: break the environment",
+            _ => "After a drill: bring the environment back",
+        };
+        // Writing into a `String` cannot fail.
+        let _infallible = write_drill(when, phase, &mut text);
+    }
+    hide_markers(&text)
+}
+
+fn write_drill(when: &str, phase: &PlannedPhase, out: &mut String) -> std::fmt::Result {
+    writeln!(out, "## {when}\n")?;
+    writeln!(out, "Only `rollback drill` does this.\n")?;
+    for steps in layers(phase) {
+        for step in steps {
+            write_step(step, out)?;
+        }
+    }
+    Ok(())
+}
+
 fn write(plan: &Plan, out: &mut String) -> std::fmt::Result {
     writeln!(out, "# {}\n", line(&plan.title))?;
     writeln!(

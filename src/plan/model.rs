@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::Reverts;
 use crate::action::Item;
-use crate::runbook::{OnFailure, Scenario};
+use crate::runbook::{OnFailure, Scenario, Severity};
 use crate::value::JsonText;
 
 /// A fully resolved plan.
@@ -23,6 +23,9 @@ pub struct Plan {
     pub scenario: Scenario,
     /// What a run of it holds alone, together with the environment.
     pub subject: String,
+    /// How bad the incident is that the runbook is for. Unknown in journals of older programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub severity: Option<Severity>,
     /// The environment's name.
     pub environment: String,
     /// The values of all inputs, secrets as markers.

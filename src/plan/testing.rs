@@ -79,6 +79,7 @@ pub(crate) fn runbook(phases: Vec<(&str, Vec<Step>)>) -> Runbook {
         title: "A test".into(),
         scenario: Scenario::Emergency,
         subject: "thing".into(),
+        severity: crate::runbook::Severity::Critical,
         inputs: IndexMap::new(),
         targets: IndexMap::new(),
         give_up: None,
@@ -95,6 +96,8 @@ pub(crate) fn runbook(phases: Vec<(&str, Vec<Step>)>) -> Runbook {
                 span: Span::default(),
             })
             .collect(),
+        prepare: None,
+        restore: None,
     }
 }
 
@@ -157,6 +160,7 @@ pub(crate) fn plan(phases: Vec<PlannedPhase>, targets: &[(&str, u64, &str)]) -> 
         title: "A test".into(),
         scenario: Scenario::Emergency,
         subject: "thing".into(),
+        severity: None,
         environment: "test".into(),
         inputs: IndexMap::new(),
         targets: targets
@@ -456,6 +460,9 @@ pub(crate) fn environment(cx: &ResolveContext, values: Value) -> crate::environm
         evidence: IndexMap::new(),
         approvers: BTreeMap::new(),
         absent: Vec::new(),
+        drills: false,
+        log: None,
+        channels: BTreeMap::new(),
         lock_dir: None,
         warnings: Vec::new(),
     }

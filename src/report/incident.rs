@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use super::View;
 use super::approvals::ApprovalOutcome;
+use super::facts::{MESSAGES, is_question, system};
 use super::markdown;
 use super::questions::QuestionView;
 use super::state::StepView;
@@ -35,8 +36,6 @@ const SECTIONS: [(&str, Fill); 9] = [
 const DATA: [&str; 3] = ["postgres", "redis", "file"];
 /// The system of metrics.
 const METRICS: &str = "prometheus";
-/// The system of messages.
-const MESSAGES: &str = "notify";
 
 /// The whole report. `journal_head` is the hash of the journal's last record.
 pub fn document(view: &View, journal_head: &str) -> String {
@@ -102,6 +101,19 @@ fn items(out: &mut String, view: &View, step: &StepId) {
     }
 }
 
+/// What people are asked in the review by the steps of these titles, in lower case. Says whether there is any.
+pub(super) fn reviewed(out: &mut String, view: &View, titles: &[&str]) -> bool {
+    let mut any = false;
+    for step in view.header.plan.steps() {
+        let titled = titles.iter().any(|title| is_titled(step, title));
+        if titled && of_step(view, &step.id).next().is_some() {
+            items(out, view, &step.id);
+            any = true;
+        }
+    }
+    any
+}
+
 fn nothing(_: &View, _: &mut String) {}
 
 fn root_cause(view: &View, out: &mut String) {
@@ -159,7 +171,8 @@ fn communication(view: &View, out: &mut String) {
     markdown::rungs(out, view);
 }
 
-fn timeline(view: &View, out: &mut String) {
+/// What happened when, milliseconds since the run's start.
+pub(super) fn timeline(view: &View, out: &mut String) {
     let mut times: Vec<(u64, String)> = Vec::new();
     for (id, step) in &view.steps {
         if let (Some(started), Some(outcome)) = (step.started_ms, step.outcome) {
@@ -195,16 +208,6 @@ fn patterns(view: &View, out: &mut String) {
         let (lines, pieces): (u64, _) = (found.values().sum(), found.len());
         line(out, &format!("| {} | {lines} | {pieces} |", escape(pattern)));
     }
-}
-
-fn system(step: &PlannedStep) -> &str {
-    step.verb.split('.').next().unwrap_or_default()
-}
-
-/// Whether a step only asks; its undo is empty as well where a change cannot be taken back, so its name tells.
-fn is_question(step: &PlannedStep) -> bool {
-    let verb = step.verb.split_once('.').map_or("", |(_, verb)| verb);
-    matches!(verb, "expect" | "confirm" | "alerts" | "wait")
 }
 
 /// A line for each step that was begun.

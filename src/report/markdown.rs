@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::approvals::{ApprovalOutcome, ApprovalView, subject};
+use super::facts::verdict;
 use super::lines::why_stopped;
 use super::questions::QuestionView;
 use super::reverts;
@@ -10,7 +11,7 @@ use super::state::{ItemStage, StepView, View};
 use super::style::{brief_ms, clock};
 use super::text::markdown as escape;
 use crate::action::Window;
-use crate::event::{Channel, Outcome, RunVerdict, SkipReason};
+use crate::event::{Channel, Outcome, SkipReason};
 
 /// The whole report. `journal_head` is the hash of the journal's last record: written down elsewhere, it proves later that
 /// the journal is still the one that this report tells about.
@@ -92,31 +93,6 @@ fn head(out: &mut String, view: &View, journal_head: &str) {
         fact("Resumed", escape(&format!("at {} by {}@{}", clock(*at), by.user, by.host)));
     }
     fact("Journal", format!("ends with `{journal_head}`"));
-}
-
-fn verdict(view: &View) -> &'static str {
-    let reverts = view.header.plan.reverts.is_some();
-    match view.verdict.map(|(verdict, _)| verdict) {
-        Some(RunVerdict::Recovered | RunVerdict::RecoveredLate) if reverts => {
-            "Reverted: everything that can be is as it was before."
-        }
-        Some(RunVerdict::FailedClean) if reverts => "Not reverted; nothing was taken back.",
-        Some(RunVerdict::FailedPartial) if reverts => {
-            "Not reverted; a part is taken back: a person is needed."
-        }
-        Some(RunVerdict::Recovered) => "Recovered, every target met.",
-        Some(RunVerdict::RecoveredLate) => "Recovered, but late: a target was missed.",
-        Some(RunVerdict::FailedClean) => "Not recovered; nothing of this run's changes remains.",
-        Some(RunVerdict::FailedPartial) => {
-            "Not recovered; changes remain or are unknown: a person is needed."
-        }
-        Some(RunVerdict::Aborted) => "Stopped by the operator, everything settled.",
-        Some(RunVerdict::NotApproved) => {
-            "Not approved: nothing more was started, and what was done is kept."
-        }
-        Some(RunVerdict::InternalError) => "Stopped by a bug in rollback itself.",
-        None => "Not finished.",
-    }
 }
 
 fn targets(out: &mut String, view: &View) {

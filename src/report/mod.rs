@@ -7,17 +7,23 @@
 
 pub mod approvals;
 pub mod check;
+pub mod drill;
 pub mod ending;
 pub mod evidence;
+mod facts;
 pub mod hold;
 pub mod incident;
 pub mod json;
+pub mod lessons;
 pub mod lines;
 pub mod live;
+pub mod log;
 pub mod markdown;
 pub mod patterns;
+pub mod postmortem;
 pub mod questions;
 pub mod reverts;
+pub mod search;
 pub mod state;
 pub mod style;
 pub mod summary;

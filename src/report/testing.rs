@@ -57,5 +57,7 @@ pub(crate) fn header(started: Timestamp) -> Header {
         started,
         boot: Boot { id: "boot".into(), elapsed_ms: 0 },
         left_out: std::collections::BTreeMap::default(),
+        drill: None,
+        log: None,
     }
 }

@@ -16,6 +16,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
+use super::Severity;
 use super::model::{InputType, OnFailure, Scenario};
 use crate::value::Lasting;
 
@@ -41,6 +42,8 @@ pub(super) struct RunbookForm {
     pub(super) scenario: Scenario,
     /// What a run holds alone, together with the environment; the name when it is missing.
     pub(super) subject: Option<Id>,
+    /// How bad the incident is that it is for. When it is missing: critical for an emergency, high for a graceful rollback, medium for a partial one, else low.
+    pub(super) severity: Option<Severity>,
     /// What has to be known before a run.
     #[serde(default)]
     pub(super) inputs: Nested<IndexMap<String, InputForm>>,
@@ -60,6 +63,14 @@ pub(super) struct RunbookForm {
     /// The phases, which run in this order.
     #[schemars(length(min = 1))]
     pub(super) phases: Nested<Vec<PhaseForm>>,
+    /// What `rollback drill` does first, and no other command: the steps that bring an environment into the state from which one rolls back, and break it.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    pub(super) prepare: Nested<Vec<StepPlace>>,
+    /// What `rollback drill` does last, and no other command: the steps that bring the environment back. The sandbox is reset instead.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    pub(super) restore: Nested<Vec<StepPlace>>,
 }
 
 /// Something that has to be known before a run.
@@ -114,6 +125,8 @@ pub(super) struct RungForm {
     pub(super) who: Text,
     /// How long after the start of the run, unless somebody has acknowledged it before; at once when it is missing.
     pub(super) after: Option<Lasting>,
+    /// How bad the incident has to be for this rung; any will do when it is missing.
+    pub(super) severity: Option<Severity>,
     /// The number to call, which is shown and not called.
     #[serde(default)]
     pub(super) phone: Phrase,

@@ -13,6 +13,7 @@ pub mod node;
 pub mod parse;
 pub(crate) mod read;
 pub mod schema;
+mod severity;
 pub(crate) mod suggest;
 pub mod template;
 #[cfg(test)]
@@ -24,3 +25,4 @@ pub use model::{
     After, Approval, ForEach, Input, InputType, OnFailure, Phase, Retry, Runbook, Rung, Scenario,
     Step, Target, VerbCall, Verify,
 };
+pub use severity::Severity;

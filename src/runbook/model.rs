@@ -6,6 +6,7 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Severity;
 use super::node::{Node, Span};
 
 /// The kind of a runbook; each has its flag (`--emergency`).
@@ -32,6 +33,23 @@ impl Scenario {
     /// Whether its runbooks only ask.
     pub fn asks_only(self) -> bool {
         matches!(self, Self::Validation | Self::Prevention)
+    }
+
+    /// Whether its runbooks go in stages, and are measured at each.
+    pub fn is_gradual(self) -> bool {
+        self == Self::Graceful
+    }
+
+    /// Its name in a title.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Emergency => "Emergency",
+            Self::Graceful => "Graceful",
+            Self::Partial => "Partial",
+            Self::KnowledgeBase => "Knowledge Base",
+            Self::Validation => "Validation",
+            Self::Prevention => "Prevention",
+        }
     }
 }
 
@@ -63,6 +81,8 @@ pub struct Runbook {
     pub scenario: Scenario,
     /// What a run holds alone, together with the environment.
     pub subject: String,
+    /// How bad the incident is that it is for: who is told, and by which channel, depends on it.
+    pub severity: Severity,
     /// What has to be known before a run.
     pub inputs: IndexMap<String, Input>,
     /// The recovery targets.
@@ -77,6 +97,22 @@ pub struct Runbook {
     pub closing: Vec<String>,
     /// The phases.
     pub phases: Vec<Phase>,
+    /// What a drill does before it: the steps that bring an environment into the state from which one rolls back. Called `prepare`.
+    pub prepare: Option<Phase>,
+    /// What a drill does after it, to bring the environment back. Called `restore`.
+    pub restore: Option<Phase>,
+}
+
+impl Runbook {
+    /// What only a drill does.
+    pub fn drill_phases(&self) -> impl Iterator<Item = &Phase> {
+        self.prepare.iter().chain(&self.restore)
+    }
+
+    /// Every step, those that only a drill runs at the end.
+    pub fn all_steps(&self) -> impl Iterator<Item = &Step> {
+        self.phases.iter().chain(self.drill_phases()).flat_map(|phase| &phase.steps)
+    }
 }
 
 impl Runbook {
@@ -151,6 +187,8 @@ pub struct Rung {
     pub who: String,
     /// How long after the start of the run.
     pub after: Duration,
+    /// How bad the incident has to be for it, if not every one is.
+    pub severity: Option<Severity>,
     /// The number to call, not evaluated.
     pub phone: Option<Node>,
     /// The messages.

@@ -1,7 +1,7 @@
 //! Holds a file's tree against the language and finds every problem, each with its exact place.
 //!
 //! Four passes, none of which stops at the first problem: [`walk`] compares with the schemas, [`build`] makes the [`Runbook`]
-//! (leaving out what the walk refused), [`graph`], [`targets`], [`inputs`], [`escalation`] and [`lints`] judge what belongs together, and [`names`]
+//! (leaving out what the walk refused), [`graph`], [`targets`], [`inputs`], [`escalation`], [`severity`] and [`lints`] judge what belongs together, and [`names`]
 //! reads the templates. [`values`] evaluates with defaults and samples what can be known offline.
 
 mod build;
@@ -10,6 +10,7 @@ mod graph;
 mod inputs;
 mod lints;
 mod names;
+mod severity;
 mod targets;
 mod values;
 mod version;
@@ -43,6 +44,7 @@ pub fn validate(
     inputs::check(&runbook, &mut problems);
     escalation::check(&runbook, &mut problems);
     lints::check(&runbook, &graphs, registry, &mut problems);
+    severity::check(&runbook, &mut problems);
     names::check(&runbook, source, &mut problems);
     if !problems.iter().any(|found| found.severity == Severity::Error) {
         values::check(&runbook, source, registry, &mut problems);

@@ -8,7 +8,8 @@ use schemars::generate::SchemaSettings;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::model::{Response, Severity};
+use super::model::Response;
+use crate::runbook::Severity;
 use crate::runbook::forms::{Id, Nested, ProbePlace, Text};
 use crate::value::Lasting;
 

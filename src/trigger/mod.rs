@@ -22,4 +22,6 @@ pub use decision::{Decision, decide};
 pub use evaluate::{Reading, State, evaluate};
 pub use form::form;
 pub use load::{LoadedTable, load, load_text};
-pub use model::{Approval, Response, Severity, Table, Trigger};
+pub use model::{Approval, Response, Table, Trigger};
+
+pub use crate::runbook::Severity;

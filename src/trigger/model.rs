@@ -6,36 +6,8 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::runbook::VerbCall;
+use crate::runbook::{Severity, VerbCall};
 use crate::runbook::node::Span;
-
-/// How bad it is when a trigger fires; later ones are worse.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "kebab-case")]
-pub enum Severity {
-    /// Somebody should know.
-    Low,
-    /// Somebody should look.
-    Medium,
-    /// Users are likely to notice.
-    High,
-    /// Users are hurt.
-    Critical,
-}
-
-impl Severity {
-    /// The word of the file.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Low => "low",
-            Self::Medium => "medium",
-            Self::High => "high",
-            Self::Critical => "critical",
-        }
-    }
-}
 
 /// What is to be done when a trigger fires; later ones are more.
 #[derive(

@@ -173,6 +173,8 @@ fn header(plan: Plan) -> Header {
         started: clock::now(),
         boot: Boot::now(),
         left_out: std::collections::BTreeMap::default(),
+        drill: None,
+        log: None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The items of a step: its condition, its repetition, its arguments, and what its verb makes of them.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -16,7 +16,7 @@ use crate::plan::{PlannedItem, PlannedProbe};
 use crate::runbook::diagnostic::Source;
 use crate::runbook::node::{Node, NodeValue};
 use crate::runbook::template::{self, Scope, TemplateError};
-use crate::runbook::{ForEach, Step, VerbCall};
+use crate::runbook::{ForEach, Severity, Step, VerbCall};
 use crate::value::JsonText;
 
 /// How long resolving may take.
@@ -50,6 +50,8 @@ pub(super) enum Resolution {
 pub(super) struct Resolver<'a> {
     pub(super) cx: &'a ResolveContext,
     pub(super) source: &'a Source,
+    /// How bad it has to be for a channel.
+    pub(super) channels: &'a BTreeMap<String, Severity>,
     /// Inputs without a value, and why.
     pub(super) unread: &'a IndexMap<String, ActionError>,
     pub(super) scope: Scope,

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 
 use super::items::{Resolver, expand};
+use super::notices;
 use crate::action::{ActionError, ErrorKind, Item};
 use crate::plan::{Concern, Plan, PlannedMessage, PlannedRung};
 use crate::runbook::node::Node;
@@ -17,10 +18,11 @@ pub(super) async fn plan(
     resolver: &Resolver<'_>,
 ) -> Vec<Concern> {
     let mut left_out = Vec::new();
-    for rung in &runbook.escalation {
-        plan.escalation.push(planned(rung, resolver, &mut left_out).await);
+    for rung in runbook.escalation.iter().filter(|rung| notices::wants(rung, runbook)) {
+        plan.escalation.push(planned(rung, runbook, resolver, &mut left_out).await);
     }
-    for verb in &runbook.closing {
+    let wanted = |verb: &&String| notices::unwanted(verb, runbook, resolver).is_none();
+    for verb in runbook.closing.iter().filter(wanted) {
         match usable(verb, resolver) {
             Ok(()) => plan.closing.push(verb.clone()),
             Err(error) => note(&mut left_out, "the closing message", error),
@@ -29,9 +31,15 @@ pub(super) async fn plan(
     left_out
 }
 
-async fn planned(rung: &Rung, resolver: &Resolver<'_>, left_out: &mut Vec<Concern>) -> PlannedRung {
+async fn planned(
+    rung: &Rung,
+    runbook: &Runbook,
+    resolver: &Resolver<'_>,
+    left_out: &mut Vec<Concern>,
+) -> PlannedRung {
     let mut messages = Vec::new();
-    for call in &rung.tell {
+    let wanted = |call: &&VerbCall| notices::unwanted(&call.verb, runbook, resolver).is_none();
+    for call in rung.tell.iter().filter(wanted) {
         match message(call, resolver).await {
             Ok(found) => messages.extend(found),
             Err(error) => note(left_out, "the escalation", error),

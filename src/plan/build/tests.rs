@@ -294,6 +294,7 @@ fn with_messages(tell: [&str; 2]) -> Runbook {
         level: level.into(),
         who: "somebody".into(),
         after: Duration::from_secs(after),
+        severity: None,
         phone: Some(node(&json!("{{ environment.key }}"))),
         tell: vec![say(tell)],
         span: Span::default(),

@@ -124,6 +124,9 @@ pub fn environment_schema(registry: &Registry) -> Value {
             },
             "values": {"type": "object", "description": "What runbooks read as environment.…"},
             "inputs": {"type": "object", "description": "Values of inputs."},
+            "drills": {"type": "boolean", "description": "Whether it may be broken on purpose: `rollback drill` runs here and in the sandbox, and nowhere else."},
+            "log": {"type": "string", "description": "The Markdown file to which every run adds an entry."},
+            "notifications": {"type": "object", "description": "How bad it has to be for a channel, such as `sms: critical`.", "additionalProperties": {"enum": ["low", "medium", "high", "critical"]}},
             "lock_dir": {"type": "string", "description": "Where the users of this machine meet for the lock."}
         },
         "$defs": definitions,

@@ -19,6 +19,7 @@ use crate::runbook::model::{
     After, Approval, ForEach, Input, InputType, Phase, Retry, Runbook, Rung, Scenario, Step,
     Target, VerbCall, Verify,
 };
+use crate::runbook::Severity;
 use crate::runbook::node::{Key, Node, NodeValue, Span};
 use crate::value::Lasting;
 
@@ -88,6 +89,7 @@ impl Build {
             [("name", "".into()), ("scenario", "emergency".into()), ("phases", Value::Null)];
         let form: Option<RunbookForm> = self.form(root, &assumed);
         let name = form.as_ref().map_or_else(String::new, |form| form.name.0.clone());
+        let severity = form.as_ref().and_then(|form| form.severity);
         let (title, subject, scenario, give_up, needs) = match form {
             Some(form) => (form.title, form.subject, form.scenario, form.give_up, form.approval),
             None => (None, None, Scenario::Emergency, None, None),
@@ -98,6 +100,7 @@ impl Build {
             subject: subject.map_or_else(|| name.clone(), |subject| subject.0),
             name,
             scenario,
+            severity: severity.unwrap_or_else(|| Severity::usual(scenario)),
             inputs: self.named(root.get("inputs"), Self::input),
             targets: self.named(root.get("targets"), Self::target),
             give_up: lasting(give_up),
@@ -112,6 +115,8 @@ impl Build {
                 .map(str::to_owned)
                 .collect(),
             phases: items(root.get("phases")).iter().map(|phase| self.phase(phase)).collect(),
+            prepare: self.of_drill(root, "prepare"),
+            restore: self.of_drill(root, "restore"),
         }
     }
 
@@ -160,6 +165,7 @@ impl Build {
             level: form.level.0,
             who: form.who.0,
             after: lasting(form.after).unwrap_or_default(),
+            severity: form.severity,
             phone: node.get("phone").cloned(),
             tell: items(node.get("tell")).iter().filter_map(call).map(message).collect(),
             span: node.get("level").map_or(node.span, |level| level.span),
@@ -180,6 +186,18 @@ impl Build {
             steps: items(node.get("steps")).iter().map(|step| self.step(step)).collect(),
             span: node.get("id").map_or(node.span, |id| id.span),
         }
+    }
+
+    /// The steps under a key that only a drill runs, as a phase of that name.
+    fn of_drill(&mut self, root: &Node, key: &str) -> Option<Phase> {
+        let steps = root.get(key)?;
+        Some(Phase {
+            id: key.to_owned(),
+            title: None,
+            budget: None,
+            steps: items(Some(steps)).iter().map(|step| self.step(step)).collect(),
+            span: steps.span,
+        })
     }
 
     fn step(&mut self, node: &Node) -> Step {

@@ -46,7 +46,11 @@ impl PhaseGraph {
 
 /// Checks every phase and returns its graph.
 pub(super) fn check(runbook: &Runbook, problems: &mut Vec<Diagnostic>) -> Vec<PhaseGraph> {
-    unique(runbook.phases.iter().map(|phase| (phase.id.as_str(), phase.span)), "phase", problems);
+    let all = runbook.phases.iter().chain(runbook.drill_phases());
+    unique(all.map(|phase| (phase.id.as_str(), phase.span)), "phase", problems);
+    for phase in runbook.drill_phases() {
+        let _graph = check_phase(phase, problems);
+    }
     runbook.phases.iter().map(|phase| check_phase(phase, problems)).collect()
 }
 

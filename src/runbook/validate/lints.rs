@@ -33,6 +33,13 @@ pub(super) fn check(
             policy(step, problems);
         }
     }
+    for step in runbook.drill_phases().flat_map(|phase| &phase.steps) {
+        lints.question(step, problems);
+        lints.undeclared(step, problems);
+        lints.approval(step, problems);
+        hidden_shell(step, problems);
+        policy(step, problems);
+    }
 }
 
 struct Lints<'a> {
@@ -58,20 +65,11 @@ impl Lints<'_> {
         }
     }
 
-    /// What cannot be undone says so, and comes after everything that could show that it should not happen.
+    /// What cannot be undone comes after everything that could show that it should not happen.
     fn irreversible(&self, step: &Step, at: Position, problems: &mut Vec<Diagnostic>) {
-        let reason = self.registry.verb(&step.verb).and_then(|verb| verb.irreversible);
-        if let (Some(reason), false) = (reason, step.irreversible) {
-            problems.push(
-                Diagnostic::error(
-                    "undeclared-irreversible",
-                    format!("`{}` cannot be undone: {reason}", step.verb),
-                )
-                .at(step.verb_span)
-                .hint("Add `irreversible: true` to the step when that is acceptable."),
-            );
-        }
-        if reason.is_none() && !step.irreversible {
+        self.undeclared(step, problems);
+        let is_known = self.registry.verb(&step.verb).is_some_and(|verb| verb.irreversible.is_some());
+        if !is_known && !step.irreversible {
             return;
         }
         let before = Diagnostic::error(
@@ -94,6 +92,21 @@ impl Lints<'_> {
                 );
             }
             Some(_) => {}
+        }
+    }
+
+    /// What cannot be undone says so.
+    fn undeclared(&self, step: &Step, problems: &mut Vec<Diagnostic>) {
+        let reason = self.registry.verb(&step.verb).and_then(|verb| verb.irreversible);
+        if let (Some(reason), false) = (reason, step.irreversible) {
+            problems.push(
+                Diagnostic::error(
+                    "undeclared-irreversible",
+                    format!("`{}` cannot be undone: {reason}", step.verb),
+                )
+                .at(step.verb_span)
+                .hint("Add `irreversible: true` to the step when that is acceptable."),
+            );
         }
     }
 

@@ -19,7 +19,7 @@ pub(super) fn check(runbook: &Runbook, source: &Source, problems: &mut Vec<Diagn
     for input in runbook.inputs.values() {
         names.input(input);
     }
-    for step in runbook.phases.iter().flat_map(|phase| &phase.steps) {
+    for step in runbook.all_steps() {
         names.step(step);
     }
     for rung in &runbook.escalation {

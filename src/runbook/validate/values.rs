@@ -37,7 +37,7 @@ pub(super) fn check(
 ) {
     let scope = offline_scope(runbook);
     let mut values = Values { source, registry, problems, unknown: BTreeSet::new(), waiting: None };
-    for step in runbook.phases.iter().flat_map(|phase| &phase.steps) {
+    for step in runbook.all_steps() {
         values.step(step, &scope);
     }
     for message in runbook.escalation.iter().flat_map(|rung| &rung.tell) {

@@ -148,7 +148,7 @@ impl<'a> Walk<'a> {
         }
         let element = match what {
             "`phases`" => "a phase".to_owned(),
-            "`steps`" => "a step".to_owned(),
+            "`steps`" | "`prepare`" | "`restore`" => "a step".to_owned(),
             "`escalation`" => "a rung".to_owned(),
             "`tell`" => "a message".to_owned(),
             "`triggers`" => "a trigger".to_owned(),
