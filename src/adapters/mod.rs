@@ -1,5 +1,6 @@
 //! The only list of adapters. A new adapter is one folder here and its name below.
 
+mod dns;
 mod docker;
 mod file;
 pub mod http;
@@ -21,6 +22,7 @@ pub fn registry() -> Registry {
 
 fn systems() -> Vec<System> {
     vec![
+        dns::system(),
         docker::system(),
         file::system(),
         http::system(),
