@@ -40,11 +40,13 @@ pub enum Double {
     Mail,
     /// The tracker.
     Tracker,
+    /// The name servers.
+    Dns,
 }
 
 impl Double {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Docker,
         Self::LoadBalancer,
         Self::Blue,
@@ -57,6 +59,7 @@ impl Double {
         Self::Sms,
         Self::Mail,
         Self::Tracker,
+        Self::Dns,
     ];
 
     /// The name in the grammar.
@@ -74,6 +77,7 @@ impl Double {
             Self::Sms => "sms",
             Self::Mail => "mail",
             Self::Tracker => "tracker",
+            Self::Dns => "dns",
         }
     }
 }
@@ -100,7 +104,8 @@ pub struct Fault {
     pub double: Double,
     /// What goes wrong there.
     pub effect: Effect,
-    /// Only requests whose path contains this; of Redis, commands such as `UNLINK metrics:a`; of the mail server, `RCPT TO:<a@b>`.
+    /// Only requests whose path contains this; of Redis, commands such as `UNLINK metrics:a`; of the mail server, `RCPT TO:<a@b>`; of the name servers,
+    /// `UPDATE agent.example.net.`, `QUERY A …`, `SECONDARY QUERY …`, `RESOLVER QUERY …`, or `TRANSFER example.net.`, by which the secondary copies.
     pub path: Option<String>,
     /// Only the next so many requests; without it, all.
     pub times: Option<u32>,
@@ -114,7 +119,7 @@ pub enum FaultError {
     Shape(String),
     /// Not one of the doubles.
     #[error(
-        "read the fault: no system `{0}`; there are docker, loadbalancer, blue, green, chat, redis, prometheus, kubernetes, pager, sms, mail and tracker"
+        "read the fault: no system `{0}`; there are docker, loadbalancer, blue, green, chat, redis, prometheus, kubernetes, pager, sms, mail, tracker and dns"
     )]
     System(String),
     /// Not a setting, or one with a wrong value.

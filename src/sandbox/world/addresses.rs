@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 
 use super::info::WorldInfo;
 use crate::sandbox::SandboxError;
+use crate::sandbox::dns::{Addresses, Sockets as NameSockets};
 use crate::sandbox::docker::engine::digest_of;
 
 /// The longest path of a Unix socket, its final zero included (unix(7): 108 bytes), with room for a suffix.
@@ -27,6 +28,7 @@ pub(super) struct Sockets {
     pub(super) prometheus: TcpListener,
     pub(super) kubernetes: TcpListener,
     pub(super) messengers: Listeners,
+    pub(super) names: NameSockets,
     pub(super) control: TcpListener,
 }
 
@@ -59,9 +61,19 @@ impl Sockets {
                 mail: bind(at(|info| &info.mail)).await?,
                 tracker: bind(at(|info| &info.tracker)).await?,
             },
+            names: NameSockets::bind(former.and_then(name_servers)).await?,
             control: bind(at(|info| &info.control)).await?,
         })
     }
+}
+
+/// Where the name servers were.
+fn name_servers(former: &WorldInfo) -> Option<Addresses> {
+    Some(Addresses {
+        primary: former.dns.parse().ok()?,
+        secondary: former.dns_secondary.parse().ok()?,
+        resolver: former.resolver.parse().ok()?,
+    })
 }
 
 async fn bind(former: Option<&str>) -> Result<TcpListener, SandboxError> {

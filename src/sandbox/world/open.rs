@@ -9,8 +9,9 @@ use tokio_util::sync::CancellationToken;
 use super::addresses::{Sockets, address, sockets_folder};
 use super::info::WorldInfo;
 use super::messengers::Messengers;
-use super::{cluster, files, keys, metrics, seed};
+use super::{cluster, files, keys, metrics, names, seed};
 use crate::sandbox::chat::Chat;
+use crate::sandbox::dns::NameServers;
 use crate::sandbox::docker::{Engine, Setup, routes};
 use crate::sandbox::faults::{Double, Fault, Faults};
 use crate::sandbox::kubernetes::Cluster;
@@ -71,6 +72,7 @@ pub struct Inhabitants {
     redis: Redis,
     prometheus: Prometheus,
     cluster: Cluster,
+    names: NameServers,
     faults: Faults,
     ledger: Ledger,
     /// None with the reason.
@@ -122,6 +124,7 @@ impl World {
         let redis = cache(&dir, &info, &ledger, &faults)?;
         let prometheus = measured(&dir)?;
         let cluster = cluster::open(&dir, &ledger, options.speed)?;
+        let names = names::open(&dir, &info, &ledger, &faults)?;
         let Sockets {
             load_balancer,
             proof,
@@ -133,6 +136,7 @@ impl World {
             prometheus: measuring,
             kubernetes,
             messengers: carrying,
+            names: naming,
             control,
         } = sockets;
         let balancer = nginx::Server::start(nginx::Start {
@@ -169,6 +173,7 @@ impl World {
             open_tcp(kubernetes, cluster.front(Some(faults.clone()))),
         ];
         doors.extend(messengers.serve(carrying, &info, &faults));
+        doors.extend(names.serve(naming));
         doors.extend(database_door);
         store::write_json(&WorldInfo::path(&dir), &info)?;
         let end = CancellationToken::new();
@@ -181,6 +186,7 @@ impl World {
             redis,
             prometheus,
             cluster,
+            names,
             faults,
             ledger,
             database,
@@ -241,6 +247,11 @@ impl Inhabitants {
         &self.cluster
     }
 
+    /// The name servers.
+    pub fn names(&self) -> &NameServers {
+        &self.names
+    }
+
     /// The faults.
     pub fn faults(&self) -> &Faults {
         &self.faults
@@ -282,6 +293,7 @@ impl Inhabitants {
         self.redis.seed(keys::seeded(self.info.agents))?;
         self.prometheus.seed(metrics::SEEDED)?;
         self.cluster.seed(&cluster::seeded())?;
+        self.names.seed(&names::seeded()?)?;
         if let Ok(database) = &self.database {
             database.reset().await?;
         }
@@ -326,6 +338,7 @@ fn describe(
     let url = |listener| address(listener).map(|address| format!("http://{address}"));
     let secret = former.and_then(|former| former.chat.rsplit('/').next().map(str::to_owned));
     let secret = secret.unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
+    let naming = sockets.names.addresses()?;
     let program = match &options.program {
         Some(program) => program.clone(),
         None => std::env::current_exe().map_err(SandboxError::file("find", Path::new("self")))?,
@@ -347,6 +360,11 @@ fn describe(
         sms_account: ACCOUNT.to_owned(),
         mail: address(&sockets.messengers.mail)?,
         tracker: format!("{}/hooks/{secret}", url(&sockets.messengers.tracker)?),
+        dns: naming.primary.to_string(),
+        dns_secondary: naming.secondary.to_string(),
+        resolver: naming.resolver.to_string(),
+        dns_key: names::KEY_NAME.to_owned(),
+        dns_key_file: names::key_file(dir),
         key: secret.clone(),
         control: url(&sockets.control)?,
         postgres: None,

@@ -44,6 +44,9 @@ pub struct Status {
     /// Deployments of the cluster.
     #[serde(default)]
     pub deployments: Vec<DeploymentStatus>,
+    /// Records of the name servers, `NAME TTL TYPE DATA`.
+    #[serde(default)]
+    pub names: Vec<String>,
     /// The register of agents.
     pub database: DatabaseStatus,
     /// Texts in the chat, oldest first.
@@ -111,6 +114,7 @@ impl Inhabitants {
             redis: self.redis().groups(),
             metrics: self.prometheus().shown(),
             deployments: cluster::status(self.cluster()),
+            names: self.names().shown(),
             database: self.database().await,
             chat: self.chat().messages().into_iter().map(|message| message.text).collect(),
             pages: self

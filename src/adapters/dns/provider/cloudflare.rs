@@ -295,7 +295,7 @@ fn quoted_text(text: &str) -> String {
 }
 
 /// A text that stands in quotes, perhaps in several strings (`"a" "b"`), without them. One without quotes is itself.
-pub(in crate::adapters::dns) fn unquoted(content: &str) -> String {
+fn unquoted(content: &str) -> String {
     let trimmed = content.trim();
     if trimmed.len() < 2 || !trimmed.starts_with('"') || !trimmed.ends_with('"') {
         return content.to_owned();

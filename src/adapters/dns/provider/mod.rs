@@ -6,6 +6,6 @@ mod cloudflare;
 mod keeper;
 mod rfc2136;
 
-pub(super) use cloudflare::{Zones, unquoted};
-pub(super) use keeper::{Change, Held, Keeper, Kept};
+pub(super) use cloudflare::Zones;
+pub(super) use keeper::{Change, Held, Keeper};
 pub(super) use rfc2136::Updates;
