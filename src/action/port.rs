@@ -254,6 +254,12 @@ impl Saved {
     pub fn found(&self) -> Option<&str> {
         self.state.get("found")?.as_str()
     }
+
+    /// How long the change takes at most to reach everybody once it is made, for example because others may keep what was there before;
+    /// where the adapter says so under `spreads_s`, in seconds.
+    pub fn spreads(&self) -> Option<Duration> {
+        self.state.get("spreads_s")?.as_u64().map(Duration::from_secs)
+    }
 }
 
 /// What shows that something is so.

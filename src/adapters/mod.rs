@@ -1,6 +1,7 @@
 //! The only list of adapters. A new adapter is one folder here and its name below.
 
 mod digitalocean;
+mod dns;
 mod docker;
 mod file;
 mod hold;
@@ -24,6 +25,7 @@ pub fn registry() -> Registry {
 fn systems() -> Vec<System> {
     vec![
         digitalocean::system(),
+        dns::system(),
         docker::system(),
         file::system(),
         hold::system(),

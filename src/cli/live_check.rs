@@ -63,6 +63,10 @@ pub(super) async fn problems(
     if scenario != Scenario::Validation {
         let asks = scenario == Scenario::Prevention;
         found.extend(seen.steps.iter().flat_map(|step| findings(step, asks)));
+        found.extend(seen.late.iter().map(|late| {
+            let (text, hints) = (late.to_string(), vec![late.hint()]);
+            Problem::beyond(Level::Warning, "reaches-all-too-late", text, hints)
+        }));
     }
     Ok(found)
 }

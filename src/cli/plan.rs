@@ -296,8 +296,8 @@ fn pattern(item: &PreviewItem) -> String {
 fn finding(item: &PreviewItem) -> (String, String) {
     let does = sanitize(&item.does);
     match &item.finding {
-        Finding::WouldChange { found: None } => (paint(STRONG, "→"), does),
-        Finding::WouldChange { found: Some(found) } => {
+        Finding::WouldChange { found: None, .. } => (paint(STRONG, "→"), does),
+        Finding::WouldChange { found: Some(found), .. } => {
             (paint(STRONG, "→"), format!("{does}: {}", sanitize(found)))
         }
         Finding::AlreadyDone { evidence } => {
@@ -360,6 +360,10 @@ fn verdict(found: &Preview) -> Vec<String> {
     let mut lines = vec![String::new(), text];
     if !weakest.is_empty() {
         lines.push(paint(FAINT, format!("weakest: {}", weakest.join(", "))));
+    }
+    for late in &found.late {
+        lines.push(paint(DOUBT, format!("warning: {}", sanitize(&late.to_string()))));
+        lines.push(format!("  {}", late.hint()));
     }
     lines.push(paint(FAINT, "nothing was changed"));
     lines

@@ -68,7 +68,7 @@ struct ServeArgs {
 #[derive(Debug, Args)]
 struct FaultArgs {
     /// `SYSTEM:KIND`: docker, loadbalancer, blue, green, chat, redis, prometheus, kubernetes, digitalocean, pager, sms, mail, tracker,
-    /// old-orchestrator or new-orchestrator;
+    /// dns, old-orchestrator or new-orchestrator;
     /// latency=400ms, error=503, reset, lost or silence; then perhaps `,path=/stop,times=2`
     #[arg(required_unless_present = "clear")]
     fault: Vec<Fault>,
@@ -217,6 +217,9 @@ fn show(cx: &Context, status: &Status) {
             deployment.replicas,
             deployment.available
         ));
+    }
+    for name in &status.names {
+        out(format!("name           {}", sanitize(name)));
     }
     register(cx, &status.database);
     for text in &status.chat {

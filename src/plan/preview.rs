@@ -4,6 +4,7 @@
 //! is applied. What a step would change is carried to the later steps as predictions. The verdict is that of the weakest
 //! required step, never better.
 
+mod late;
 mod look;
 #[cfg(test)]
 mod tests;
@@ -11,6 +12,7 @@ mod tests;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
@@ -20,6 +22,7 @@ use super::layers::layers;
 use super::{Items, Plan, PlannedStep, StepId};
 use crate::action::{ActionError, Prediction, ResolveContext, Window};
 
+pub use late::Late;
 use look::{Looker, Seen};
 
 /// How many items are looked at at the same time.
@@ -34,6 +37,9 @@ pub struct Preview {
     pub verdict: PreviewVerdict,
     /// The required steps that have this verdict, unless it is the best.
     pub weakest: Vec<StepId>,
+    /// Changes that reach everybody later than a target that they stand before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub late: Vec<Late>,
 }
 
 /// A step of a preview.
@@ -74,6 +80,14 @@ pub enum Finding {
         /// How much there is to change, where the look told it: `655 keys`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         found: Option<String>,
+        /// How long the change takes at most to reach everybody once it is made, where the look told it, in milliseconds.
+        #[serde(
+            default,
+            rename = "spreads_ms",
+            skip_serializing_if = "Option::is_none",
+            with = "super::model::millis::option"
+        )]
+        spreads: Option<Duration>,
     },
     /// The wanted state is there already (or will be, by earlier steps).
     AlreadyDone {
@@ -195,7 +209,8 @@ pub async fn preview(plan: &Plan, cx: &PreviewContext) -> Preview {
         .filter(|step| step.verdict() == verdict)
         .map(|step| step.id.clone())
         .collect();
-    Preview { steps, verdict, weakest }
+    let late = late::late(plan, &steps);
+    Preview { steps, verdict, weakest, late }
 }
 
 /// What is known from the steps before.

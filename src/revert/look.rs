@@ -96,7 +96,7 @@ fn preview(steps: Vec<PreviewStep>) -> Preview {
         .filter(|step| verdict > PreviewVerdict::Ready && step.verdict() == verdict)
         .map(|step| step.id.clone())
         .collect();
-    Preview { steps, verdict, weakest }
+    Preview { steps, verdict, weakest, late: Vec::new() }
 }
 
 /// Knows what of the present the run itself explains.
@@ -122,7 +122,7 @@ impl<'a> Judge<'a> {
         };
         let observed = match seen {
             Ok(Present::AsLeft | Present::Unseen) => {
-                return (Finding::WouldChange { found: None }, None);
+                return (Finding::WouldChange { found: None, spreads: None }, None);
             }
             Ok(Present::AsBefore) => {
                 let evidence = "it is as it was before the run".to_owned();

@@ -42,6 +42,8 @@ pub enum Double {
     Mail,
     /// The tracker.
     Tracker,
+    /// The name servers.
+    Dns,
     /// The orchestrator before the deployment.
     OldOrchestrator,
     /// The orchestrator with specialists.
@@ -50,7 +52,7 @@ pub enum Double {
 
 impl Double {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Docker,
         Self::LoadBalancer,
         Self::Blue,
@@ -64,9 +66,15 @@ impl Double {
         Self::Sms,
         Self::Mail,
         Self::Tracker,
+        Self::Dns,
         Self::OldOrchestrator,
         Self::NewOrchestrator,
     ];
+
+    /// All their names, for people.
+    fn names() -> String {
+        Self::ALL.map(Self::name).join(", ")
+    }
 
     /// The name in the grammar.
     pub fn name(self) -> &'static str {
@@ -84,6 +92,7 @@ impl Double {
             Self::Sms => "sms",
             Self::Mail => "mail",
             Self::Tracker => "tracker",
+            Self::Dns => "dns",
             Self::OldOrchestrator => "old-orchestrator",
             Self::NewOrchestrator => "new-orchestrator",
         }
@@ -112,7 +121,8 @@ pub struct Fault {
     pub double: Double,
     /// What goes wrong there.
     pub effect: Effect,
-    /// Only requests whose path contains this; of Redis, commands such as `UNLINK metrics:a`; of the mail server, `RCPT TO:<a@b>`.
+    /// Only requests whose path contains this; of Redis, commands such as `UNLINK metrics:a`; of the mail server, `RCPT TO:<a@b>`; of the name servers,
+    /// `UPDATE agent.example.net.`, `QUERY A …`, `SECONDARY QUERY …`, `RESOLVER QUERY …`, or `TRANSFER example.net.`, by which the secondary copies.
     pub path: Option<String>,
     /// Only the next so many requests; without it, all.
     pub times: Option<u32>,
@@ -126,7 +136,7 @@ pub enum FaultError {
     Shape(String),
     /// Not one of the doubles.
     #[error(
-        "read the fault: no system `{0}`; there are docker, loadbalancer, blue, green, chat, redis, prometheus, kubernetes, digitalocean, pager, sms, mail and tracker"
+        "read the fault: no system `{0}`; there are {names}", names = Double::names()
     )]
     System(String),
     /// Not a setting, or one with a wrong value.

@@ -18,7 +18,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket, UnixListener, UnixStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
@@ -166,6 +166,30 @@ pub fn open_stream<F: Future<Output = ()> + Send + 'static>(
                 }
                 Err(error) => pause_after(&error).await,
             }
+        }
+    })
+}
+
+/// Hands every datagram to `answer`, and sends what it gives back to where it came from.
+pub fn open_datagrams<F: Future<Output = Option<Vec<u8>>> + Send + 'static>(
+    socket: UdpSocket,
+    answer: impl Fn(Vec<u8>) -> F + Send + 'static,
+) -> Door {
+    Door::open(|stopped| async move {
+        let socket = Arc::new(socket);
+        let mut buffer = vec![0; usize::from(u16::MAX)];
+        while let Some(received) = stopped.run_until_cancelled(socket.recv_from(&mut buffer)).await {
+            // An earlier answer may have met a client that has gone, which the socket tells here.
+            let Ok((length, from)) = received else { continue };
+            let (answering, socket) = (answer(buffer[..length].to_vec()), socket.clone());
+            let stopped = stopped.clone();
+            tokio::spawn(async move {
+                if let Some(Some(bytes)) = stopped.run_until_cancelled(answering).await
+                    && let Err(error) = socket.send_to(&bytes, from).await
+                {
+                    tracing::debug!(%error, "failed to answer a datagram");
+                }
+            });
         }
     })
 }

@@ -1,6 +1,6 @@
 //! The one client of an environment: how requests travel, and in which class their failures fall.
 //!
-//! Requests to loopback and requests with `resolve` connect directly. Others take the connection's `proxy`, or that of the
+//! Requests to loopback, requests with `resolve`, and hosts that the connection's `nameservers` resolve connect directly. Others take the connection's `proxy`, or that of the
 //! process's environment. Plain HTTP never loads certificates, which keeps the first request of a run quick.
 
 use std::collections::HashMap;
@@ -17,6 +17,7 @@ use super::answer::{Answer, MOST_BYTES};
 use super::connection::HttpConnection;
 use super::defaults::{builder, is_loopback};
 use super::message::{Message, Resolved, header};
+use super::names::Names;
 use super::progress::{NoteConnecting, Progress};
 use crate::action::{ActionError, Connections, ErrorKind};
 use crate::secret::Secrets;
@@ -30,6 +31,8 @@ struct Route {
     tls: bool,
     direct: bool,
     fresh: bool,
+    /// Asks the connection's name servers for the host.
+    asks: bool,
     resolved: Resolved,
 }
 
@@ -141,10 +144,14 @@ impl Client {
     }
 
     fn client_for(&self, url: &Url, message: &Message) -> Result<reqwest::Client, ActionError> {
+        let local = is_loopback(url) || !message.resolved.is_empty();
+        let asks = !local && !self.settings.nameservers.is_empty() && url.domain().is_some();
         let route = Route {
             tls: url.scheme() == "https",
-            direct: is_loopback(url) || !message.resolved.is_empty(),
-            fresh: message.fresh,
+            direct: local || asks,
+            // A kept connection would lead to where the name pointed before.
+            fresh: message.fresh || asks,
+            asks,
             resolved: message.resolved.clone(),
         };
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -161,6 +168,9 @@ impl Client {
             builder().connect_timeout(CONNECT_TIMEOUT).connector_layer(NoteConnecting);
         if route.fresh {
             builder = builder.pool_max_idle_per_host(0);
+        }
+        if route.asks {
+            builder = builder.dns_resolver(Arc::new(Names(self.settings.nameservers.as_slice().into())));
         }
         for (host, address) in &route.resolved {
             builder = builder.resolve(host, *address);

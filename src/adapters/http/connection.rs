@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::action::SystemConnection;
+use crate::adapters::dns::NameServer;
 
 /// How web services of this environment are reached. Every key is optional, as is the whole block.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -18,6 +19,10 @@ pub struct HttpConnection {
     /// credentials never reach another one: `{api.example.com: {Authorization: …}}`.
     #[serde(default)]
     pub headers: IndexMap<String, IndexMap<String, String>>,
+    /// Name servers that are asked for the addresses of hosts, `ADDRESS` or `ADDRESS:PORT`, instead of the system's resolver, for every
+    /// connection anew: a check behind a change of DNS then sees it at once. What they resolve is connected to without a proxy.
+    #[serde(default)]
+    pub(in crate::adapters) nameservers: Vec<NameServer>,
     /// The proxy for everything but loopback, instead of that of `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`.
     pub proxy: Option<String>,
 }

@@ -2,7 +2,7 @@
 //!
 //! - [`connection`] is the block `http` of the environment, [`client`] the one shared client: it decides proxy, TLS and
 //!   addresses, sends one request and reads one bounded answer. [`progress`] tells whether a request can have left.
-//!   [`defaults`] is what any client starts from, also that of a webhook (`notify`).
+//!   [`names`] resolves hosts by the environment's own name servers. [`defaults`] is what any client starts from, also that of a webhook (`notify`).
 //! - [`message`] is a request as a runbook writes it; secrets in it are markers until the moment of sending.
 //! - [`call`] and [`expect`] are the verbs; [`answer`] and [`fields`] judge what came back.
 //!
@@ -17,6 +17,7 @@ mod defaults;
 mod expect;
 mod fields;
 mod message;
+mod names;
 mod progress;
 mod status;
 #[cfg(test)]

@@ -110,11 +110,12 @@ impl<'a> Looker<'a> {
         let known = if predicted { Known::Predicted } else { Known::ReadLive };
         match readiness {
             Ok(Readiness::Needed { saved, predicted }) => {
-                let found = saved.found().map(str::to_owned);
+                let (found, spreads) = (saved.found().map(str::to_owned), saved.spreads());
+                let change = Finding::WouldChange { found, spreads };
                 // The system tries it on what is there now, so what earlier steps will change must not matter.
                 match within(&cx, action.dry_run(&cx, &saved)).await {
-                    Ok(None) => (Finding::WouldChange { found }, known, predicted),
-                    Ok(Some(_)) => (Finding::WouldChange { found }, Known::DryRun, predicted),
+                    Ok(None) => (change, known, predicted),
+                    Ok(Some(_)) => (change, Known::DryRun, predicted),
                     Err(error) => (Finding::CannotTell { error }, known, predicted),
                 }
             }

@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use super::info::WorldInfo;
 use super::orchestrators;
 use crate::sandbox::SandboxError;
+use crate::sandbox::dns::{Addresses, Sockets as NameSockets};
 use crate::sandbox::docker::engine::digest_of;
 
 /// The longest path of a Unix socket, its final zero included (unix(7): 108 bytes), with room for a suffix.
@@ -30,6 +31,7 @@ pub(super) struct Sockets {
     pub(super) digitalocean: TcpListener,
     pub(super) messengers: Listeners,
     pub(super) orchestrators: orchestrators::Listeners,
+    pub(super) names: NameSockets,
     pub(super) control: TcpListener,
 }
 
@@ -64,9 +66,19 @@ impl Sockets {
                 tracker: bind(at(|info| &info.tracker)).await?,
             },
             orchestrators: orchestrators::Listeners::bind(former).await?,
+            names: NameSockets::bind(former.and_then(name_servers)).await?,
             control: bind(at(|info| &info.control)).await?,
         })
     }
+}
+
+/// Where the name servers were.
+fn name_servers(former: &WorldInfo) -> Option<Addresses> {
+    Some(Addresses {
+        primary: former.dns.parse().ok()?,
+        secondary: former.dns_secondary.parse().ok()?,
+        resolver: former.resolver.parse().ok()?,
+    })
 }
 
 pub(super) async fn bind(former: Option<&str>) -> Result<TcpListener, SandboxError> {

@@ -56,6 +56,21 @@ pub struct WorldInfo {
     /// The tracker's webhook.
     #[serde(default)]
     pub tracker: String,
+    /// The name server that takes updates, `127.0.0.1:PORT`; this and what follows is empty in the file of a world from before there was one.
+    #[serde(default)]
+    pub dns: String,
+    /// The name server that copies it, `127.0.0.1:PORT`.
+    #[serde(default)]
+    pub dns_secondary: String,
+    /// The resolver that asks them and remembers, `127.0.0.1:PORT`.
+    #[serde(default)]
+    pub resolver: String,
+    /// The name of the key that signs updates (HMAC-SHA256).
+    #[serde(default)]
+    pub dns_key: String,
+    /// The file with its secret, in base64.
+    #[serde(default)]
+    pub dns_key_file: PathBuf,
     /// What all of them are opened with: the pager's routing key, the auth token of the text messages, the password of the mail server.
     #[serde(default)]
     pub key: String,

@@ -1,6 +1,6 @@
 //! A whole world: the doubles put together, in the state "deployed-green".
 //!
-//! [`seed`], [`files`], [`keys`], [`metrics`], [`cluster`] and [`account`] make that state, [`info`] says where everything is, [`status`] tells what became of it from the world's own side.
+//! [`seed`], [`files`], [`keys`], [`metrics`], [`names`], [`cluster`] and [`account`] make that state, [`info`] says where everything is, [`status`] tells what became of it from the world's own side.
 //! Everything lives under one folder, so a world can be closed and opened again; tests start one in their own
 //! process, the program keeps one in a [`process`](super::process) of its own.
 
@@ -14,6 +14,7 @@ mod files;
 mod keys;
 mod messengers;
 mod metrics;
+mod names;
 mod open;
 mod orchestrators;
 mod seed;

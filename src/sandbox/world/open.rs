@@ -9,9 +9,10 @@ use tokio_util::sync::CancellationToken;
 use super::addresses::{Sockets, address, sockets_folder};
 use super::info::WorldInfo;
 use super::messengers::Messengers;
-use super::{account, cluster, files, keys, metrics, orchestrators, seed};
+use super::{account, cluster, files, keys, metrics, names, orchestrators, seed};
 use crate::sandbox::chat::Chat;
 use crate::sandbox::digitalocean::Account;
+use crate::sandbox::dns::NameServers;
 use crate::sandbox::docker::{Engine, Setup, routes};
 use crate::sandbox::faults::{Double, Fault, Faults};
 use crate::sandbox::kubernetes::Cluster;
@@ -74,6 +75,7 @@ pub struct Inhabitants {
     prometheus: Prometheus,
     cluster: Cluster,
     account: Account,
+    names: NameServers,
     faults: Faults,
     ledger: Ledger,
     /// None with the reason.
@@ -126,6 +128,7 @@ impl World {
         let prometheus = measured(&dir)?;
         let cluster = cluster::open(&dir, &ledger, options.speed)?;
         let account = account::open(&dir, &ledger, options.speed)?;
+        let names = names::open(&dir, &info, &ledger, &faults)?;
         let Sockets {
             load_balancer,
             proof,
@@ -139,6 +142,7 @@ impl World {
             digitalocean,
             messengers: carrying,
             orchestrators: answering,
+            names: naming,
             control,
         } = sockets;
         let balancer = nginx::Server::start(nginx::Start {
@@ -190,6 +194,7 @@ impl World {
             doors.push(open_tcp(listener, front(generation.double(), routed(service))));
         }
         doors.extend(messengers.serve(carrying, &info, &faults));
+        doors.extend(names.serve(naming));
         doors.extend(database_door);
         store::write_json(&WorldInfo::path(&dir), &info)?;
         let end = CancellationToken::new();
@@ -203,6 +208,7 @@ impl World {
             prometheus,
             cluster,
             account,
+            names,
             faults,
             ledger,
             database,
@@ -268,6 +274,11 @@ impl Inhabitants {
         &self.account
     }
 
+    /// The name servers.
+    pub fn names(&self) -> &NameServers {
+        &self.names
+    }
+
     /// The faults.
     pub fn faults(&self) -> &Faults {
         &self.faults
@@ -310,6 +321,7 @@ impl Inhabitants {
         self.prometheus.seed(metrics::SEEDED)?;
         self.cluster.seed(&cluster::seeded())?;
         self.account.seed(account::seeded())?;
+        self.names.seed(&names::seeded()?)?;
         if let Ok(database) = &self.database {
             database.reset().await?;
         }
@@ -354,6 +366,7 @@ fn describe(
     let url = |listener| address(listener).map(|address| format!("http://{address}"));
     let secret = former.and_then(|former| former.chat.rsplit('/').next().map(str::to_owned));
     let secret = secret.unwrap_or_else(|| uuid::Uuid::new_v4().simple().to_string());
+    let naming = sockets.names.addresses()?;
     let program = match &options.program {
         Some(program) => program.clone(),
         None => std::env::current_exe().map_err(SandboxError::file("find", Path::new("self")))?,
@@ -377,6 +390,11 @@ fn describe(
         sms_account: ACCOUNT.to_owned(),
         mail: address(&sockets.messengers.mail)?,
         tracker: format!("{}/hooks/{secret}", url(&sockets.messengers.tracker)?),
+        dns: naming.primary.to_string(),
+        dns_secondary: naming.secondary.to_string(),
+        resolver: naming.resolver.to_string(),
+        dns_key: names::KEY_NAME.to_owned(),
+        dns_key_file: names::key_file(dir),
         key: secret.clone(),
         orchestrator: sockets.orchestrators.url()?,
         orchestrator_old: address(&sockets.orchestrators.old)?,

@@ -51,6 +51,9 @@ pub struct Status {
     /// The DigitalOcean account.
     #[serde(default)]
     pub account: AccountStatus,
+    /// Records of the name servers, `NAME TTL TYPE DATA`.
+    #[serde(default)]
+    pub names: Vec<String>,
     /// The register of agents.
     pub database: DatabaseStatus,
     /// Texts in the chat, oldest first.
@@ -120,6 +123,7 @@ impl Inhabitants {
             metrics: self.prometheus().shown(),
             deployments: cluster::status(self.cluster()),
             account: account::status(self.account()),
+            names: self.names().shown(),
             database: self.database().await,
             chat: self.chat().messages().into_iter().map(|message| message.text).collect(),
             pages: self
