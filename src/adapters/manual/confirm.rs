@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::action::{
-    ActionError, Description, ErrorKind, Evidence, Later, Probe, Question, ResolveContext,
-    StepContext, Verb, VerbArgs, VerbKind, Verdict, Window, Work,
+    ActionError, Description, Evidence, Later, Probe, ProbeCall, Question, ResolveContext,
+    StepContext, VerbArgs, VerbKind, Verdict, Window, Work,
 };
-use crate::value::{JsonText, Lasting};
+use crate::value::Lasting;
 
 /// The longest name of an item, in characters.
 const LONGEST_NAME: usize = 48;
@@ -55,13 +55,6 @@ pub(super) struct ConfirmItem {
     window: Option<Window>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     hold: Option<Lasting>,
-}
-
-/// A resolved probe: a verb that may have split into several items, all of which must hold.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct ProbeCall {
-    verb: String,
-    items: Vec<JsonText>,
 }
 
 #[async_trait]
@@ -107,8 +100,8 @@ impl VerbArgs for Checklist {
         let mut items = Vec::new();
         for (index, entry) in self.0.into_iter().enumerate() {
             let Entry { item: text, probe, required, window, hold } = entry;
-            let probe = match probe.into_iter().flatten().next() {
-                Some((verb, args)) => Some(resolve(verb, args, cx).await?),
+            let probe = match probe {
+                Some(call) => Some(ProbeCall::resolve(call, cx).await?),
                 None => None,
             };
             let name = unique(&text, index + 1, &mut taken);
@@ -119,19 +112,10 @@ impl VerbArgs for Checklist {
 
     fn make(item: ConfirmItem, cx: &ResolveContext) -> Result<Work, ActionError> {
         let ConfirmItem { text, required, probe, window, hold } = item;
-        let Some(ProbeCall { verb: name, items }) = probe else {
+        let Some(call) = probe else {
             return Ok(Work::Manual(Question { text, required, window }));
         };
-        let verb = probe_verb(&name, cx)?;
-        let mut probes = Vec::new();
-        for item in items {
-            match verb.make(&item, cx)? {
-                Work::Probe(probe) => probes.push(probe),
-                Work::Action(_) | Work::Manual(_) | Work::Later(_) => {
-                    return Err(not_a_probe(&name));
-                }
-            }
-        }
+        let probes = call.probes(cx)?;
         let probe = Box::new(Confirmed { text: text.clone(), probes });
         Ok(match window {
             None => Work::Probe(probe),
@@ -141,35 +125,6 @@ impl VerbArgs for Checklist {
             }
         })
     }
-}
-
-async fn resolve(name: String, args: Value, cx: &ResolveContext) -> Result<ProbeCall, ActionError> {
-    let items = probe_verb(&name, cx)?.expand(args, cx).await?;
-    if items.is_empty() {
-        return Err(ActionError::new(
-            ErrorKind::NotFound,
-            format!("find anything that `{name}` could ask about"),
-        ));
-    }
-    Ok(ProbeCall { verb: name, items: items.into_iter().map(|item| item.args).collect() })
-}
-
-fn probe_verb<'a>(name: &str, cx: &'a ResolveContext) -> Result<&'a Verb, ActionError> {
-    let verb = cx.registry.verb(name).ok_or_else(|| {
-        ActionError::new(ErrorKind::Invalid, format!("find the probe `{name}`"))
-            .hint("`rollback schema` lists all verbs.")
-    })?;
-    // A checklist in a checklist would be a question to a person again.
-    if verb.kind == VerbKind::Probe && verb.name != Checklist::NAME {
-        Ok(verb)
-    } else {
-        Err(not_a_probe(name))
-    }
-}
-
-fn not_a_probe(name: &str) -> ActionError {
-    ActionError::new(ErrorKind::Invalid, format!("use `{name}` as a probe: it does not only ask"))
-        .hint("A `probe` takes a verb such as `http.expect` or `docker.expect`.")
 }
 
 /// A short name from the item's own words, different from all before it.
