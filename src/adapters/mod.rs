@@ -3,6 +3,7 @@
 mod docker;
 mod file;
 pub mod http;
+mod knowledge;
 mod kubernetes;
 pub mod loadbalancer;
 mod manual;
@@ -24,6 +25,7 @@ fn systems() -> Vec<System> {
         docker::system(),
         file::system(),
         http::system(),
+        knowledge::system(),
         kubernetes::system(),
         loadbalancer::system(),
         manual::system(),

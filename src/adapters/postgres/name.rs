@@ -66,7 +66,7 @@ impl TableName {
     }
 
     /// Quoted, for a statement.
-    pub(super) fn sql(&self) -> String {
+    pub(in crate::adapters) fn sql(&self) -> String {
         self.0.split('.').map(quoted).collect::<Vec<_>>().join(".")
     }
 
