@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::context::Context;
 use super::error::CliError;
@@ -41,7 +41,7 @@ pub(super) async fn problems(
     let (environment, resolve) = open::enter(cx, &choice.path, registry, config).await?;
     let mut found = Vec::new();
     let inputs = inputs(&loaded.runbook, &environment, &resolve, &mut found).await;
-    let known = json!({"id": DRY});
+    let known = open::known(DRY, path);
     let request = request(&loaded, &environment, &inputs, &known, &resolve);
     let built = match crate::plan::build(request).await {
         Ok(built) => built,

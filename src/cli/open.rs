@@ -193,6 +193,13 @@ pub(super) fn scenario_name(scenario: Scenario) -> &'static str {
     }
 }
 
+/// What a run knows of itself, `run.…` in templates: its id, and the folder of the runbook for the files that lie beside it.
+pub(super) fn known(run: &str, runbook: &Path) -> serde_json::Value {
+    let folder = runbook.canonicalize().unwrap_or_else(|_| runbook.to_owned());
+    let folder = folder.parent().unwrap_or(Path::new("/")).to_string_lossy();
+    serde_json::json!({ "id": run, "folder": folder })
+}
+
 /// A runbook as the holder of a lock names it, see [`is_emergency`].
 pub(super) fn holder_name(runbook: &str, scenario: Scenario) -> String {
     format!("{runbook} ({})", scenario_name(scenario))

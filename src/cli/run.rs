@@ -184,7 +184,7 @@ pub(super) async fn make_plan(
     let measured =
         opened.store.measured(&runbook.name, &opened.environment.name).unwrap_or_default();
     let history = |step: &StepId| measured.get(&step.0).copied();
-    let known = serde_json::json!({"id": run});
+    let known = open::known(run, &opened.path);
     let request = Request {
         runbook,
         environment: &opened.environment,

@@ -40,11 +40,15 @@ pub enum Double {
     Mail,
     /// The tracker.
     Tracker,
+    /// The embeddings.
+    Embeddings,
+    /// The search of the knowledge base.
+    Supabase,
 }
 
 impl Double {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Docker,
         Self::LoadBalancer,
         Self::Blue,
@@ -57,6 +61,8 @@ impl Double {
         Self::Sms,
         Self::Mail,
         Self::Tracker,
+        Self::Embeddings,
+        Self::Supabase,
     ];
 
     /// The name in the grammar.
@@ -74,6 +80,8 @@ impl Double {
             Self::Sms => "sms",
             Self::Mail => "mail",
             Self::Tracker => "tracker",
+            Self::Embeddings => "embeddings",
+            Self::Supabase => "supabase",
         }
     }
 }
@@ -114,7 +122,7 @@ pub enum FaultError {
     Shape(String),
     /// Not one of the doubles.
     #[error(
-        "read the fault: no system `{0}`; there are docker, loadbalancer, blue, green, chat, redis, prometheus, kubernetes, pager, sms, mail and tracker"
+        "read the fault: no system `{0}`; there are docker, loadbalancer, blue, green, chat, redis, prometheus, kubernetes, pager, sms, mail, tracker, embeddings and supabase"
     )]
     System(String),
     /// Not a setting, or one with a wrong value.

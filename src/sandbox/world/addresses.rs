@@ -26,6 +26,8 @@ pub(super) struct Sockets {
     pub(super) redis: TcpListener,
     pub(super) prometheus: TcpListener,
     pub(super) kubernetes: TcpListener,
+    pub(super) embeddings: TcpListener,
+    pub(super) supabase: TcpListener,
     pub(super) messengers: Listeners,
     pub(super) control: TcpListener,
 }
@@ -53,6 +55,8 @@ impl Sockets {
             redis: bind(at(|info| &info.redis)).await?,
             prometheus: bind(at(|info| &info.prometheus)).await?,
             kubernetes: bind(at(|info| &info.kubernetes)).await?,
+            embeddings: bind(at(|info| &info.embeddings)).await?,
+            supabase: bind(at(|info| &info.supabase)).await?,
             messengers: Listeners {
                 pager: bind(at(|info| &info.pager)).await?,
                 sms: bind(at(|info| &info.sms)).await?,

@@ -11,6 +11,7 @@ mod addresses;
 mod cluster;
 mod files;
 mod keys;
+mod knowledge;
 mod messengers;
 mod metrics;
 mod open;

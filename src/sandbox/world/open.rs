@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::addresses::{Sockets, address, sockets_folder};
 use super::info::WorldInfo;
 use super::messengers::Messengers;
-use super::{cluster, files, keys, metrics, seed};
+use super::{cluster, files, keys, knowledge, metrics, seed};
 use crate::sandbox::chat::Chat;
 use crate::sandbox::docker::{Engine, Setup, routes};
 use crate::sandbox::faults::{Double, Fault, Faults};
@@ -113,6 +113,9 @@ impl World {
             }
             Some(former) => files::readdress(former, &info)?,
         }
+        if !info.knowledge.exists() {
+            knowledge::seed(&info)?;
+        }
         let faults = Faults::default();
         for fault in options.faults {
             faults.add(fault);
@@ -132,6 +135,8 @@ impl World {
             redis: port,
             prometheus: measuring,
             kubernetes,
+            embeddings,
+            supabase,
             messengers: carrying,
             control,
         } = sockets;
@@ -169,7 +174,9 @@ impl World {
             open_tcp(kubernetes, cluster.front(Some(faults.clone()))),
         ];
         doors.extend(messengers.serve(carrying, &info, &faults));
+        doors.extend(knowledge::serve((embeddings, supabase), &info, &faults));
         doors.extend(database_door);
+        store::replace(&info.key_file, info.key.as_bytes())?;
         store::write_json(&WorldInfo::path(&dir), &info)?;
         let end = CancellationToken::new();
         let inhabitants = Arc::new(Inhabitants {
@@ -275,6 +282,7 @@ impl Inhabitants {
         seed::engine(&self.engine, self.info.agents)?;
         let pid = self.info.root.join("run/nginx.pid");
         files::seed(&self.info)?;
+        knowledge::seed(&self.info)?;
         store::replace(&pid, format!("{}\n", std::process::id()).as_bytes())?;
         self.balancer.reload().await;
         self.chat.clear()?;
@@ -347,6 +355,10 @@ fn describe(
         sms_account: ACCOUNT.to_owned(),
         mail: address(&sockets.messengers.mail)?,
         tracker: format!("{}/hooks/{secret}", url(&sockets.messengers.tracker)?),
+        embeddings: format!("{}/v1", url(&sockets.embeddings)?),
+        supabase: format!("{}/rest/v1", url(&sockets.supabase)?),
+        knowledge: knowledge::folder(dir),
+        key_file: dir.join("key"),
         key: secret.clone(),
         control: url(&sockets.control)?,
         postgres: None,
