@@ -4,6 +4,7 @@
 //! given them and what must hold. `make fuzz` does it for minutes; `docs/design/campaigns.md` says why not `cargo-fuzz`.
 
 mod corpus;
+mod knowledge;
 mod metrics;
 mod mutation;
 mod target;
@@ -103,6 +104,16 @@ fn decisions() {
 #[test]
 fn prometheus_answers() {
     campaign(&mut metrics::PrometheusAnswers::default());
+}
+
+#[test]
+fn embeddings_answers() {
+    campaign(&mut knowledge::EmbeddingsAnswers::default());
+}
+
+#[test]
+fn labelled_queries() {
+    campaign(&mut knowledge::LabelledQueries::default());
 }
 
 #[test]

@@ -106,7 +106,7 @@ fn desk(server: &str, exit: u8) -> Desk {
     desk.world.write(
         "home/environments/local.yaml",
         &format!(
-            "version: 1\nname: local\nlock_dir: {}\nconnections:\n  files: {{root: {home}}}\n  slack: {{webhook: {{file: hook.txt}}}}\nvalues:\n  dir: {home}\n  server: \"http://{server}\"\n  one: {{variable: CANARY_ONE}}\n  two: {{file: secret.txt}}\n  three: {{command: [sh, {home}/secret.cmd]}}\n",
+            "version: 1\nname: local\nlock_dir: {}\nconnections:\n  files: {{root: {home}}}\n  slack: {{webhook: {{file: hook.txt}}}}\n  knowledge: {{embeddings: {{url: \"http://{server}/v1\", key: {{command: [sh, {home}/secret.cmd]}}, model: m}}, search: {{sql: {{}}}}}}\nvalues:\n  dir: {home}\n  server: \"http://{server}\"\n  one: {{variable: CANARY_ONE}}\n  two: {{file: secret.txt}}\n  three: {{command: [sh, {home}/secret.cmd]}}\n",
             desk.world.path("locks").display(),
             home = home.display(),
         ),
@@ -147,6 +147,10 @@ phases:
           url: "{{{{ environment.server }}}}/ask"
           headers: {{Authorization: "Bearer {{{{ environment.three }}}}"}}
           json: {{never: there}}
+      - id: quality
+        on_failure: continue
+        timeout: 2s
+        knowledge.expect: {{table: rows, queries: [{{query: how?, agent: a, expect: [a guide]}}]}}
       - id: write
         file.write: {{path: /target.txt, content: "token={{{{ environment.one }}}}\n"}}
       - id: script

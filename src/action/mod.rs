@@ -11,6 +11,7 @@ mod context;
 pub(crate) mod contract;
 mod error;
 mod gather;
+mod nested;
 mod port;
 mod system;
 mod verb;
@@ -21,6 +22,7 @@ pub use connections::{Connections, SystemConnection};
 pub use context::{Predictions, Recorder, StepContext};
 pub use error::{ActionError, ErrorKind, chain};
 pub use gather::{Gather, Gathering, Piece};
+pub use nested::ProbeCall;
 pub use port::{
     Action, Answer, Description, Evidence, Gate, Hold, Later, Prediction, Probe, Question, Readiness, Repeat,
     Reversal, Saved, Touches, Verdict, Work,

@@ -6,6 +6,7 @@ mod docker;
 mod file;
 mod hold;
 pub mod http;
+mod knowledge;
 mod kubernetes;
 pub mod loadbalancer;
 mod manual;
@@ -30,6 +31,7 @@ fn systems() -> Vec<System> {
         file::system(),
         hold::system(),
         http::system(),
+        knowledge::system(),
         kubernetes::system(),
         loadbalancer::system(),
         manual::system(),

@@ -41,7 +41,7 @@ pub(super) async fn problems(
     let (environment, resolve) = open::enter(cx, &choice.path, registry, config).await?;
     let mut found = Vec::new();
     let inputs = inputs(&loaded.runbook, &environment, &resolve, &mut found).await;
-    let known = known_of(DRY, &loaded.runbook, false);
+    let known = known_of(DRY, &loaded.runbook, path, false);
     let request = request(&loaded, &environment, &inputs, &known, &resolve);
     let built = match crate::plan::build(request).await {
         Ok(built) => built,

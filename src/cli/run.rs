@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -259,7 +259,7 @@ pub(super) async fn make_plan(
     let measured =
         opened.store.measured(&runbook.name, &opened.environment.name).unwrap_or_default();
     let history = |step: &StepId| measured.get(&step.0).copied();
-    let known = known_of(run, runbook, drill);
+    let known = known_of(run, runbook, &opened.path, drill);
     let request = Request {
         runbook,
         environment: &opened.environment,
@@ -279,9 +279,12 @@ pub(super) async fn make_plan(
     Ok(built)
 }
 
-/// What a run knows of itself, `run.…` in templates.
-pub(super) fn known_of(run: &str, runbook: &Runbook, drill: bool) -> serde_json::Value {
-    serde_json::json!({"id": run, "severity": runbook.severity.word(), "drill": drill})
+/// What a run knows of itself, `run.…` in templates; `folder` is where the runbook lies with the files beside it.
+pub(super) fn known_of(run: &str, runbook: &Runbook, path: &Path, drill: bool) -> serde_json::Value {
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let folder = path.parent().unwrap_or(Path::new("/")).to_string_lossy();
+    let severity = runbook.severity.word();
+    serde_json::json!({"id": run, "severity": severity, "drill": drill, "folder": folder})
 }
 
 async fn gather_inputs(

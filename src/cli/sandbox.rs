@@ -11,6 +11,7 @@ use super::output::Format;
 use crate::report::style::{FAINT, STRONG, paint};
 use crate::report::text::sanitize;
 use crate::sandbox::faults::Fault;
+use crate::sandbox::knowledge::reindex::Reindex;
 use crate::sandbox::postgres::{Choice, DatabaseStatus};
 use crate::sandbox::prometheus::NewValue;
 use crate::sandbox::world::{Options, Status};
@@ -43,6 +44,45 @@ enum SandboxCommand {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Index the documents of an agent, as the script of a real knowledge base does
+    #[command(hide = true)]
+    Reindex(ReindexArgs),
+}
+
+#[derive(Debug, Args)]
+struct ReindexArgs {
+    /// The folder with the documents
+    #[arg(long, value_name = "DIR")]
+    source: PathBuf,
+    /// The agent, or `all` with a folder for each
+    #[arg(long, value_name = "NAME")]
+    agent: String,
+    /// What the rows say that they are
+    #[arg(long, value_name = "TYPE", default_value = "guideline")]
+    content_type: String,
+    /// The model
+    #[arg(long, value_name = "NAME")]
+    embedding_model: String,
+    /// The table, `schema.table`
+    #[arg(long, value_name = "TABLE")]
+    table: String,
+    /// The database
+    #[arg(long, value_name = "URL", env = "POSTGRES_URL", hide_env_values = true)]
+    database: String,
+    /// The service for vectors, up to `/v1`
+    #[arg(long, value_name = "URL", env = "OPENAI_BASE_URL")]
+    service: String,
+    /// Its key
+    #[arg(long, value_name = "KEY", env = "OPENAI_API_KEY", hide_env_values = true)]
+    key: String,
+}
+
+impl From<ReindexArgs> for Reindex {
+    fn from(args: ReindexArgs) -> Self {
+        let ReindexArgs { source, agent, content_type, table, database, service, key, .. } = args;
+        let model = args.embedding_model;
+        Self { source, agent, content_type, model, table, database, service, key }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -68,7 +108,7 @@ struct ServeArgs {
 #[derive(Debug, Args)]
 struct FaultArgs {
     /// `SYSTEM:KIND`: docker, loadbalancer, blue, green, chat, redis, prometheus, kubernetes, digitalocean, pager, sms, mail, tracker,
-    /// dns, old-orchestrator or new-orchestrator;
+    /// dns, embeddings, supabase, old-orchestrator or new-orchestrator;
     /// latency=400ms, error=503, reset, lost or silence; then perhaps `,path=/stop,times=2`
     #[arg(required_unless_present = "clear")]
     fault: Vec<Fault>,
@@ -93,6 +133,11 @@ pub(super) async fn run(cx: &Context, args: SandboxArgs) -> Result<u8, CliError>
             let outcome = nginx::command(&arguments);
             cx.output.raw_progress(&outcome.stderr);
             Ok(outcome.code)
+        }
+        SandboxCommand::Reindex(args) => {
+            let rows = Reindex::from(args).run().await.map_err(failed("index the documents"))?;
+            cx.output.progress(format!("{rows} rows are indexed"));
+            Ok(0)
         }
         SandboxCommand::Serve(args) => {
             let dir = match args.dir {
@@ -222,6 +267,9 @@ fn show(cx: &Context, status: &Status) {
         out(format!("name           {}", sanitize(name)));
     }
     register(cx, &status.database);
+    for (agent, known) in &status.database.knowledge {
+        out(format!("knowledge      {}: {}", sanitize(agent), sanitize(known)));
+    }
     for text in &status.chat {
         out(format!("chat           {}", sanitize(text)));
     }

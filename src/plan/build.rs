@@ -50,7 +50,7 @@ pub struct Request<'a> {
     pub environment: &'a Environment,
     /// With which values.
     pub inputs: &'a Inputs,
-    /// What the run knows of itself, `run.…` in templates: `{"id": …}`.
+    /// What the run knows of itself, `run.…` in templates: `{"id": …, "folder": …}`.
     pub run: &'a Value,
     /// The systems.
     pub cx: &'a ResolveContext,

@@ -42,6 +42,10 @@ pub enum Double {
     Mail,
     /// The tracker.
     Tracker,
+    /// The embeddings.
+    Embeddings,
+    /// The search of the knowledge base.
+    Supabase,
     /// The name servers.
     Dns,
     /// The orchestrator before the deployment.
@@ -52,7 +56,7 @@ pub enum Double {
 
 impl Double {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Docker,
         Self::LoadBalancer,
         Self::Blue,
@@ -66,6 +70,8 @@ impl Double {
         Self::Sms,
         Self::Mail,
         Self::Tracker,
+        Self::Embeddings,
+        Self::Supabase,
         Self::Dns,
         Self::OldOrchestrator,
         Self::NewOrchestrator,
@@ -92,6 +98,8 @@ impl Double {
             Self::Sms => "sms",
             Self::Mail => "mail",
             Self::Tracker => "tracker",
+            Self::Embeddings => "embeddings",
+            Self::Supabase => "supabase",
             Self::Dns => "dns",
             Self::OldOrchestrator => "old-orchestrator",
             Self::NewOrchestrator => "new-orchestrator",

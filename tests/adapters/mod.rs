@@ -1,6 +1,7 @@
 //! The adapters against the real servers, and against the doubles, with the same assertions.
 
 mod docker;
+mod knowledge;
 mod kubernetes;
 mod loadbalancer;
 mod mail;

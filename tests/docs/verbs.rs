@@ -11,7 +11,7 @@ use serde_json::Value;
 const MESSAGE: &str = "nothing: a message cannot be unsent; `irreversible` need not be declared";
 
 /// What undo does, for every verb that changes something. What an undo does cannot be read from a schema.
-const UNDO: [(&str, &str); 29] = [
+const UNDO: [(&str, &str); 32] = [
     ("docker.stop", "starts the containers that it stopped"),
     ("docker.start", "stops the containers that it started"),
     ("docker.scale", "brings the parked containers back and removes the new ones"),
@@ -45,6 +45,9 @@ const UNDO: [(&str, &str); 29] = [
     ),
     ("postgres.snapshot", "removes the snapshot"),
     ("postgres.restore", "puts the rows back that it replaced"),
+    ("postgres.shadow", "removes the shadow and what is in it"),
+    ("postgres.promote", "puts the former rows or the former table back; the shadow is gone"),
+    ("postgres.clear", "brings the rows of the snapshot back"),
     ("script.run", "runs the program under `undo`; without one it cannot be undone"),
     ("script.shell", "runs the command under `undo`; without one it cannot be undone"),
 ];

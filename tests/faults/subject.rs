@@ -46,6 +46,8 @@ pub(super) enum Subject {
     KubernetesScale,
     /// `prometheus.expect` asks for the values of a query.
     Prometheus,
+    /// Pre-flight asks the service of `knowledge` for a vector.
+    Embeddings,
     /// `redis.delete` connects.
     RedisGreeting,
     /// `redis.delete` unlinks.
@@ -75,7 +77,7 @@ pub(super) enum Told {
 
 impl Subject {
     /// The ones that speak HTTP, in the order of the table's columns.
-    pub(super) const OVER_HTTP: [Self; 14] = [
+    pub(super) const OVER_HTTP: [Self; 15] = [
         Self::Get,
         Self::Put,
         Self::Post,
@@ -90,6 +92,7 @@ impl Subject {
         Self::KubernetesLook,
         Self::KubernetesScale,
         Self::Prometheus,
+        Self::Embeddings,
     ];
     /// The others, in the order of their table's columns.
     pub(super) const OTHERS: [Self; 5] = [
@@ -146,6 +149,9 @@ impl Subject {
                 json!({"server": server, "namespace": "n", "token": token().1})
             }
             Self::Prometheus => json!({"url": format!("http://{address}")}),
+            Self::Embeddings => {
+                json!({"embeddings": {"url": format!("http://{address}/v1"), "key": token().1, "model": "m"}})
+            }
             Self::RedisGreeting | Self::RedisUnlink => json!({"url": format!("redis://{address}")}),
             Self::Postgres => {
                 json!({"url": format!("postgresql://app@{address}/app?sslmode=disable")})
@@ -171,6 +177,7 @@ impl Subject {
             Self::KubernetesLook => "kubernetes.expect",
             Self::KubernetesScale => "kubernetes.scale",
             Self::Prometheus => "prometheus.expect",
+            Self::Embeddings => "knowledge.expect",
             Self::RedisGreeting | Self::RedisUnlink => "redis.delete",
             Self::Postgres => "postgres.run",
             Self::SmtpGreeting | Self::SmtpText => "notify.email",
@@ -196,6 +203,7 @@ impl Subject {
             Self::KubernetesLook => json!({"target": workload(), "wanted": {"replicas": 1}}),
             Self::KubernetesScale => json!({"target": workload(), "replicas": 0}),
             Self::Prometheus => json!({"query": "up", "equals": 1}),
+            Self::Embeddings => json!({}),
             Self::RedisGreeting | Self::RedisUnlink => json!({"pattern": "f:*"}),
             Self::Postgres => json!({"statements": [{"sql": "SELECT 1"}]}),
             Self::SmtpGreeting | Self::SmtpText => {
@@ -222,6 +230,12 @@ impl Subject {
         let key = verb.connection.unwrap_or(verb.system());
         let settings = HashMap::from([(key.to_owned(), settings)]);
         let connections = Connections::new("faulty", settings, Arc::new(token().0));
+        if self == Self::Embeddings {
+            // The verb looks into its database before it asks.
+            let mut blocks = registry.connections().filter(|block| block.key == key);
+            let reach = blocks.next().and_then(|block| block.reach).expect("it can be reached");
+            return reach(&connections).await.map(|_| Told::Done);
+        }
         let cx =
             ResolveContext { connections: Arc::new(connections), registry: Arc::new(registry) };
         let item = match self {

@@ -9,9 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::action::{
-    ActionError, Gate, Hold, ResolveContext, VerbArgs, VerbKind, Work,
+    ActionError, Gate, Hold, ProbeCall, ResolveContext, VerbArgs, VerbKind, Work,
 };
-use crate::adapters::manual::ProbeCall;
 use crate::value::Lasting;
 
 /// The shortest pause between two looks.
@@ -111,10 +110,8 @@ impl VerbArgs for While {
         let Self { lasting, every, tolerate, gates: entries } = self;
         let mut gates = Vec::with_capacity(entries.len());
         for Entry { item: text, probe } in entries {
-            for (verb, args) in probe {
-                let probe = ProbeCall::resolve(verb, args, cx).await?;
-                gates.push(ResolvedGate { text: text.clone(), probe });
-            }
+            let probe = ProbeCall::resolve(probe, cx).await?;
+            gates.push(ResolvedGate { text, probe });
         }
         Ok(vec![(String::new(), WhileItem { lasting, every, tolerate, gates })])
     }

@@ -9,9 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::ask::ProbeCall;
 use crate::action::{
-    ActionError, Later, Question, ResolveContext, VerbArgs, VerbKind, Window, Work,
+    ActionError, Later, ProbeCall, Question, ResolveContext, VerbArgs, VerbKind, Window, Work,
 };
 use crate::value::Lasting;
 
@@ -100,8 +99,8 @@ impl VerbArgs for Checklist {
         let mut items = Vec::new();
         for (index, entry) in self.0.into_iter().enumerate() {
             let Entry { item: text, probe, required, window, hold } = entry;
-            let probe = match probe.into_iter().flatten().next() {
-                Some((verb, args)) => Some(ProbeCall::resolve(verb, args, cx).await?),
+            let probe = match probe {
+                Some(call) => Some(ProbeCall::resolve(call, cx).await?),
                 None => None,
             };
             let name = unique(&text, index + 1, &mut taken);

@@ -3,14 +3,12 @@
 //! An item with a probe needs no person: the probe is any other verb that only asks, made through the registry. An
 //! item without one is recorded as open and asked later by `rollback confirm`, unless it is `required`.
 
-mod ask;
 mod confirm;
 #[cfg(test)]
 mod tests;
 
 use crate::action::{System, Verb};
 
-pub(in crate::adapters) use ask::ProbeCall;
 
 /// The system `manual`.
 pub(super) fn system() -> System {

@@ -4,7 +4,7 @@
 //! and not its name; `CREATE TABLE … LIKE` leaves out triggers, policies, grants and the table's own foreign keys.
 
 use super::errors::conflict;
-use super::name::quoted;
+use super::name::{literal, quoted};
 use super::session::Tx;
 use super::table::Table;
 use super::tries::Tries;
@@ -71,11 +71,11 @@ const STRANGERS: &str = "
     SELECT DISTINCT format('REVOKE ALL ON {twin} FROM %s', CASE acl.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(acl.grantee)) END)
     FROM pg_class c, aclexplode(c.relacl) AS acl WHERE c.oid = to_regclass($1) AND acl.grantee <> c.relowner";
 
-/// Identity columns have a new sequence, which starts anew; the sequence of a `serial` column is handed over.
+/// Identity columns have a new sequence, which starts anew and may have given numbers already; the sequence of a `serial` column is handed over.
 const COUNTERS: &str = "
     SELECT 1, CASE attidentity
         WHEN '' THEN format('ALTER SEQUENCE %s OWNED BY {twin}.%I', sequence, attname)
-        ELSE format('SELECT setval(pg_get_serial_sequence({text}, %L), last_value, is_called) FROM %s', attname, sequence) END
+        ELSE format('SELECT setval(pg_get_serial_sequence({text}, %1$L), greatest(last_value, given), is_called OR given IS NOT NULL) FROM %2$s, pg_sequence_last_value(pg_get_serial_sequence({text}, %1$L)::regclass) AS given', attname, sequence) END
     FROM pg_attribute, LATERAL (SELECT pg_get_serial_sequence(attrelid::regclass::text, attname) AS sequence) AS s
     WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped AND sequence IS NOT NULL";
 
@@ -101,11 +101,7 @@ impl Belongings {
     /// Reads what hangs on a table. Refuses when something of it cannot be made again, and names all of it.
     pub(super) async fn of(tx: &Tx<'_>, table: &Table) -> Result<Self, ActionError> {
         let doing = format!("read what hangs on {}", table.shown);
-        // Definitions leave out the schemas that are searched, so none may be while they are read.
-        let former: String = tx.one(&doing, "SHOW search_path", &[]).await?.get(0);
-        tx.batch(&doing, "SET LOCAL search_path = pg_catalog").await?;
-        let in_the_way = tx.query(&doing, IN_THE_WAY, &[&table.oid]).await?;
-        let in_the_way: Vec<&str> = in_the_way.iter().map(|row| row.get(0)).collect();
+        let [in_the_way] = with_full_names(tx, &doing, &[IN_THE_WAY], table).await?;
         if !in_the_way.is_empty() {
             return Err(conflict(format!(
                 "swap {}: these would stay at the old table: {}",
@@ -114,21 +110,17 @@ impl Belongings {
             ))
             .hint("Use `strategy: differential`, which leaves the table in its place."));
         }
-        let mut found = Self::default();
-        for (statements, sql) in [
-            (&mut found.at_twin, AT_TWIN),
-            (&mut found.foreign_keys, FOREIGN_KEYS),
-            (&mut found.counters, COUNTERS),
-            (&mut found.triggers, TRIGGERS),
-            (&mut found.referrers, REFERRERS),
-            (&mut found.views, VIEWS),
-        ] {
-            let rows = tx.query(&doing, sql, &[&table.oid]).await?;
-            statements.extend(rows.iter().map(|row| row.get::<_, String>(1)));
-        }
-        let back = "SELECT set_config('search_path', $1, true)";
-        let _searched = tx.query(&doing, back, &[&former]).await?;
-        Ok(found)
+        let asked = [AT_TWIN, FOREIGN_KEYS, COUNTERS, TRIGGERS, REFERRERS, VIEWS];
+        let [at_twin, foreign_keys, counters, triggers, referrers, views] =
+            with_full_names(tx, &doing, &asked, table).await?;
+        Ok(Self { at_twin, foreign_keys, counters, triggers, referrers, views })
+    }
+
+    /// What belongs to the table itself, whether or not it could be swapped.
+    pub(super) async fn own(tx: &Tx<'_>, table: &Table) -> Result<Vec<String>, ActionError> {
+        let doing = format!("read what belongs to {}", table.shown);
+        let [own] = with_full_names(tx, &doing, &[AT_TWIN], table).await?;
+        Ok(own)
     }
 
     /// Locks the table and the views on it against everybody: the views first, as a reader of theirs does. Each has what the locks before it
@@ -153,6 +145,25 @@ impl Belongings {
         .retryable(true)
         .hint("Run the step again while nobody changes the schema."))
     }
+}
+
+/// What these queries say of a table, by their last column. Definitions leave out the schemas that are searched, so none is meanwhile.
+async fn with_full_names<const N: usize>(
+    tx: &Tx<'_>,
+    doing: &str,
+    queries: &[&str; N],
+    table: &Table,
+) -> Result<[Vec<String>; N], ActionError> {
+    let former: String = tx.one(doing, "SHOW search_path", &[]).await?.get(0);
+    tx.batch(doing, "SET LOCAL search_path = pg_catalog").await?;
+    let mut found = [const { Vec::new() }; N];
+    for (lines, sql) in found.iter_mut().zip(queries) {
+        let rows = tx.query(doing, sql, &[&table.oid]).await?;
+        *lines = rows.iter().map(|row| row.get::<_, String>(row.len() - 1)).collect();
+    }
+    let back = "SELECT set_config('search_path', $1, true)";
+    let _searched = tx.query(doing, back, &[&former]).await?;
+    Ok(found)
 }
 
 /// Statements that leave a new table, given quoted, to its owner alone.
@@ -210,6 +221,5 @@ impl Names {
 
 /// A statement for the table that is given quoted.
 pub(super) fn at(statement: &str, table: &str) -> String {
-    let text = format!("'{}'", table.replace('\'', "''"));
-    statement.replace("{twin}", table).replace("{text}", &text)
+    statement.replace("{twin}", table).replace("{text}", &literal(table))
 }

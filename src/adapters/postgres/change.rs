@@ -13,7 +13,7 @@ use super::ledger::{self, Mark};
 use super::server::Server;
 use super::session::{Patience, Session, Tx};
 use crate::action::{
-    Action, ActionError, Connections, Description, ErrorKind, Evidence, Readiness, Repeat,
+    Action, ActionError, Connections, Description, ErrorKind, Evidence, Prediction, Readiness, Repeat,
     ResolveContext, Reversal, Saved, StepContext, Verdict, Work,
 };
 
@@ -65,7 +65,17 @@ pub(super) trait Change: Send + Sync {
     }
 
     /// Looks, read only, whether it can work; evidence when there is nothing to do.
-    async fn look(&self, tx: &Tx<'_>) -> Result<Option<Evidence>, ActionError>;
+    async fn look(&self, tx: &Tx<'_>, mark: &Mark) -> Result<Option<Evidence>, ActionError>;
+
+    /// What there will be, as later steps of a plan know it.
+    fn makes(&self) -> Option<String> {
+        None
+    }
+
+    /// What an earlier step of a plan may have to make before a look can find it.
+    fn needs(&self) -> Option<String> {
+        None
+    }
 
     /// Makes the change. An error takes everything back.
     async fn make(&self, tx: &Tx<'_>, mark: &Mark) -> Result<Outcome, ActionError>;
@@ -115,10 +125,13 @@ impl<C: Change> Action for Once<C> {
         if let Some(facts) = mark.facts(&tx).await? {
             return Ok(Readiness::AlreadyDone { evidence: Outcome::read(&facts)?.evidence() });
         }
-        Ok(match self.change.look(&tx).await? {
-            Some(evidence) => Readiness::AlreadyDone { evidence },
-            None => Readiness::needed(Saved::public(json!({ "mark": mark }))),
-        })
+        let foreseen = self.change.needs().is_some_and(|needed| cx.predicted(&needed).is_some());
+        if !foreseen && let Some(evidence) = self.change.look(&tx, &mark).await? {
+            return Ok(Readiness::AlreadyDone { evidence });
+        }
+        let made = self.change.makes().map(|resource| Prediction { resource, state: true.into() });
+        let saved = Saved::public(json!({ "mark": mark }));
+        Ok(Readiness::Needed { saved, predicted: made.into_iter().collect() })
     }
 
     /// Once, whatever happened to earlier attempts.

@@ -8,12 +8,39 @@ use super::exchange::{Exchange, exchange, strangers};
 use super::fingerprint::{Fingerprint, Rows};
 use super::ledger::Mark;
 use super::name::{TableName, of_run, ours};
+use super::parameter::bound;
+use super::scope::Scope;
 use super::session::Tx;
 use super::table::Table;
 use crate::action::ActionError;
 
 /// The temporary table with the keys of all rows that differ.
 pub(super) const CHANGED: &str = "pg_temp.rollback_changed";
+
+/// Finds the rows of a scope that differ between a table and another one (quoted, and as people know it) with rows of that scope.
+pub(super) async fn find_differing(
+    tx: &Tx<'_>,
+    table: &Table,
+    (other, shown): (&str, &str),
+    scope: &Scope,
+) -> Result<(), ActionError> {
+    let condition = scope.condition("t", &tx.server().secrets);
+    let sql = format!(
+        "CREATE TEMPORARY TABLE rollback_changed ON COMMIT DROP AS
+         SELECT {key} FROM {t} AS t FULL JOIN {other} AS s ON {same}
+         WHERE {t_absent} OR (NOT {s_absent} AND {differ}) OR ({s_absent} AND {scope})",
+        key = table.key_of_either("t", "s"),
+        t = table.sql,
+        same = table.same("t", "s"),
+        t_absent = table.absent("t"),
+        s_absent = table.absent("s"),
+        differ = table.differ("t", "s"),
+        scope = condition.sql,
+    );
+    let doing = format!("compare {} with {shown}", table.shown);
+    let _rows = tx.execute(&doing, &sql, &bound(&condition.parameters)).await?;
+    tx.batch(&doing, &format!("ANALYZE {CHANGED}")).await
+}
 
 /// One table's replaced rows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

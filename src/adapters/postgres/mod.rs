@@ -1,5 +1,6 @@
 //! PostgreSQL: statements in one transaction (`postgres.run`), tables set aside and brought back (`postgres.snapshot`,
-//! `postgres.restore`), and questions to it (`postgres.expect`).
+//! `postgres.restore`), rows made anew beside a table and put in its place (`postgres.shadow`, `postgres.promote`), a table emptied
+//! (`postgres.clear`), and questions to it (`postgres.expect`).
 //!
 //! - [`connection`] is the block of the environment, [`server`] turns it into an address, [`session`] is one connection
 //!   and its transactions, [`errors`] decides in which class a failure falls. [`statement`], [`parameter`], [`name`] and [`scope`] are what a
@@ -12,6 +13,7 @@
 
 mod belongings;
 mod change;
+mod clear;
 mod connection;
 mod errors;
 mod exchange;
@@ -21,11 +23,13 @@ mod kept;
 mod ledger;
 mod name;
 mod parameter;
+mod promote;
 mod restore;
 mod run;
 mod scope;
 mod server;
 mod session;
+mod shadow;
 mod snapshot;
 mod snapshots;
 mod statement;
@@ -33,9 +37,16 @@ mod swap;
 mod table;
 mod touched;
 mod tries;
+mod unless;
 
 use crate::action::{Connection, System, Verb};
 use connection::PostgresConnection;
+
+pub(in crate::adapters) use name::{TableName, quoted, shadow_name};
+pub(in crate::adapters) use parameter::{Parameter, bound};
+pub(in crate::adapters) use server::Server;
+pub(in crate::adapters) use session::{Patience, Session, Tx};
+pub(in crate::adapters) use snapshots::Taken;
 
 /// The system `postgres` and its verbs.
 pub(super) fn system() -> System {
@@ -49,6 +60,9 @@ pub(super) fn system() -> System {
             Verb::of::<run::Run>(),
             Verb::of::<snapshot::Snapshot>(),
             Verb::of::<restore::Restore>(),
+            Verb::of::<shadow::Shadow>(),
+            Verb::of::<promote::Promote>(),
+            Verb::of::<clear::Clear>(),
             Verb::of::<expect::Expect>(),
         ],
     }

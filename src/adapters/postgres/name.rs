@@ -9,7 +9,7 @@ const LONGEST_NAME: usize = 63;
 pub(super) const SCHEMA: &str = "rollback";
 
 /// Quotes a name, so that it can be nothing but a name.
-pub(super) fn quoted(name: &str) -> String {
+pub(in crate::adapters) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
@@ -27,14 +27,34 @@ pub(super) fn check(what: &str, name: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// A text as a literal of SQL, whatever `standard_conforming_strings` says.
+pub(super) fn literal(text: &str) -> String {
+    let doubled = text.replace('\'', "''");
+    if doubled.contains('\\') {
+        return format!("E'{}'", doubled.replace('\\', "\\\\"));
+    }
+    format!("'{doubled}'")
+}
+
+/// The name of the shadow that a run builds beside a table: `TABLE_RUN`, for whoever fills it to know beforehand.
+pub(in crate::adapters) fn shadow_name(table: &str, run: &str) -> Result<String, String> {
+    let name = format!("{table}_{run}");
+    if name.len() > LONGEST_NAME {
+        return Err(format!(
+            "name the shadow of {table}: `{name}` is longer than {LONGEST_NAME} bytes"
+        ));
+    }
+    Ok(name)
+}
+
 /// A table as a runbook names it: `agents` or `public.agents`, in exactly this spelling.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(super) struct TableName(String);
+pub(in crate::adapters) struct TableName(String);
 
 impl TableName {
     /// Reads a name.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub(in crate::adapters) fn parse(text: &str) -> Result<Self, String> {
         let parts: Vec<&str> = text.split('.').collect();
         if parts.len() > 2 {
             return Err(format!("`{text}` is not a table; write `table` or `schema.table`"));
@@ -46,7 +66,7 @@ impl TableName {
     }
 
     /// Quoted, for a statement.
-    pub(super) fn sql(&self) -> String {
+    pub(in crate::adapters) fn sql(&self) -> String {
         self.0.split('.').map(quoted).collect::<Vec<_>>().join(".")
     }
 
@@ -86,6 +106,19 @@ mod tests {
         for bad in ["", ".agents", "app.", "a.b.c", "nul\0", &"x".repeat(64)] {
             assert!(TableName::parse(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_literal_is_nothing_but_a_text() {
+        assert_eq!(literal("it's"), "'it''s'");
+        assert_eq!(literal("a\\'b"), "E'a\\\\''b'");
+    }
+
+    #[test]
+    fn a_shadow_is_called_by_table_and_run_and_never_cut() {
+        let name = shadow_name("agents", "20261121-2332-abcdefgh");
+        assert_eq!(name, Ok("agents_20261121-2332-abcdefgh".into()));
+        assert!(shadow_name(&"x".repeat(60), "20261121-2332-abcdefgh").is_err());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tokio_postgres::types::{Format, IsNull, ToSql, Type, to_sql_checked};
 use crate::secret::Secrets;
 
 /// One value, with its secrets revealed; printed nowhere.
-pub(super) enum Parameter {
+pub(in crate::adapters) enum Parameter {
     Null,
     Text(SecretString),
     /// A list, which is an array unless the place wants JSON.
@@ -22,7 +22,7 @@ pub(super) enum Parameter {
 
 impl Parameter {
     /// The value of a runbook.
-    pub(super) fn new(value: &Value, secrets: &Secrets) -> Self {
+    pub(in crate::adapters) fn new(value: &Value, secrets: &Secrets) -> Self {
         match value {
             Value::Null => Self::Null,
             Value::String(text) => Self::Text(secrets.reveal(text)),
@@ -35,13 +35,13 @@ impl Parameter {
     }
 
     /// All values of a statement.
-    pub(super) fn all(values: &[Value], secrets: &Secrets) -> Vec<Self> {
+    pub(in crate::adapters) fn all(values: &[Value], secrets: &Secrets) -> Vec<Self> {
         values.iter().map(|value| Self::new(value, secrets)).collect()
     }
 }
 
 /// Parameters as the client takes them.
-pub(super) fn bound(parameters: &[Parameter]) -> Vec<&(dyn ToSql + Sync)> {
+pub(in crate::adapters) fn bound(parameters: &[Parameter]) -> Vec<&(dyn ToSql + Sync)> {
     parameters.iter().map(|parameter| parameter as &(dyn ToSql + Sync)).collect()
 }
 

@@ -6,25 +6,25 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::change::{Change, Once, Outcome};
 use super::errors::conflict;
 use super::exchange::{Exchange, exchange};
-use super::fingerprint::Rows;
-use super::kept::{CHANGED, Counts, Kept, Triggers};
+use super::kept::{Counts, Kept, Triggers, find_differing};
 use super::ledger::Mark;
 use super::name::ours;
-use super::parameter::bound;
 use super::run::two_seconds;
 use super::session::{Patience, Tx};
-use super::snapshots::{Taken, check_name, see_every_row};
+use super::snapshots::{Taken, check_name, foreseen, see_every_row};
 use super::swap::{Swapped, swap};
 use super::table::Table;
+use super::unless::Unless;
 use crate::action::{
-    ActionError, Description, ErrorKind, Evidence, ResolveContext, VerbArgs, VerbKind, Work,
+    ActionError, Description, Evidence, ProbeCall, ResolveContext, VerbArgs, VerbKind, Work,
 };
 use crate::value::{Count, Lasting};
 
@@ -50,6 +50,19 @@ pub(super) struct Restore {
     /// The longest time for one statement; what the step has left unless given.
     #[serde(default)]
     statement_timeout: Option<Lasting>,
+    /// A probe that makes the restore needless when it holds, such as a gate on what the rows are good for. Where it cannot tell, nothing
+    /// is restored, and the step fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-rollback" = "probe-call", "minProperties" = 1, "maxProperties" = 1))]
+    unless: Option<IndexMap<String, Value>>,
+}
+
+/// A restore with its resolved probe.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct RestoreItem {
+    restore: Restore,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unless: Option<ProbeCall>,
 }
 
 /// How rows come back.
@@ -70,22 +83,37 @@ impl VerbArgs for Restore {
     const SUMMARY: &'static str = "bring the rows of a snapshot back, without an empty moment";
     const KIND: VerbKind = VerbKind::Action;
     const TIMEOUT: Duration = Duration::from_secs(300);
-    type Item = Self;
+    type Item = RestoreItem;
 
     fn validate(&self) -> Result<(), String> {
         let differing = self.expect_rows.is_some() || self.triggers != Triggers::Fire;
         if self.strategy == Strategy::Swap && differing {
             return Err("`expect_rows` and `triggers` are about rows that differ, and `strategy: swap` looks for none".into());
         }
+        if self.unless.as_ref().is_some_and(|call| call.len() != 1) {
+            return Err("`unless` must be exactly one probe".into());
+        }
         check_name(&self.snapshot)
     }
 
-    async fn expand(self, _: &ResolveContext) -> Result<Vec<(String, Self)>, ActionError> {
-        Ok(vec![(String::new(), self)])
+    async fn expand(
+        mut self,
+        cx: &ResolveContext,
+    ) -> Result<Vec<(String, RestoreItem)>, ActionError> {
+        let unless = match self.unless.take() {
+            Some(call) => Some(ProbeCall::resolve(call, cx).await?),
+            None => None,
+        };
+        Ok(vec![(String::new(), RestoreItem { restore: self, unless })])
     }
 
-    fn make(item: Self, cx: &ResolveContext) -> Result<Work, ActionError> {
-        Ok(Once::work(RestoreSnapshot { item }, cx))
+    fn make(item: RestoreItem, cx: &ResolveContext) -> Result<Work, ActionError> {
+        let change = RestoreSnapshot { item: item.restore };
+        let action = Once { connections: cx.connections.clone(), change };
+        Ok(Work::Action(match item.unless {
+            None => Box::new(action),
+            Some(call) => Box::new(Unless { probes: call.probes(cx)?, action }),
+        }))
     }
 }
 
@@ -94,28 +122,6 @@ struct RestoreSnapshot {
 }
 
 impl RestoreSnapshot {
-    async fn snapshot(&self, tx: &Tx<'_>) -> Result<Taken, ActionError> {
-        let name = &self.item.snapshot;
-        Taken::find(tx, name).await?.ok_or_else(|| {
-            ActionError::new(ErrorKind::NotFound, format!("find the snapshot `{name}`"))
-                .hint("See which there are: `SELECT name, source, at FROM rollback.snapshots`.")
-        })
-    }
-
-    /// Refuses a snapshot whose rows are not those that were set aside.
-    async fn check_content(&self, tx: &Tx<'_>, taken: &Taken) -> Result<(), ActionError> {
-        let table = taken.table();
-        if taken.content.holds(tx, Rows::all(&table)).await? {
-            return Ok(());
-        }
-        let text = format!(
-            "use the snapshot `{}`: its rows are not the {} that were set aside (count and hash differ)",
-            taken.name, taken.content.rows
-        );
-        Err(conflict(text)
-            .hint("Somebody has changed it. Take the rows from a backup that is whole."))
-    }
-
     /// `strategy: differential`.
     async fn exchange_rows(
         &self,
@@ -124,7 +130,8 @@ impl RestoreSnapshot {
         table: &Table,
         taken: &Taken,
     ) -> Result<Outcome, ActionError> {
-        compare(tx, table, taken).await?;
+        let with = (&*taken.table(), &*format!("the snapshot `{}`", taken.name));
+        find_differing(tx, table, with, &taken.scope).await?;
         let found = Kept::keep(tx, table, (mark, 1), (&table.sql, &taken.table())).await?;
         let kept = Kept { triggers: self.item.triggers, ..found };
         let counts = kept.counts(tx, table).await?;
@@ -172,27 +179,6 @@ async fn exchange_table(
     Ok(Outcome { summary, more: json!({ "swapped": swapped }), ..Outcome::default() })
 }
 
-/// Finds the rows that differ between a table and a snapshot, by the snapshot's scope.
-async fn compare(tx: &Tx<'_>, table: &Table, taken: &Taken) -> Result<(), ActionError> {
-    let condition = taken.scope.condition("t", &tx.server().secrets);
-    let sql = format!(
-        "CREATE TEMPORARY TABLE rollback_changed ON COMMIT DROP AS
-         SELECT {key} FROM {t} AS t FULL JOIN {s} AS s ON {same}
-         WHERE {t_absent} OR (NOT {s_absent} AND {differ}) OR ({s_absent} AND {scope})",
-        key = table.key_of_either("t", "s"),
-        t = table.sql,
-        s = taken.table(),
-        same = table.same("t", "s"),
-        t_absent = table.absent("t"),
-        s_absent = table.absent("s"),
-        differ = table.differ("t", "s"),
-        scope = condition.sql,
-    );
-    let doing = format!("compare {} with the snapshot `{}`", table.shown, taken.name);
-    let _rows = tx.execute(&doing, &sql, &bound(&condition.parameters)).await?;
-    tx.batch(&doing, &format!("ANALYZE {CHANGED}")).await
-}
-
 #[async_trait]
 impl Change for RestoreSnapshot {
     fn verb(&self) -> &'static str {
@@ -219,15 +205,19 @@ impl Change for RestoreSnapshot {
         Patience { lock: Some(self.item.lock_timeout.0), statement }
     }
 
-    async fn look(&self, tx: &Tx<'_>) -> Result<Option<Evidence>, ActionError> {
-        let taken = self.snapshot(tx).await?;
+    async fn look(&self, tx: &Tx<'_>, _: &Mark) -> Result<Option<Evidence>, ActionError> {
+        let taken = Taken::named(tx, &self.item.snapshot).await?;
         let table = Table::read(tx, &taken.source).await?;
         table.check_columns(tx, &taken.table()).await?;
         Ok(None)
     }
 
+    fn needs(&self) -> Option<String> {
+        Some(foreseen(&self.item.snapshot))
+    }
+
     async fn make(&self, tx: &Tx<'_>, mark: &Mark) -> Result<Outcome, ActionError> {
-        let taken = self.snapshot(tx).await?;
+        let taken = Taken::named(tx, &self.item.snapshot).await?;
         let table = Table::read(tx, &taken.source).await?;
         see_every_row(tx).await?;
         match self.item.strategy {
@@ -235,7 +225,7 @@ impl Change for RestoreSnapshot {
             Strategy::Swap => table.hold(tx).await?,
         }
         table.check_columns(tx, &taken.table()).await?;
-        self.check_content(tx, &taken).await?;
+        taken.check_content(tx).await?;
         match self.item.strategy {
             Strategy::Differential => self.exchange_rows(tx, mark, &table, &taken).await,
             Strategy::Swap => {

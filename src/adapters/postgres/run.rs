@@ -178,7 +178,7 @@ impl Change for RunStatements {
         IsolationLevel::RepeatableRead
     }
 
-    async fn look(&self, tx: &Tx<'_>) -> Result<Option<Evidence>, ActionError> {
+    async fn look(&self, tx: &Tx<'_>, _: &Mark) -> Result<Option<Evidence>, ActionError> {
         for part in self.item.changes.iter().map(Changed::part) {
             let _table = Table::read(tx, &named(&part.table)?).await?;
         }

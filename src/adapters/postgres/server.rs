@@ -26,12 +26,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const REACHING: Duration = Duration::from_secs(4);
 
 /// A database, without a connection to it.
-pub(super) struct Server {
+pub(in crate::adapters) struct Server {
     pub(super) config: Config,
     pub(super) tls: Option<MakeRustlsConnect>,
     /// The address as people may see it.
     pub(super) at: String,
-    pub(super) secrets: Arc<Secrets>,
+    pub(in crate::adapters) secrets: Arc<Secrets>,
 }
 
 /// Asks the server who it is: `postgres 15.18 at db.example:5432/agents`.
@@ -45,7 +45,7 @@ pub(super) async fn reach(connections: &Connections) -> Result<String, ActionErr
 
 impl Server {
     /// The database of an environment.
-    pub(super) fn of(connections: &Connections) -> Result<Arc<Self>, ActionError> {
+    pub(in crate::adapters) fn of(connections: &Connections) -> Result<Arc<Self>, ActionError> {
         let secrets = connections.secrets().clone();
         connections
             .client::<PostgresConnection, Self, _>(|settings, _| Self::new(&settings, secrets))

@@ -25,7 +25,7 @@ const LONGEST_MS: u128 = 2_147_483_647;
 
 /// When a call must have ended.
 #[derive(Clone)]
-pub(super) struct Limits {
+pub(in crate::adapters) struct Limits {
     deadline: Instant,
     cancel: CancellationToken,
 }
@@ -80,13 +80,13 @@ impl From<Cut> for ActionError {
 
 /// How long the server may wait for a lock, and work on one statement.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Patience {
+pub(in crate::adapters) struct Patience {
     pub(super) lock: Option<Duration>,
     pub(super) statement: Option<Duration>,
 }
 
 /// One connection.
-pub(super) struct Session<'a> {
+pub(in crate::adapters) struct Session<'a> {
     server: &'a Server,
     client: Client,
     limits: Limits,
@@ -94,7 +94,7 @@ pub(super) struct Session<'a> {
 
 impl<'a> Session<'a> {
     /// Connects as `rollback RUN`.
-    pub(super) async fn open(
+    pub(in crate::adapters) async fn open(
         server: &'a Server,
         limits: &Limits,
         run: &str,
@@ -128,7 +128,7 @@ impl<'a> Session<'a> {
     }
 
     /// Begins a transaction that only reads.
-    pub(super) async fn look(&mut self, patience: Patience) -> Result<Tx<'_>, ActionError> {
+    pub(in crate::adapters) async fn look(&mut self, patience: Patience) -> Result<Tx<'_>, ActionError> {
         self.begin(patience, IsolationLevel::RepeatableRead, true).await
     }
 
@@ -197,7 +197,7 @@ fn limits_of(patience: Patience, remaining: Duration) -> String {
 }
 
 /// A transaction; dropped without a commit, it changes nothing.
-pub(super) struct Tx<'s> {
+pub(in crate::adapters) struct Tx<'s> {
     inner: Transaction<'s>,
     stop: CancelToken,
     server: &'s Server,
@@ -221,7 +221,7 @@ impl Tx<'_> {
     }
 
     /// Runs one statement and returns its rows.
-    pub(super) async fn query(
+    pub(in crate::adapters) async fn query(
         &self,
         doing: &str,
         sql: &str,
@@ -231,7 +231,7 @@ impl Tx<'_> {
     }
 
     /// Runs one statement that returns at most one row.
-    pub(super) async fn find(
+    pub(in crate::adapters) async fn find(
         &self,
         doing: &str,
         sql: &str,
@@ -241,7 +241,7 @@ impl Tx<'_> {
     }
 
     /// Runs one statement that returns exactly one row.
-    pub(super) async fn one(
+    pub(in crate::adapters) async fn one(
         &self,
         doing: &str,
         sql: &str,

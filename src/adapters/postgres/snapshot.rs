@@ -16,7 +16,7 @@ use super::parameter::bound;
 use super::run::two_seconds;
 use super::scope::Scope;
 use super::session::{Patience, Tx};
-use super::snapshots::{Taken, check_name, see_every_row};
+use super::snapshots::{Taken, check_name, foreseen, see_every_row};
 use super::table::Table;
 use crate::action::{
     ActionError, Description, ErrorKind, Evidence, ResolveContext, VerbArgs, VerbKind, Work,
@@ -112,7 +112,7 @@ impl Change for TakeSnapshot {
         Patience { lock: Some(self.item.lock_timeout.0), statement: None }
     }
 
-    async fn look(&self, tx: &Tx<'_>) -> Result<Option<Evidence>, ActionError> {
+    async fn look(&self, tx: &Tx<'_>, _: &Mark) -> Result<Option<Evidence>, ActionError> {
         let _table = Table::read(tx, &self.source).await?;
         let Some(name) = &self.item.name else { return Ok(None) };
         let Some(taken) = Taken::find(tx, name).await? else { return Ok(None) };
@@ -130,6 +130,10 @@ impl Change for TakeSnapshot {
             "Choose another name, or remove it: `DROP TABLE {}; DELETE FROM rollback.snapshots WHERE name = '{name}'`.",
             ours(name)
         )))
+    }
+
+    fn makes(&self) -> Option<String> {
+        self.item.name.as_deref().map(foreseen)
     }
 
     async fn make(&self, tx: &Tx<'_>, mark: &Mark) -> Result<Outcome, ActionError> {

@@ -2,9 +2,10 @@
 
 use serde_json::json;
 
-use super::fingerprint::Fingerprint;
+use super::errors::conflict;
+use super::fingerprint::{Fingerprint, Rows};
 use super::ledger::{self, Mark};
-use super::name::{SCHEMA, TableName, ours};
+use super::name::{SCHEMA, TableName, literal, ours};
 use super::scope::Scope;
 use super::session::Tx;
 use crate::action::{ActionError, ErrorKind};
@@ -12,9 +13,14 @@ use crate::action::{ActionError, ErrorKind};
 /// Tables of our schema that no snapshot may be called by.
 const TAKEN: [&str; 2] = ["ledger", "snapshots"];
 
+/// A snapshot as later steps of a plan know it.
+pub(super) fn foreseen(name: &str) -> String {
+    format!("postgres:snapshot/{name}")
+}
+
 /// A snapshot that exists.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Taken {
+pub(in crate::adapters) struct Taken {
     pub(super) name: String,
     pub(super) source: TableName,
     pub(super) scope: Scope,
@@ -37,12 +43,12 @@ pub(super) fn check_name(name: &str) -> Result<(), String> {
 
 impl Taken {
     /// The table with its rows, quoted.
-    pub(super) fn table(&self) -> String {
+    pub(in crate::adapters) fn table(&self) -> String {
         ours(&self.name)
     }
 
     /// The snapshot of this name, if there is one.
-    pub(super) async fn find(tx: &Tx<'_>, name: &str) -> Result<Option<Self>, ActionError> {
+    pub(in crate::adapters) async fn find(tx: &Tx<'_>, name: &str) -> Result<Option<Self>, ActionError> {
         if !ledger::exists(tx).await? {
             return Ok(None);
         }
@@ -77,7 +83,32 @@ impl Taken {
         let source = self.source.as_str();
         let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 6] =
             [&self.name, &source, &scope, &content, &mark.run, &mark.place];
-        tx.execute("write the snapshot down", &sql, &parameters).await.map(drop)
+        let doing = "write the snapshot down";
+        let _row = tx.execute(doing, &sql, &parameters).await?;
+        // Whoever meets the table sees whose it is.
+        let comment = literal(&format!("rollback {}: rows of {source}", mark.run));
+        tx.batch(doing, &format!("COMMENT ON TABLE {} IS {comment}", self.table())).await
+    }
+
+    /// The snapshot of this name, which a step relies on.
+    pub(super) async fn named(tx: &Tx<'_>, name: &str) -> Result<Self, ActionError> {
+        Self::find(tx, name).await?.ok_or_else(|| {
+            ActionError::new(ErrorKind::NotFound, format!("find the snapshot `{name}`"))
+                .hint("See which there are: `SELECT name, source, at FROM rollback.snapshots`.")
+        })
+    }
+
+    /// Refuses it when its rows are not those that were set aside.
+    pub(super) async fn check_content(&self, tx: &Tx<'_>) -> Result<(), ActionError> {
+        if self.content.holds(tx, Rows::all(&self.table())).await? {
+            return Ok(());
+        }
+        let text = format!(
+            "use the snapshot `{}`: its rows are not the {} that were set aside (count and hash differ)",
+            self.name, self.content.rows
+        );
+        Err(conflict(text)
+            .hint("Somebody has changed it. Take the rows from a backup that is whole."))
     }
 
     /// Removes it and its rows.

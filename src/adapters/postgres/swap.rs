@@ -1,4 +1,5 @@
-//! A table exchanged for a twin with a snapshot's rows (`strategy: swap`), and the way back.
+//! A table exchanged for a twin with a snapshot's rows (`strategy: swap`), or for a shadow that others have filled (`postgres.promote`), and
+//! the way back.
 //!
 //! The twin is built and proved beside the table; only then come the renames, under `ACCESS EXCLUSIVE`, in short tries ([`super::tries`]).
 //! The former table moves into our schema with its indexes, triggers and policies, where undo finds it.
@@ -58,13 +59,24 @@ pub(super) async fn swap(
         belongings,
     };
     let content = twin.build(tx, taken).await?;
-    let doing = format!("put the twin in the place of {}", table.shown);
-    let mut tries = Tries::begin(tx, &doing, patience).await?;
-    while let Err(error) = twin.take_the_place(tx, &mut tries).await {
-        tries.again(tx, error).await?;
-    }
-    let table = TableName::parse(&table.shown).map_err(conflict)?;
-    Ok(Swapped { table, parked: twin.parked, content })
+    twin.exchange(tx, content, patience).await
+}
+
+/// Exchanges a table for another one of its schema, which is prepared and locked.
+pub(super) async fn promote(
+    tx: &Tx<'_>,
+    table: &Table,
+    name: &str,
+    mark: &Mark,
+    patience: Duration,
+) -> Result<Swapped, ActionError> {
+    let belongings = Belongings::of(tx, table).await?;
+    let parked = of_run(&mark.run, &mark.place, "old");
+    let twin = Twin { name: name.to_owned(), parked, mark, table, belongings };
+    let from = format!("(SELECT {} FROM {} AS t)", table.list("t"), twin.sql());
+    let rows = Rows { from: &from, parameters: &[], shown: name };
+    let content = Fingerprint::of(tx, rows).await?;
+    twin.exchange(tx, content, patience).await
 }
 
 /// The table that takes another one's place.
@@ -103,6 +115,22 @@ impl Twin<'_> {
             return Err(conflict(format!("{doing}: its rows are not those of `{}`", taken.name)));
         }
         Ok(content)
+    }
+
+    /// Takes the table's place, in as many tries as it needs.
+    async fn exchange(
+        self,
+        tx: &Tx<'_>,
+        content: Fingerprint,
+        patience: Duration,
+    ) -> Result<Swapped, ActionError> {
+        let doing = format!("put the twin in the place of {}", self.table.shown);
+        let mut tries = Tries::begin(tx, &doing, patience).await?;
+        while let Err(error) = self.take_the_place(tx, &mut tries).await {
+            tries.again(tx, error).await?;
+        }
+        let table = TableName::parse(&self.table.shown).map_err(conflict)?;
+        Ok(Swapped { table, parked: self.parked, content })
     }
 
     /// One try at the exchange.

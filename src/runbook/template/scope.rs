@@ -39,7 +39,7 @@ impl Scope {
         self
     }
 
-    /// Gives the run's own values: `run.id` and others.
+    /// Gives the run's own values: `run.id` and `run.folder`.
     #[must_use]
     pub fn with_run(mut self, values: Value) -> Self {
         let _former = self.values.insert("run".into(), values);

@@ -52,6 +52,9 @@ pub struct DatabaseStatus {
     pub registered: BTreeMap<String, u64>,
     /// How many are not registered as they were before the deployment; none when nobody can tell.
     pub unlike_before: Option<u64>,
+    /// What each agent knows: chunks, documents, models, and a hash of all that.
+    #[serde(default)]
+    pub knowledge: BTreeMap<String, String>,
 }
 
 /// A world's database. It starts in the background, and ends with [`close`](Self::close).
@@ -178,14 +181,13 @@ impl Database {
         };
         let looked = tokio::time::timeout(PATIENCE, looked).await;
         match looked.unwrap_or_else(|_| Err("it starts, or somebody keeps it busy".to_owned())) {
-            Ok((version, registered, unlike)) => DatabaseStatus {
-                server: format!("PostgreSQL {version}, {}", self.source.name()),
-                registered,
-                unlike_before: Some(unlike),
+            Ok(seen) => DatabaseStatus {
+                server: format!("PostgreSQL {}, {}", seen.version, self.source.name()),
+                registered: seen.registered,
+                unlike_before: Some(seen.unlike),
+                knowledge: seen.knowledge,
             },
-            Err(server) => {
-                DatabaseStatus { server, registered: BTreeMap::new(), unlike_before: None }
-            }
+            Err(server) => DatabaseStatus::missing(&server),
         }
     }
 
@@ -220,7 +222,8 @@ impl Database {
 impl DatabaseStatus {
     /// The status of a world without one, for this reason.
     pub(crate) fn missing(why: &str) -> Self {
-        Self { server: why.to_owned(), registered: BTreeMap::new(), unlike_before: None }
+        let (registered, knowledge) = (BTreeMap::new(), BTreeMap::new());
+        Self { server: why.to_owned(), registered, unlike_before: None, knowledge }
     }
 }
 

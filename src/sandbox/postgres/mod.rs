@@ -1,4 +1,4 @@
-//! A real PostgreSQL in the world: the register of agents, and what it said before the deployment.
+//! A real PostgreSQL in the world: the register of agents, what it said before the deployment, and what the agents know ([`knowledge`]).
 //!
 //! [`choice`] finds one on the machine, or takes the one that the feature `embedded-postgres` carries; [`cluster`] runs an
 //! installed one in its [`home`], as a process group that never outlives the world. [`front`] is the address that clients
@@ -14,6 +14,7 @@ mod database;
 mod embedded;
 mod front;
 mod home;
+mod knowledge;
 mod seed;
 
 #[cfg(test)]
@@ -25,3 +26,4 @@ pub use choice::Choice;
 pub(crate) use database::Place;
 pub use database::{Database, DatabaseStatus};
 pub use home::settle;
+pub use seed::clients_config;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tokio_postgres::{Client, Config, NoTls};
 
-use super::front;
+use super::{front, knowledge};
 use crate::sandbox::SandboxError;
 
 /// The only user, which both kinds of server have from the start.
@@ -65,6 +65,13 @@ SELECT base_version || ' ' || status, count(*) FROM agents GROUP BY 1 ORDER BY 1
 const CHANGED: &str = "
 SELECT count(*) FROM agents AS agent FULL JOIN agents_before_deployment AS former USING (id)
 WHERE (agent.base_version, agent.status) IS DISTINCT FROM (former.base_version, former.status)";
+
+/// What clients connect with, by the address that they know.
+pub fn clients_config(folder: &Path) -> Config {
+    let mut config = Config::new();
+    config.host_path(folder).port(front::PORT).user(USER).dbname(DATABASE);
+    config
+}
 
 /// Connects to the server whose socket lies in `folder`.
 pub(super) async fn connect(
@@ -120,16 +127,26 @@ pub(super) async fn seed(folder: &Path, agents: usize) -> Result<(), SandboxErro
         change.batch_execute(SCHEMA).await?;
         let _rows = change.execute(FORMER, &[&agents]).await?;
         change.batch_execute(DEPLOYED).await?;
+        knowledge::seed(&change).await?;
         change.commit().await
     };
     seeded.await.map_err(|error| failed("seed", &error))
 }
 
-/// The version of the server, how many agents are registered with each version and status, and how many are not
-/// as they were before the deployment.
-pub(super) async fn look(
-    folder: &Path,
-) -> Result<(String, BTreeMap<String, u64>, u64), tokio_postgres::Error> {
+/// What a look at the tables finds.
+pub(super) struct Seen {
+    /// The version of the server.
+    pub(super) version: String,
+    /// How many agents are registered with each version and status.
+    pub(super) registered: BTreeMap<String, u64>,
+    /// How many are not as they were before the deployment.
+    pub(super) unlike: u64,
+    /// What each agent knows.
+    pub(super) knowledge: BTreeMap<String, String>,
+}
+
+/// Looks at all tables.
+pub(super) async fn look(folder: &Path) -> Result<Seen, tokio_postgres::Error> {
     let client = connect(folder, DATABASE).await?;
     let count = |found: i64| u64::try_from(found).unwrap_or_default();
     let version: String = client.query_one("SHOW server_version", &[]).await?.try_get(0)?;
@@ -138,7 +155,8 @@ pub(super) async fn look(
         let _none = registered.insert(row.try_get(0)?, count(row.try_get(1)?));
     }
     let changed = client.query_one(CHANGED, &[]).await?.try_get(0)?;
-    Ok((version, registered, count(changed)))
+    let knowledge = knowledge::look(&client).await?;
+    Ok(Seen { version, registered, unlike: count(changed), knowledge })
 }
 
 /// An error with what the server said about it.

@@ -29,6 +29,8 @@ pub(super) struct Sockets {
     pub(super) prometheus: TcpListener,
     pub(super) kubernetes: TcpListener,
     pub(super) digitalocean: TcpListener,
+    pub(super) embeddings: TcpListener,
+    pub(super) supabase: TcpListener,
     pub(super) messengers: Listeners,
     pub(super) orchestrators: orchestrators::Listeners,
     pub(super) names: NameSockets,
@@ -59,6 +61,8 @@ impl Sockets {
             prometheus: bind(at(|info| &info.prometheus)).await?,
             kubernetes: bind(at(|info| &info.kubernetes)).await?,
             digitalocean: bind(at(|info| &info.digitalocean)).await?,
+            embeddings: bind(at(|info| &info.embeddings)).await?,
+            supabase: bind(at(|info| &info.supabase)).await?,
             messengers: Listeners {
                 pager: bind(at(|info| &info.pager)).await?,
                 sms: bind(at(|info| &info.sms)).await?,

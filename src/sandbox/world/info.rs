@@ -71,9 +71,21 @@ pub struct WorldInfo {
     /// The file with its secret, in base64.
     #[serde(default)]
     pub dns_key_file: PathBuf,
-    /// What all of them are opened with: the pager's routing key, the auth token of the text messages, the password of the mail server.
+    /// The embeddings up to their version, `http://127.0.0.1:PORT/v1`.
+    #[serde(default)]
+    pub embeddings: String,
+    /// The search of the knowledge base, `http://127.0.0.1:PORT/rest/v1`.
+    #[serde(default)]
+    pub supabase: String,
+    /// The folder with the documents of the agents.
+    #[serde(default)]
+    pub knowledge: PathBuf,
+    /// What all of them are opened with: the pager's routing key, the auth token of the text messages, the password of the mail server, the keys of the embeddings and the search.
     #[serde(default)]
     pub key: String,
+    /// The file with that key, for references to a secret.
+    #[serde(default)]
+    pub key_file: PathBuf,
     /// What the orchestrator's users reach, by the name that leads to the old one or the front of the new one.
     #[serde(default)]
     pub orchestrator: String,

@@ -12,6 +12,7 @@ mod addresses;
 mod cluster;
 mod files;
 mod keys;
+mod knowledge;
 mod messengers;
 mod metrics;
 mod names;

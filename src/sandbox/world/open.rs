@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::addresses::{Sockets, address, sockets_folder};
 use super::info::WorldInfo;
 use super::messengers::Messengers;
-use super::{account, cluster, files, keys, metrics, names, orchestrators, seed};
+use super::{account, cluster, files, keys, knowledge, metrics, names, orchestrators, seed};
 use crate::sandbox::chat::Chat;
 use crate::sandbox::digitalocean::Account;
 use crate::sandbox::dns::NameServers;
@@ -118,6 +118,9 @@ impl World {
             }
             Some(former) => files::readdress(former, &info)?,
         }
+        if !info.knowledge.exists() {
+            knowledge::seed(&info)?;
+        }
         let faults = Faults::default();
         for fault in options.faults {
             faults.add(fault);
@@ -140,6 +143,8 @@ impl World {
             prometheus: measuring,
             kubernetes,
             digitalocean,
+            embeddings,
+            supabase,
             messengers: carrying,
             orchestrators: answering,
             names: naming,
@@ -195,7 +200,9 @@ impl World {
         }
         doors.extend(messengers.serve(carrying, &info, &faults));
         doors.extend(names.serve(naming));
+        doors.extend(knowledge::serve((embeddings, supabase), &info, &faults));
         doors.extend(database_door);
+        store::replace(&info.key_file, info.key.as_bytes())?;
         store::write_json(&WorldInfo::path(&dir), &info)?;
         let end = CancellationToken::new();
         let inhabitants = Arc::new(Inhabitants {
@@ -313,6 +320,7 @@ impl Inhabitants {
         seed::engine(&self.engine, self.info.agents)?;
         let pid = self.info.root.join("run/nginx.pid");
         files::seed(&self.info)?;
+        knowledge::seed(&self.info)?;
         store::replace(&pid, format!("{}\n", std::process::id()).as_bytes())?;
         self.balancer.reload().await;
         self.chat.clear()?;
@@ -395,6 +403,10 @@ fn describe(
         resolver: naming.resolver.to_string(),
         dns_key: names::KEY_NAME.to_owned(),
         dns_key_file: names::key_file(dir),
+        embeddings: format!("{}/v1", url(&sockets.embeddings)?),
+        supabase: format!("{}/rest/v1", url(&sockets.supabase)?),
+        knowledge: knowledge::folder(dir),
+        key_file: dir.join("key"),
         key: secret.clone(),
         orchestrator: sockets.orchestrators.url()?,
         orchestrator_old: address(&sockets.orchestrators.old)?,

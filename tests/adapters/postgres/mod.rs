@@ -3,11 +3,13 @@
 //! [`rig`] makes a database per test and looks at it with a client of its own; [`wire`] is a proxy that breaks the connection at a
 //! chosen message; [`program`] runs the program and kills it, or the server.
 
+mod clear;
 mod expect;
 mod program;
 mod restore;
-mod rig;
+pub(crate) mod rig;
 mod run;
+mod shadow;
 mod snapshot;
 mod swap;
 mod tls;

@@ -29,7 +29,7 @@ fn address() -> String {
 }
 
 /// Connects; the connection ends with the client.
-pub(super) async fn connect(url: &str) -> Client {
+pub(crate) async fn connect(url: &str) -> Client {
     let config: Config = url.parse().expect("the address is sound");
     let (client, connection) = config.connect(NoTls).await.expect("the server answers");
     tokio::spawn(connection);
@@ -37,14 +37,14 @@ pub(super) async fn connect(url: &str) -> Client {
 }
 
 /// A database; removed when it is dropped.
-pub(super) struct Database {
+pub(crate) struct Database {
     name: String,
-    pub(super) url: String,
+    pub(crate) url: String,
 }
 
 impl Database {
     /// A new database with these tables.
-    pub(super) async fn with(sql: &str) -> Self {
+    pub(crate) async fn with(sql: &str) -> Self {
         let name = format!("rollback_test_{}", Uuid::new_v4().simple());
         let server = address();
         connect(&server)
@@ -59,39 +59,39 @@ impl Database {
     }
 
     /// Five agents, two of them of version 1.
-    pub(super) async fn of_agents() -> Self {
+    pub(crate) async fn of_agents() -> Self {
         Self::with(AGENTS).await
     }
 
     /// The five agents again, and nothing of the adapter's.
-    pub(super) async fn reset(&self) {
+    pub(crate) async fn reset(&self) {
         let anew = format!("DROP SCHEMA IF EXISTS rollback CASCADE; DROP TABLE agents; {AGENTS}");
         self.run(&anew).await;
     }
 
     /// A client of the test's own.
-    pub(super) async fn client(&self) -> Client {
+    pub(crate) async fn client(&self) -> Client {
         connect(&self.url).await
     }
 
     /// Runs statements.
-    pub(super) async fn run(&self, sql: &str) {
+    pub(crate) async fn run(&self, sql: &str) {
         let done = self.client().await.batch_execute(sql).await;
         done.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
     }
 
     /// The rows of a query as text, columns with `|`.
-    pub(super) async fn rows(&self, sql: &str) -> Vec<String> {
+    pub(crate) async fn rows(&self, sql: &str) -> Vec<String> {
         rows(&self.client().await, sql).await
     }
 
     /// All agents, in order.
-    pub(super) async fn agents(&self) -> Vec<String> {
+    pub(crate) async fn agents(&self) -> Vec<String> {
         self.rows("SELECT * FROM agents ORDER BY id").await
     }
 
     /// The tables that the adapter has left, beside its ledger.
-    pub(super) async fn left(&self) -> Vec<String> {
+    pub(crate) async fn left(&self) -> Vec<String> {
         self.rows(
             "SELECT tablename FROM pg_tables WHERE schemaname = 'rollback'
              AND tablename NOT IN ('ledger', 'snapshots') ORDER BY 1",
@@ -100,12 +100,18 @@ impl Database {
     }
 
     /// The port with this database as the environment's.
-    pub(super) fn port(&self) -> Port {
+    pub(crate) fn port(&self) -> Port {
         self.port_with(&json!({}))
     }
 
     /// The same, with more settings.
-    pub(super) fn port_with(&self, more: &Value) -> Port {
+    pub(crate) fn port_with(&self, more: &Value) -> Port {
+        let (settings, secrets) = self.settings(more);
+        Port::with_secrets(settings, secrets)
+    }
+
+    /// The block `postgres` for this database, and the secrets that it refers to.
+    pub(crate) fn settings(&self, more: &Value) -> (Value, Secrets) {
         let address = url::Url::parse(&self.url).expect("the address is sound");
         let mut settings = json!({
             "host": address.host_str(), "port": address.port(), "database": self.name, "user": address.username(),
@@ -117,12 +123,12 @@ impl Database {
             let marker = secrets.insert("password", password.into());
             settings_of.insert("password".to_owned(), marker.into());
         }
-        Port::with_secrets(settings, secrets)
+        (settings, secrets)
     }
 }
 
 /// The rows of a query as text, columns with `|`.
-pub(super) async fn rows(client: &Client, sql: &str) -> Vec<String> {
+pub(crate) async fn rows(client: &Client, sql: &str) -> Vec<String> {
     let answer = client.simple_query(sql).await;
     let answer = answer.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
     let rows = answer.iter().filter_map(|message| match message {
@@ -165,22 +171,26 @@ impl Recorder for NoNotes {
 }
 
 /// The port of the adapter.
-pub(super) struct Port {
+pub(crate) struct Port {
     resolve: ResolveContext,
     step: Mutex<String>,
 }
 
 impl Port {
     /// With this address, which has the superuser's password in it, as a reference.
-    pub(super) fn of(url: &str) -> Self {
+    pub(crate) fn of(url: &str) -> Self {
         let mut secrets = Secrets::default();
         let url = secrets.insert("url", url.into());
         Self::with_secrets(json!({ "url": url }), secrets)
     }
 
     /// With these settings under `connections: {postgres: …}`, and the secrets that they refer to.
-    pub(super) fn with_secrets(settings: Value, secrets: Secrets) -> Self {
-        let settings = HashMap::from([("postgres".to_owned(), settings)]);
+    pub(crate) fn with_secrets(settings: Value, secrets: Secrets) -> Self {
+        Self::with_connections(HashMap::from([("postgres".to_owned(), settings)]), secrets)
+    }
+
+    /// With these connections, and the secrets that they refer to.
+    pub(crate) fn with_connections(settings: HashMap<String, Value>, secrets: Secrets) -> Self {
         let connections = Connections::new("test", settings, Arc::new(secrets));
         let registry = Arc::new(adapters::registry());
         let resolve = ResolveContext { connections: Arc::new(connections), registry };
@@ -188,12 +198,12 @@ impl Port {
     }
 
     /// Works on another step from now on.
-    pub(super) fn step(&self, name: &str) {
+    pub(crate) fn step(&self, name: &str) {
         name.clone_into(&mut self.step.lock().expect("nobody panicked"));
     }
 
     /// Whether the server answers.
-    pub(super) async fn reach(&self) -> Result<String, ActionError> {
+    pub(crate) async fn reach(&self) -> Result<String, ActionError> {
         let mut blocks =
             self.resolve.registry.connections().filter(|block| block.key == "postgres");
         let reach = blocks.next().and_then(|block| block.reach).expect("it can be reached");
@@ -208,7 +218,7 @@ impl Port {
     }
 
     /// The action of a step.
-    pub(super) async fn action(&self, verb: &str, args: Value) -> Box<dyn Action> {
+    pub(crate) async fn action(&self, verb: &str, args: Value) -> Box<dyn Action> {
         match self.work(verb, args).await {
             Work::Action(action) => action,
             _ => panic!("{verb} is an action"),
@@ -216,20 +226,25 @@ impl Port {
     }
 
     /// The probe of a step.
-    pub(super) async fn probe(&self, args: Value) -> Box<dyn Probe> {
-        match self.work("postgres.expect", args).await {
+    pub(crate) async fn probe(&self, args: Value) -> Box<dyn Probe> {
+        self.probe_of("postgres.expect", args).await
+    }
+
+    /// The probe of a step with this verb.
+    pub(crate) async fn probe_of(&self, verb: &str, args: Value) -> Box<dyn Probe> {
+        match self.work(verb, args).await {
             Work::Probe(probe) => probe,
-            _ => panic!("postgres.expect is a probe"),
+            _ => panic!("{verb} is a probe"),
         }
     }
 
     /// A context with time enough.
-    pub(super) fn cx(&self) -> StepContext {
+    pub(crate) fn cx(&self) -> StepContext {
         self.cx_until(Instant::now() + HANG)
     }
 
     /// A context with an end.
-    pub(super) fn cx_until(&self, deadline: Instant) -> StepContext {
+    pub(crate) fn cx_until(&self, deadline: Instant) -> StepContext {
         let step = self.step.lock().expect("nobody panicked").clone();
         StepContext::new(deadline, CancellationToken::new(), std::env::temp_dir(), "20261121-run")
             .at(&step)
@@ -237,7 +252,7 @@ impl Port {
     }
 
     /// Inspects, which must find that something is to be done.
-    pub(super) async fn needed(&self, action: &dyn Action) -> Saved {
+    pub(crate) async fn needed(&self, action: &dyn Action) -> Saved {
         match action.inspect(&self.cx()).await.expect("the state can be inspected") {
             Readiness::Needed { saved, .. } => saved,
             Readiness::AlreadyDone { evidence } => {
@@ -247,7 +262,7 @@ impl Port {
     }
 
     /// Inspects, which must find that nothing is to be done.
-    pub(super) async fn done(&self, action: &dyn Action) -> Evidence {
+    pub(crate) async fn done(&self, action: &dyn Action) -> Evidence {
         match action.inspect(&self.cx()).await.expect("the state can be inspected") {
             Readiness::AlreadyDone { evidence } => evidence,
             Readiness::Needed { saved, .. } => panic!("it is done, not needed: {saved:?}"),
@@ -255,7 +270,7 @@ impl Port {
     }
 
     /// Inspects, applies and verifies.
-    pub(super) async fn apply(&self, action: &dyn Action) -> (Saved, Evidence) {
+    pub(crate) async fn apply(&self, action: &dyn Action) -> (Saved, Evidence) {
         let saved = self.needed(action).await;
         let evidence = action.apply(&self.cx(), &saved).await.expect("it can be applied");
         let verdict = action.verify(&self.cx(), &evidence).await.expect("it can be verified");
@@ -264,7 +279,7 @@ impl Port {
     }
 
     /// Inspects and applies, which must fail.
-    pub(super) async fn refused(&self, action: &dyn Action) -> ActionError {
+    pub(crate) async fn refused(&self, action: &dyn Action) -> ActionError {
         let saved = self.needed(action).await;
         match action.apply(&self.cx(), &saved).await {
             Err(error) => error,
@@ -273,7 +288,7 @@ impl Port {
     }
 
     /// Takes back, twice; the second time there is nothing to do.
-    pub(super) async fn undo(
+    pub(crate) async fn undo(
         &self,
         action: &dyn Action,
         saved: &Saved,

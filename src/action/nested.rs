@@ -1,56 +1,64 @@
-//! A statement that systems answer: one probe of any adapter, made through the registry.
+//! Probes within the arguments of another verb: `manual.confirm` and its like.
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::action::{
-    ActionError, Answer, Description, ErrorKind, Evidence, Probe, ResolveContext, StepContext,
-    Verb, VerbKind, Verdict, Work,
+use super::{
+    ActionError, Answer, Description, ErrorKind, Evidence, Probe, ResolveContext, StepContext, Verb,
+    VerbKind, Verdict, Work,
 };
 use crate::value::JsonText;
 
 /// A resolved probe: a verb that may have split into several items, all of which must hold.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(in crate::adapters) struct ProbeCall {
+pub struct ProbeCall {
     verb: String,
     items: Vec<JsonText>,
 }
 
 impl ProbeCall {
-    /// Splits a call into its questions; may read the live system.
-    pub(in crate::adapters) async fn resolve(
-        name: String,
-        args: Value,
+    /// Resolves what stands in the arguments: one verb that only asks, with its own arguments. May read the live system.
+    ///
+    /// # Errors
+    /// When it is no probe, or there is nothing that it could ask about.
+    pub async fn resolve(
+        call: IndexMap<String, Value>,
         cx: &ResolveContext,
     ) -> Result<Self, ActionError> {
-        let items = probe_verb(&name, cx)?.expand(args, cx).await?;
+        let (verb, args) = call.into_iter().next().unwrap_or_default();
+        let items = probe_verb(&verb, cx)?.expand(args, cx).await?;
         if items.is_empty() {
             return Err(ActionError::new(
                 ErrorKind::NotFound,
-                format!("find anything that `{name}` could ask about"),
+                format!("find anything that `{verb}` could ask about"),
             ));
         }
-        Ok(Self { verb: name, items: items.into_iter().map(|item| item.args).collect() })
+        Ok(Self { verb, items: items.into_iter().map(|item| item.args).collect() })
     }
 
-    /// The probe of all its questions together; `text` is the statement that they answer. Contacts nothing.
-    pub(in crate::adapters) fn make(
-        self,
-        text: &str,
-        cx: &ResolveContext,
-    ) -> Result<Box<dyn Probe>, ActionError> {
+    /// The probes of all items. Contacts nothing.
+    ///
+    /// # Errors
+    /// When an item is not one that a system answers.
+    pub fn probes(&self, cx: &ResolveContext) -> Result<Vec<Box<dyn Probe>>, ActionError> {
         let verb = probe_verb(&self.verb, cx)?;
-        let mut probes = Vec::new();
-        for item in self.items {
-            match verb.make(&item, cx)? {
-                Work::Probe(probe) => probes.push(probe),
-                // A checklist or a hold inside of another would be a question to a person again, or a wait.
-                _ => return Err(not_a_probe(&self.verb)),
-            }
-        }
-        Ok(Box::new(Statement { text: text.to_owned(), probes }))
+        let probes = self.items.iter().map(|item| match verb.make(item, cx)? {
+            Work::Probe(probe) => Ok(probe),
+            // A checklist or a hold inside of another would be a question to a person again, or a wait.
+            _ => Err(not_a_probe(&self.verb)),
+        });
+        probes.collect()
+    }
+
+    /// The probe of all items together; `text` is the statement that they answer. Contacts nothing.
+    ///
+    /// # Errors
+    /// As [`probes`](Self::probes).
+    pub fn make(&self, text: &str, cx: &ResolveContext) -> Result<Box<dyn Probe>, ActionError> {
+        Ok(Box::new(Statement { text: text.to_owned(), probes: self.probes(cx)? }))
     }
 }
 
