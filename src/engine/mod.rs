@@ -8,6 +8,7 @@
 
 mod agenda;
 pub mod approval;
+pub mod custody;
 pub mod deadline;
 pub mod decide;
 pub mod dispatcher;

@@ -684,6 +684,7 @@ async fn a_weight_of_zero_is_refused(balancer: Balancer) {
 }
 
 async fn a_sample_sees_how_the_traffic_is_divided(balancer: Balancer) {
+    crate::support::install_tls();
     let action = balancer.weight(25, 75).await;
     balancer.drive(&*action).await.expect("the shares can be written");
     let sample = |least: f64, most: f64| {
