@@ -13,6 +13,7 @@ mod check;
 mod completions;
 mod confirm;
 mod context;
+mod custody;
 mod decide;
 mod doctor;
 mod drill;

@@ -7,6 +7,7 @@ use clap::Args;
 use similar::TextDiff;
 
 use super::context::Context;
+use super::custody::{self, Subject};
 use super::error::{CliError, INVALID, UNEXPECTED, USAGE};
 use super::lock::LockArgs;
 use super::{logbook, open, revert};
@@ -14,7 +15,7 @@ use super::session::Session;
 use crate::clock;
 use crate::engine::recover;
 use crate::event::Header;
-use crate::journal::{self, Holder, Journal, LockDir, Run};
+use crate::journal::{self, Holder, Journal, LockDir, Owner, Run};
 use crate::report::style::{BAD, DOUBT, GOOD, paint};
 use crate::report::text::sanitize;
 
@@ -29,6 +30,9 @@ pub(super) struct ResumeArgs {
     /// Pass over damage in the middle of the journal, and look at every step anew
     #[arg(long)]
     salvage: bool,
+    /// Go on although an emergency has taken the subject over since
+    #[arg(long)]
+    take_back: bool,
     #[command(flatten)]
     lock: LockArgs,
 }
@@ -38,7 +42,7 @@ pub(super) async fn run(cx: Context, args: ResumeArgs) -> Result<u8, CliError> {
     let store = open::store(&cx, &config)?;
     let run = store.find(&args.run)?;
     let left = args.lock.left_elsewhere();
-    let mut locks = vec![run.lock(&holder(&run, None, store.dir()), left)?.published()?];
+    let own = run.lock(&holder(&run, None, store.dir()), left)?.published()?;
     let (history, salvaged) = history(&cx, &run, args.salvage)?;
     let header = history
         .header()
@@ -64,6 +68,9 @@ pub(super) async fn run(cx: Context, args: ResumeArgs) -> Result<u8, CliError> {
         Some(former) => Some(store.find(&former.run)?),
         None => None,
     };
+    if !args.take_back {
+        custody::still_owned(&run, &header, state.stop.as_ref(), &store)?;
+    }
     // What takes another run back comes from that run's journal, whatever has become of the runbook.
     if !args.as_approved && past.is_none() {
         unchanged(&cx, &run, &header)?;
@@ -81,11 +88,18 @@ pub(super) async fn run(cx: Context, args: ResumeArgs) -> Result<u8, CliError> {
         store.dir(),
     )?;
     let holder = holder(&run, Some(&header), store.dir());
-    let subject = dir.acquire(&plan.environment, &plan.subject, &holder, left)?;
-    locks.push(subject.published()?);
+    let place = (plan.environment.as_str(), plan.subject.as_str());
+    let lock = dir.acquire(place.0, place.1, &holder, left)?;
+    // Who says so takes the subject back from whoever had it.
+    if let Some(owner) = dir.owner_of(place.0, place.1).read().filter(|_| args.take_back) {
+        let owner = Owner { holder: holder.clone(), taken_over: None, ..owner };
+        dir.owner_of(place.0, place.1).write(&owner)?;
+    }
+    let subject = Subject::of(dir, place, (holder, left), lock, run.clone()).published()?;
+    let subject = Arc::new(subject);
     let journal = Journal::reopen(&run.journal_path(), &history)?;
     let signals = super::run::listen()?;
-    let session = Session { output: cx.output, resolve, store, run, past, signals, locks };
+    let session = Session { output: cx.output, resolve, store, run, past, signals, own, subject };
     let by = super::actor::this_process();
     session.resume(journal, &history.records, state, elapsed_ms, by, salvaged).await
 }

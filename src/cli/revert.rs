@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::approval::ApprovalArgs;
 use super::context::Context;
+use super::custody::{self, Subject};
 use super::error::{self, ABORTED, CliError, HELD, REFUSED, UNEXPECTED, USAGE};
 use super::lock::LockArgs;
 use super::open::{self, nobody_to_ask};
@@ -303,7 +304,7 @@ async fn start(cx: Context, opened: Opened, plan: Plan, args: &RevertArgs) -> Re
             Err(CliError::new(ABORTED, "start: it was stopped; nothing was touched"))
         }
     };
-    let locks = match prepared {
+    let (own, subject) = match prepared {
         Ok(locks) => locks,
         Err(error) => {
             // It is empty and does no harm; the first error counts.
@@ -314,7 +315,8 @@ async fn start(cx: Context, opened: Opened, plan: Plan, args: &RevertArgs) -> Re
     let header = Arc::new(opened.header(&run, plan, args.reason.clone()));
     let Opened { store, former, resolve, .. } = opened;
     let past = Some(former);
-    let session = Session { output: cx.output, resolve, store, run, past, signals, locks };
+    let subject = Arc::new(subject);
+    let session = Session { output: cx.output, resolve, store, run, past, signals, own, subject };
     session.start(header).await
 }
 
@@ -325,11 +327,17 @@ async fn prepare(
     plan: &Plan,
     args: &RevertArgs,
     run: &Run,
-) -> Result<Vec<Lock>, CliError> {
+) -> Result<(Lock, Subject), CliError> {
     let (holder, left) = (opened.holder(run), args.lock.left_elsewhere());
     let own = run.lock(&holder, left)?;
     let dir = run::lock_dir_of(cx, opened.lock_dir.clone(), opened.environment.sandbox, &opened.store)?;
-    let subject = dir.acquire(&plan.environment, &plan.subject, &holder, left)?;
+    let place = (plan.environment.as_str(), plan.subject.as_str());
+    // Whoever waits for hours owns the subject without its lock. The run that is taken back owns it no more.
+    if let Some(owner) = custody::owned_by_another(&dir, place, opened.former.id()) {
+        return Err(custody::owned(&owner, "revert"));
+    }
+    let lock = dir.acquire(place.0, place.1, &holder, left)?;
+    let subject = Subject::of(dir, place, (holder.clone(), left), lock, run.clone());
     pre_flight(cx, opened, plan).await?;
     let looked = opened.look(plan).await;
     if cx.output.format == Format::Human {
@@ -349,7 +357,7 @@ async fn prepare(
             return Err(CliError::new(USAGE, "start: you said no; nothing was touched"));
         }
     }
-    let locks = vec![own.published()?, subject.published()?];
+    let locks = (own.published()?, subject.published()?);
     link(opened, &holder, run).await?;
     Ok(locks)
 }

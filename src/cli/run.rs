@@ -13,6 +13,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::approval::ApprovalArgs;
 use super::context::Context;
+use super::custody::{self, Subject};
 use super::error::{ABORTED, CliError, REFUSED, UNEXPECTED, USAGE};
 use super::lock::LockArgs;
 use super::open::{self, Opened, nobody_to_ask};
@@ -179,7 +180,7 @@ pub(super) async fn begin(
             Err(CliError::new(ABORTED, "start: it was stopped; nothing was touched"))
         }
     };
-    let (built, left_out, locks) = match prepared {
+    let (built, left_out, own, subject) = match prepared {
         Ok(prepared) => prepared,
         Err(error) => {
             // Nothing has begun, so nothing is left behind. A folder that cannot be removed is empty and does no harm,
@@ -193,8 +194,9 @@ pub(super) async fn begin(
     (header.drill, header.log) = (drill, log);
     let (resolve, store) = opened.planned();
     let output = cx.output.clone();
+    let subject = Arc::new(subject);
     let session =
-        Session { output, resolve, store, run: run.clone(), past: None, signals, locks };
+        Session { output, resolve, store, run: run.clone(), past: None, signals, own, subject };
     session.start(Arc::new(header)).await.map(|code| (code, run))
 }
 
@@ -204,7 +206,7 @@ pub(super) fn listen() -> Result<UnboundedReceiver<Signal>, CliError> {
         .map_err(|error| CliError::new(UNEXPECTED, "listen to signals").caused_by(&error))
 }
 
-type Prepared = (Built, BTreeMap<String, String>, Vec<Lock>);
+type Prepared = (Built, BTreeMap<String, String>, Lock, Subject);
 
 /// Everything before the first change: takes the subject, asks the systems, makes the plan, shows it, asks. The subject
 /// comes first: what a run that is taken over still changes while it settles is changed before the systems are looked at.
@@ -217,7 +219,7 @@ async fn prepare(
 ) -> Result<Prepared, CliError> {
     let holder = holder(opened, run);
     let own = run.lock(&holder, args.lock.left_elsewhere())?;
-    let subject = take_subject(cx, opened, &holder, args).await?;
+    let subject = take_subject(cx, opened, (&holder, run), args).await?;
     // Which systems are needed is known without them, and one that is silent should cost its five seconds once.
     let (runbook, registry) = (&opened.loaded.runbook, &opened.resolve.registry);
     let mut outline = crate::plan::build::outline(runbook, registry, &|_| None)
@@ -242,7 +244,7 @@ async fn prepare(
             return Err(CliError::new(USAGE, "start: you said no; nothing was touched"));
         }
     }
-    Ok((built, left_out, vec![own.published()?, subject.published()?]))
+    Ok((built, left_out, own.published()?, subject.published()?))
 }
 
 /// Resolves the inputs (asking for what is missing) and makes the plan.
@@ -439,23 +441,30 @@ fn holder(opened: &Opened, run: &Run) -> Holder {
     }
 }
 
-/// Takes the lock of the runbook's subject.
+/// Takes the lock of the runbook's subject, unless another run owns the subject without it.
 async fn take_subject(
     cx: &Context,
     opened: &Opened,
-    holder: &Holder,
+    (holder, run): (&Holder, &Run),
     args: &StartArgs,
-) -> Result<Lock, CliError> {
+) -> Result<Subject, CliError> {
     let dir = lock_dir(cx, opened)?;
     let runbook = &opened.loaded.runbook;
     let left = args.lock.left_elsewhere();
-    let acquire = || dir.acquire(&opened.environment.name, &runbook.subject, holder, left);
-    match acquire() {
-        Err(LockError::Held { holder: Some(other), .. }) if args.take_over => {
-            takeover::take_over(cx, runbook, &other, acquire).await
-        }
-        taken => Ok(taken?),
+    let place = (opened.environment.name.as_str(), runbook.subject.as_str());
+    let acquire = || dir.acquire(place.0, place.1, holder, left);
+    // Asked before the lock is taken: who may not have it must not stand in the owner's way.
+    if let Some(owner) = custody::owned_by_another(&dir, place, run.id()) {
+        custody::may_pass(cx, runbook, &owner, (args.take_over, run.id()))?;
     }
+    let lock = match acquire() {
+        Err(LockError::Held { holder: Some(other), .. }) if args.take_over => {
+            takeover::take_over(cx, runbook, (&other, run.id()), acquire).await?
+        }
+        taken => taken?,
+    };
+    custody::mark_taken_over(&dir, place, holder)?;
+    Ok(Subject::of(dir, place, (holder.clone(), left), lock, run.clone()))
 }
 
 /// Where the locks of subjects lie. A sandbox belongs to one state folder, and so do its locks.

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::custody::Subject;
 use super::error::CliError;
 use super::output::{Format, Output};
 use super::watch::{Begin, Pulse, Screen, watch};
@@ -16,7 +17,9 @@ use super::{farewell, logbook, panic};
 use crate::action::{ActionError, ErrorKind, ResolveContext};
 use crate::engine::lifecycle::Stage;
 use crate::engine::{ApprovalAnswer, Ended, Engine, Request, RunState, Vault};
-use crate::event::{Actor, Channel, Event, Header, Place, PrivateRef, Record};
+use crate::event::{
+    Actor, Channel, Event, Header, Place, PrivateRef, Record, RunVerdict,
+};
 use crate::journal::{self, Journal, Lock, Run, Store};
 use crate::report::{json, summary};
 use crate::signal::Signal;
@@ -36,8 +39,10 @@ pub(super) struct Session {
     pub(super) past: Option<Run>,
     /// Listened to since before the run begins, so that none is missed.
     pub(super) signals: mpsc::UnboundedReceiver<Signal>,
-    /// Held until the engine has ended.
-    pub(super) locks: Vec<Lock>,
+    /// The run's own lock, held until the engine has ended.
+    pub(super) own: Lock,
+    /// What the run holds alone, or owns while it waits.
+    pub(super) subject: Arc<Subject>,
 }
 
 impl Session {
@@ -93,11 +98,17 @@ impl Session {
             signals: self.signals,
             requests,
             attended: self.output.interactive,
+            custody: self.subject.clone(),
         };
         let ended = run(engine).await;
         reading.abort();
         // The next run may begin, whether or not anybody reads the last word of this one.
-        drop(self.locks);
+        let verdict = ended.state.ended.map(|(verdict, _)| verdict);
+        self.subject.release(verdict.is_some_and(|verdict| {
+            use RunVerdict::{FailedClean, Recovered, RecoveredLate};
+            matches!(verdict, Recovered | RecoveredLate | FailedClean)
+        }));
+        drop(self.own);
         // When the screen is gone, it has told why.
         let _gone = end.send(ended.unrecorded);
         shown(watching, &pulse).await?;
@@ -194,6 +205,7 @@ fn understand(letter: journal::Request) -> Request {
             let why = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
             Request::Stop { by: format!("{}@{} asked to stop{why}", by.user, by.host) }
         }
+        journal::Request::TakeOver { run, runbook, .. } => Request::TakeOver { run, runbook },
         journal::Request::Acknowledge { by, remark } => Request::Acknowledge { by, remark },
         journal::Request::Answer { at, by, confirmed, remark } => {
             Request::Answer { at, by, confirmed, remark }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::context::Context;
+use super::custody;
 use super::error::{CliError, UNEXPECTED};
 use super::open;
 use super::output::Format;
@@ -41,6 +42,7 @@ pub(super) async fn run(cx: &Context, args: StatusArgs) -> Result<u8, CliError> 
         for line in summary::lines(&view) {
             cx.output.data(line);
         }
+        custody::told(&run, &view.header).into_iter().for_each(|line| cx.output.data(line));
     } else {
         cx.output.data(json::document(&view).to_string());
     }

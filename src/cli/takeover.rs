@@ -1,14 +1,13 @@
 //! `--take-over`: an emergency asks a lesser run to settle, waits, and takes its subject.
 
-use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::context::Context;
 use super::error::{CliError, HELD};
-use super::open;
-use crate::journal::{Holder, JournalError, Lock, LockError, Request, Store};
+use super::{custody, open};
+use crate::journal::{Holder, JournalError, Lock, LockError};
 use crate::report::style::{DOUBT, paint};
 use crate::runbook::{Runbook, Scenario};
 
@@ -20,7 +19,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 pub(super) async fn take_over(
     cx: &Context,
     runbook: &Runbook,
-    other: &Holder,
+    (other, new_run): (&Holder, &str),
     acquire: impl Fn() -> Result<Lock, LockError>,
 ) -> Result<Lock, CliError> {
     if runbook.scenario != Scenario::Emergency {
@@ -31,7 +30,7 @@ pub(super) async fn take_over(
         return Err(CliError::new(HELD, text)
             .hint(format!("Stop it first: `rollback abort {}`.", other.run)));
     }
-    ask_to_stop(other, runbook).map_err(|error| cannot_ask(&error, other))?;
+    custody::ask_to_settle(other, runbook, new_run).map_err(|error| cannot_ask(&error, other))?;
     cx.output.progress(paint(
         DOUBT,
         format!("taking over from run {}; waiting for it to settle", other.run),
@@ -45,14 +44,6 @@ pub(super) async fn take_over(
             taken => return Ok(taken?),
         }
     }
-}
-
-/// Posts the request into the letter box of the other run, which may lie in the state folder of another user.
-fn ask_to_stop(other: &Holder, runbook: &Runbook) -> Result<(), JournalError> {
-    let run = Store::open_to_read(Some(Path::new(&other.state_dir)))?.find(&other.run)?;
-    let by = super::actor::this_process();
-    let reason = Some(format!("taken over by an emergency ({})", runbook.name));
-    run.post(&Request::Abort { by, reason })
 }
 
 fn cannot_ask(error: &JournalError, other: &Holder) -> CliError {
@@ -81,7 +72,9 @@ mod tests {
         let loaded = crate::runbook::load_text("a.yaml", text, &crate::adapters::registry());
         let runbook =
             loaded.unwrap_or_else(|problems| panic!("{}", problems.render(false))).runbook;
-        let error = ask_to_stop(&other, &runbook).expect_err("there is nothing");
+        let new_run = "20261121-2016-aaaa";
+        let error =
+            custody::ask_to_settle(&other, &runbook, new_run).expect_err("there is nothing");
         let told = cannot_ask(&error, &other);
         assert_eq!(told.code, HELD);
         assert!(!told.causes.is_empty());

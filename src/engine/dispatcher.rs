@@ -1,7 +1,7 @@
 //! The one event loop. Steps, signals, requests and the clock all arrive here; here alone the state changes.
 //!
 //! Every turn carries out what the [agenda](super::agenda) wants, then waits for the next thing to happen. Nothing in the loop
-//! waits for a system or a disk: steps run in their own tasks, and the journal has its own thread.
+//! waits for a system or a disk, but for the lock of a subject that was lent for hours: steps run in their own tasks, and the journal has its own thread.
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -21,6 +21,7 @@ use super::executor::{KILL_GRACE, Kit, RunClock, run_step, undo_step, wants_undo
 use super::fanout::Limiters;
 use super::item::panic_message;
 use super::lifecycle::Stage;
+use super::custody::{self, Custody};
 use super::state::RunState;
 use super::{Request, Vault, deadline, ladder, verdict};
 use crate::action::{ActionError, ErrorKind, ResolveContext};
@@ -47,6 +48,8 @@ pub struct Engine {
     pub requests: mpsc::UnboundedReceiver<Request>,
     /// Whether somebody can be asked (`on_failure: ask`).
     pub attended: bool,
+    /// Who keeps the subject.
+    pub custody: Arc<dyn Custody>,
 }
 
 impl Engine {
@@ -94,6 +97,9 @@ struct Dispatcher {
     attended: bool,
     /// How often this process was told to end by a signal.
     told_to_end: u32,
+    custody: Arc<dyn Custody>,
+    /// Whether the subject is lent.
+    lent: bool,
 }
 
 /// What ended a wait.
@@ -138,6 +144,8 @@ impl Dispatcher {
             waiting: Vec::new(),
             attended: engine.attended,
             told_to_end: 0,
+            custody: engine.custody,
+            lent: false,
         }
     }
 
@@ -155,6 +163,7 @@ impl Dispatcher {
             if self.state.ended.is_some() {
                 break;
             }
+            self.lend_while_it_waits();
             match self.woken().await {
                 Woken::Message(message) => self.on_message(message),
                 Woken::Signal(signal) => self.on_signal(signal),
@@ -305,8 +314,33 @@ impl Dispatcher {
         }
     }
 
+    /// Nothing is changed in a hold, or while somebody is asked for an approval: whoever is allowed to may take the subject.
+    fn lend_while_it_waits(&mut self) {
+        if !self.lent
+            && let Some(step) = custody::waits(&self.state)
+        {
+            self.custody.lend(&step);
+            self.lent = true;
+        }
+    }
+
+    /// Whether the subject is this run's own, so that it may change something.
+    fn has_subject(&mut self) -> bool {
+        if self.lent
+            && let Err(reason) = self.custody.take_back()
+        {
+            self.stop(reason);
+            return false;
+        }
+        self.lent = false;
+        true
+    }
+
     fn start(&mut self, id: &StepId) {
         failpoint::fall_over("engine.start");
+        if !self.has_subject() {
+            return;
+        }
         let left_ms = deadline::left_ms(&self.state, self.now_ms());
         self.emit(Event::StepStarted { step: id.clone(), left_ms });
         let Some((step, known)) = self.state.step(id) else { return };
@@ -529,6 +563,9 @@ impl Dispatcher {
             }
             // It was known already.
             Request::Acknowledge { .. } => {}
+            Request::TakeOver { run, runbook } => {
+                self.stop(StopReason::TakenOver { run, runbook });
+            }
             Request::Stop { by } => self.stop(StopReason::Terminated { by: Some(by) }),
             Request::Tell(event) => self.emit(event),
             Request::Unattended => self.lose_person(),

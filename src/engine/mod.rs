@@ -9,6 +9,7 @@
 mod agenda;
 pub mod approval;
 mod back;
+pub mod custody;
 pub mod deadline;
 pub mod decide;
 pub mod dispatcher;

@@ -41,6 +41,13 @@ pub enum Request {
         /// Who asks, and why.
         by: String,
     },
+    /// The same, for another run that takes the subject over.
+    TakeOver {
+        /// That run.
+        run: String,
+        /// Its runbook's name and scenario, for people.
+        runbook: String,
+    },
     /// Something worth a line in the journal: a lost terminal, a warning.
     Tell(Event),
     /// The person at the terminal is gone.

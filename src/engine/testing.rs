@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::mpsc;
 
+use super::custody::{Custody, Kept};
 use super::{Ended, Engine, MemoryVault, Request, RunState};
 use crate::action::{
     Action, ActionError, Answer, Connections, Description, ErrorKind, Evidence, Gate, Hold, Item,
@@ -307,6 +308,7 @@ pub(super) struct Bench {
     pub(super) resolve: Arc<ResolveContext>,
     pub(super) vault: Arc<MemoryVault>,
     pub(super) attended: bool,
+    pub(super) custody: Arc<dyn Custody>,
 }
 
 /// The ends of a running engine.
@@ -327,7 +329,7 @@ impl Bench {
         let connections = Connections::new("memory", HashMap::new(), Arc::default());
         let resolve =
             ResolveContext { connections: Arc::new(connections), registry: Arc::new(registry) };
-        Self { resolve: Arc::new(resolve), vault: Arc::default(), attended: false }
+        Self { resolve: Arc::new(resolve), vault: Arc::default(), attended: false, custody: Arc::new(Kept) }
     }
 
     pub(super) fn world(&self) -> Arc<World> {
@@ -345,6 +347,7 @@ impl Bench {
             signals: signals_in,
             requests: requests_in,
             attended: self.attended,
+            custody: self.custody.clone(),
         };
         (engine, Handles { signals, requests, log })
     }

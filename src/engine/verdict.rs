@@ -41,13 +41,16 @@ pub fn judge(state: &RunState) -> RunVerdict {
         Some(
             StopReason::Interrupted
             | StopReason::Terminated { .. }
+            | StopReason::TakenOver { .. }
             | StopReason::NotApproved { .. },
         ) if required().any(failed) => {
             return if touched { RunVerdict::FailedPartial } else { RunVerdict::FailedClean };
         }
-        Some(StopReason::Interrupted | StopReason::Terminated { .. }) => {
-            return RunVerdict::Aborted;
-        }
+        Some(
+            StopReason::Interrupted
+            | StopReason::Terminated { .. }
+            | StopReason::TakenOver { .. },
+        ) => return RunVerdict::Aborted,
         Some(StopReason::NotApproved { .. }) => return RunVerdict::NotApproved,
         Some(
             StopReason::StepFailed { .. } | StopReason::GaveUp | StopReason::JournalLost { .. },

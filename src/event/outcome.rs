@@ -118,6 +118,13 @@ pub enum StopReason {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<String>,
     },
+    /// Another run has taken the subject over.
+    TakenOver {
+        /// That run.
+        run: String,
+        /// Its runbook's name and scenario, for people.
+        runbook: String,
+    },
     /// An approval was denied, or not given in time.
     NotApproved {
         /// The step that needs it; the whole run where none is named.

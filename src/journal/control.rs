@@ -22,6 +22,15 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
+    /// Settle and stop: an emergency needs the subject.
+    TakeOver {
+        /// Who asks.
+        by: Actor,
+        /// The run of the emergency.
+        run: String,
+        /// Its runbook's name and scenario, for people.
+        runbook: String,
+    },
     /// Somebody takes notice.
     Acknowledge {
         /// Who.

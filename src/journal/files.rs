@@ -94,6 +94,10 @@ pub(super) fn open_to_read(path: &Path) -> Result<File, JournalError> {
 }
 
 /// Opens an existing state file for reading and writing, if it can be trusted.
+pub(super) fn open_shared(path: &Path) -> io::Result<File> {
+    open(path, OpenOptions::new().read(true), OFlags::NONBLOCK)
+}
+
 pub(super) fn open_to_write(path: &Path) -> Result<File, JournalError> {
     open_trusted(path, OpenOptions::new().read(true).write(true))
 }

@@ -17,6 +17,7 @@ use rustix::fs::OFlags;
 use super::error::JournalError;
 use super::files;
 use super::holder::Holder;
+use super::owner::OwnerFile;
 use crate::digest::sha256;
 
 /// The folder for locks of all users.
@@ -115,6 +116,11 @@ impl LockDir {
         left: LeftElsewhere,
     ) -> Result<Lock, LockError> {
         Lock::acquire(&self.path.join(file_name(environment, subject)), self.mode, holder, left)
+    }
+
+    /// Where the owner of a subject in an environment is written down while nobody holds its lock.
+    pub fn owner_of(&self, environment: &str, subject: &str) -> OwnerFile {
+        OwnerFile::beside(&self.path.join(file_name(environment, subject)), self.mode)
     }
 }
 
@@ -225,15 +231,15 @@ fn is_alive(holder: &Holder) -> bool {
 }
 
 fn read_description(path: &Path) -> Option<Holder> {
-    let file = files::open(path, OpenOptions::new().read(true), OFlags::NONBLOCK).ok()?;
+    let file = files::open_shared(path).ok()?;
     let mut text = String::new();
     let _length = file.take(LONGEST_DESCRIPTION).read_to_string(&mut text).ok()?;
     serde_json::from_str(&text).ok()
 }
 
-/// Opens the file, or creates it. Creating with `O_EXCL` only, because the kernel refuses `O_CREAT` on other users' files
+/// Opens the file, or creates it with `mode`. Creating with `O_EXCL` only, because the kernel refuses `O_CREAT` on other users' files
 /// in a shared folder (`fs.protected_regular`).
-fn open(path: &Path, mode: u32) -> io::Result<File> {
+pub(super) fn open(path: &Path, mode: u32) -> io::Result<File> {
     let mut existing = OpenOptions::new();
     existing.read(true).write(true);
     loop {

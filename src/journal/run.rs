@@ -1,6 +1,8 @@
 //! The folder of one run: its journal, its private saved states, its scratch space and its letter box.
 
+use std::ffi::OsString;
 use std::io::Read;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -11,6 +13,7 @@ use super::error::JournalError;
 use super::files;
 use super::holder::Holder;
 use super::lock::{LeftElsewhere, Lock, LockError};
+use super::owner::OwnerFile;
 use super::saved;
 use crate::event::{Drill, Place, PrivateRef};
 
@@ -131,6 +134,23 @@ impl Run {
     /// Whether a process runs or resumes this run right now.
     pub fn is_running(&self) -> Result<bool, JournalError> {
         Lock::is_held(&self.lock_path())
+    }
+
+    fn owner_path(&self) -> PathBuf {
+        self.dir.join("owner")
+    }
+
+    /// Keeps where the owner of the run's subject is written down, for those who look at the run alone.
+    pub fn keep_ownership(&self, file: &OwnerFile) -> Result<(), JournalError> {
+        let path = self.owner_path();
+        std::fs::write(&path, file.path().as_os_str().as_bytes())
+            .map_err(|error| JournalError::io("write", &path, error))
+    }
+
+    /// Where the owner of the run's subject is written down, if the run ever waited for hours.
+    pub fn ownership(&self) -> Option<OwnerFile> {
+        let path = std::fs::read(self.owner_path()).ok()?;
+        Some(OwnerFile::at(PathBuf::from(OsString::from_vec(path))))
     }
 
     /// Removes the folder of a run that could not begin. A folder with a journal stays.

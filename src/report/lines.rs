@@ -321,6 +321,9 @@ pub fn why_stopped(reason: &StopReason) -> String {
                 None => format!("nobody approved {subject} as {role} in time"),
             }
         }
+        StopReason::TakenOver { run, runbook } => {
+            format!("taken over by run {} of {}", sanitize(run), sanitize(runbook))
+        }
         StopReason::GaveUp => "the time to give up has come".to_owned(),
         StopReason::JournalLost { error } => {
             format!("the journal cannot be written ({})", sanitize(error))

@@ -174,8 +174,10 @@ pub struct Target {
     pub from: Option<String>,
     /// `phase/step` of the step that proves it.
     pub reached_by: String,
-    /// Where it stands.
+    /// Where `reached_by` stands.
     pub span: Span,
+    /// Where `from` stands.
+    pub from_span: Span,
 }
 
 /// A rung of the escalation ladder.

@@ -64,6 +64,12 @@ against_both!(
     a_command_that_cannot_reload_leaves_the_file_as_it_was,
     a_rendered_file_can_bring_its_own_proof,
     looking_changes_nothing,
+    weights_divide_the_traffic,
+    a_side_without_a_share_gets_nothing,
+    shares_that_are_live_are_already_done_and_undone_one_by_one,
+    shares_are_not_put_over_what_somebody_else_wrote,
+    a_weight_of_zero_is_refused,
+    a_sample_sees_how_the_traffic_is_divided,
 );
 
 /// Doubles live in this process and reload when it gets SIGHUP, all of them: so there is one at a time.
@@ -571,4 +577,132 @@ async fn looking_changes_nothing(balancer: Balancer) {
         probe(&cx, "loadbalancer.expect", json!({"upstream": "agents", "side": "green"})).await;
     let answer = green.answer(&balancer.attempt(HANG)).await.expect("the proof is asked");
     assert!(matches!(&answer, Answer::No { observed } if observed.contains("agents blue")));
+}
+
+impl Balancer {
+    async fn weight(&self, blue: u32, green: u32) -> Box<dyn Action> {
+        let weights = json!({"blue": blue, "green": green});
+        self.action("loadbalancer.weight", json!({"upstream": "agents", "weights": weights})).await
+    }
+
+    /// How many of so many users get blue; nobody gets anything but blue or green.
+    async fn blue_of(&self, users: u32) -> u32 {
+        let mut blue = 0;
+        for _ in 0..users {
+            match self.answer().await.as_str() {
+                "blue" => blue += 1,
+                "green" => {}
+                other => panic!("{other:?} answered"),
+            }
+        }
+        blue
+    }
+
+    /// How a probe answers.
+    async fn asked(&self, verb: &str, args: Value) -> Answer {
+        let probe = probe(&self.connect(), verb, args).await;
+        probe.answer(&self.attempt(HANG)).await.expect("it can be asked")
+    }
+
+    async fn shares(&self, blue: u32, green: u32) -> Answer {
+        let weights = json!({"blue": blue, "green": green});
+        self.asked("loadbalancer.expect", json!({"upstream": "agents", "weights": weights})).await
+    }
+}
+
+async fn weights_divide_the_traffic(balancer: Balancer) {
+    for (blue, green, of_forty) in [(50, 50, 20), (25, 75, 10), (75, 25, 30)] {
+        let action = balancer.weight(blue, green).await;
+        balancer.drive(&*action).await.expect("the shares can be written");
+        // One worker divides every round exactly.
+        assert_eq!(balancer.blue_of(40).await, of_forty, "{blue} to {green}");
+        let answer = balancer.shares(blue, green).await;
+        assert!(matches!(answer, Answer::Yes { .. }), "{answer:?}");
+        let answer = balancer.shares(blue, green + 1).await;
+        assert!(matches!(&answer, Answer::No { observed } if observed.contains("agents blue=")), "{answer:?}");
+    }
+    let args = json!({"upstream": "agents", "side": "blue"});
+    assert!(matches!(balancer.asked("loadbalancer.expect", args).await, Answer::No { .. }));
+}
+
+async fn a_side_without_a_share_gets_nothing(balancer: Balancer) {
+    let action = balancer.weight(0, 100).await;
+    balancer.drive(&*action).await.expect("the shares can be written");
+    assert!(balancer.upstream_text().contains(&format!("server {} down;", balancer.blue)));
+    assert_eq!(balancer.blue_of(20).await, 0);
+    // As if the side had not been named.
+    let args = json!({"upstream": "agents", "weights": {"green": 100}});
+    let same = balancer.action("loadbalancer.weight", args).await;
+    let found = same.inspect(&balancer.attempt(HANG)).await;
+    assert!(matches!(found, Ok(Readiness::AlreadyDone { .. })), "{found:?}");
+    let switch = balancer.switch("blue").await;
+    balancer.drive(&*switch).await.expect("a switch follows on shares");
+    assert_eq!(balancer.blue_of(20).await, 20);
+}
+
+async fn shares_that_are_live_are_already_done_and_undone_one_by_one(balancer: Balancer) {
+    let half = balancer.weight(50, 50).await;
+    let (before, _) = balancer.drive(&*half).await.expect("the shares can be written");
+    let again = balancer.weight(50, 50).await.inspect(&balancer.attempt(HANG)).await;
+    assert!(matches!(again, Ok(Readiness::AlreadyDone { .. })), "{again:?}");
+    let quarter = balancer.weight(25, 75).await;
+    let (halves, evidence) = balancer.drive(&*quarter).await.expect("the shares can be written");
+    assert!(evidence.summary.contains("blue 25 %, green 75 %"), "{}", evidence.summary);
+    for _ in 0..2 {
+        quarter.undo(&balancer.attempt(HANG), &halves, Some(&evidence)).await.expect("undo works");
+        assert_eq!(balancer.blue_of(20).await, 10);
+    }
+    half.undo(&balancer.attempt(HANG), &before, None).await.expect("undo works");
+    balancer.assert_untouched().await;
+}
+
+async fn shares_are_not_put_over_what_somebody_else_wrote(balancer: Balancer) {
+    let action = balancer.weight(50, 50).await;
+    let cx = balancer.attempt(HANG);
+    let Ok(Readiness::Needed { saved, .. }) = action.inspect(&cx).await else {
+        panic!("they are needed")
+    };
+    let theirs = format!("{}# mine now\n", balancer.upstream_text());
+    std::fs::write(balancer.upstream_file(), &theirs).expect("the folder is writable");
+    let error = action.apply(&cx, &saved).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Conflict);
+    assert_eq!(balancer.upstream_text(), theirs);
+}
+
+/// What nginx refuses, and so the verb never writes.
+async fn a_weight_of_zero_is_refused(balancer: Balancer) {
+    let zero = balancer.folder.path().join("more-zero.conf");
+    let text = "upstream zero { server 127.0.0.1:1 weight=0; }\n";
+    std::fs::write(&zero, text).expect("the folder is writable");
+    let action = balancer.weight(50, 50).await;
+    let error = balancer.drive(&*action).await.unwrap_err();
+    assert!(error.message.contains("invalid parameter \"weight=0\""), "{error:?}");
+    balancer.assert_untouched().await;
+    // A server that is down need not carry anything, not even alone.
+    std::fs::write(&zero, "upstream none { server 127.0.0.1:1 down; }\n").expect("writable");
+    balancer.drive(&*action).await.expect("nginx takes it");
+}
+
+async fn a_sample_sees_how_the_traffic_is_divided(balancer: Balancer) {
+    crate::support::install_tls();
+    let action = balancer.weight(25, 75).await;
+    balancer.drive(&*action).await.expect("the shares can be written");
+    let sample = |least: f64, most: f64| {
+        json!({
+            "url": format!("http://{}/", balancer.address), "requests": 80,
+            "share": {"body": {"equals": "blue"}, "at_least": least, "at_most": most},
+        })
+    };
+    let answer = balancer.asked("http.sample", sample(0.2, 0.3)).await;
+    let Answer::Yes { evidence } = answer else { panic!("{answer:?}") };
+    assert_eq!(evidence.facts["answers"], 80);
+    assert_eq!(evidence.facts["hits"], 20, "{}", evidence.summary);
+    let answer = balancer.asked("http.sample", sample(0.45, 0.55)).await;
+    assert!(matches!(&answer, Answer::No { observed } if observed.contains("20 of 80")), "{answer:?}");
+    let nobody = json!({
+        "url": format!("http://127.0.0.1:{}/", free_port()), "requests": 10,
+        "share": {"body": {"equals": "blue"}, "at_most": 0.0},
+    });
+    let answer = balancer.asked("http.sample", nobody).await;
+    assert!(matches!(answer, Answer::NoData { .. }), "{answer:?}");
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 const MESSAGE: &str = "nothing: a message cannot be unsent; `irreversible` need not be declared";
 
 /// What undo does, for every verb that changes something. What an undo does cannot be read from a schema.
-const UNDO: [(&str, &str); 32] = [
+const UNDO: [(&str, &str); 33] = [
     ("docker.stop", "starts the containers that it stopped"),
     ("docker.start", "stops the containers that it started"),
     ("docker.scale", "brings the parked containers back and removes the new ones"),
@@ -32,6 +32,7 @@ const UNDO: [(&str, &str); 32] = [
     ("kubernetes.restart", "nothing: the new pods are of the same pod template"),
     ("kubernetes.abort", "retries the rollout that it aborted"),
     ("loadbalancer.switch", "puts the former file back and reloads nginx"),
+    ("loadbalancer.weight", "puts the former file back and reloads nginx"),
     ("loadbalancer.render", "puts the former file back and reloads nginx"),
     ("notify.slack", MESSAGE),
     ("notify.pagerduty", MESSAGE),

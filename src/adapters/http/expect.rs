@@ -81,7 +81,7 @@ fn once() -> u32 {
     1
 }
 
-fn five_seconds() -> Lasting {
+pub(super) fn five_seconds() -> Lasting {
     Lasting(Duration::from_secs(5))
 }
 
@@ -115,28 +115,12 @@ impl VerbArgs for Expect {
     }
 
     fn make(item: Self, cx: &ResolveContext) -> Result<Work, ActionError> {
-        let resolved = resolve_map(&item.resolve, &item.url).map_err(|problem| {
-            ActionError::new(ErrorKind::Invalid, format!("use `{}`: {problem}", Self::NAME))
-        })?;
-        let (method, content) = match &item.ask {
-            Some(question) => (Method::Post, Content::Json(question.clone())),
-            None => (item.method, Content::Empty),
-        };
-        let message = Message {
-            method,
-            url: item.url.clone(),
-            headers: item.headers.clone(),
-            content,
-            resolved,
-            fresh: true,
-        };
-        let client = Client::shared(&cx.connections)?;
-        Ok(Work::Probe(Box::new(ExpectProbe { client, message, wanted: item })))
+        Ok(Work::Probe(Box::new(ExpectProbe::new(item, cx)?)))
     }
 }
 
 /// Why it is not as expected.
-enum Miss {
+pub(super) enum Miss {
     /// Nobody answered, so nothing is known.
     NoAnswer(String),
     /// The answer is another one.
@@ -144,26 +128,72 @@ enum Miss {
 }
 
 impl Miss {
-    fn text(self) -> String {
+    pub(super) fn text(self) -> String {
         match self {
             Self::NoAnswer(text) | Self::Differs(text) => text,
         }
     }
 }
 
-struct ExpectProbe {
+pub(super) struct ExpectProbe {
     client: Arc<Client>,
     message: Message,
     wanted: Expect,
 }
 
 impl ExpectProbe {
+    /// The probe of a question. Contacts nothing.
+    pub(super) fn new(wanted: Expect, cx: &ResolveContext) -> Result<Self, ActionError> {
+        let resolved = resolve_map(&wanted.resolve, &wanted.url).map_err(|problem| {
+            ActionError::new(ErrorKind::Invalid, format!("use `{}`: {problem}", Expect::NAME))
+        })?;
+        let (method, content) = match &wanted.ask {
+            Some(question) => (Method::Post, Content::Json(question.clone())),
+            None => (wanted.method, Content::Empty),
+        };
+        let message = Message {
+            method,
+            url: wanted.url.clone(),
+            headers: wanted.headers.clone(),
+            content,
+            resolved,
+            fresh: true,
+        };
+        Ok(Self { client: Client::shared(&cx.connections)?, message, wanted })
+    }
+
+    /// The question in words.
+    pub(super) fn question(&self) -> String {
+        self.describe().apply
+    }
+
+    /// Asks once, and tells whether an answer of the wanted status is as expected otherwise.
+    pub(super) async fn sort(
+        &self,
+        cx: &StepContext,
+    ) -> Result<Result<bool, Miss>, ActionError> {
+        Ok(self.fetch(cx).await?.and_then(|answer| {
+            self.compare_status(&answer).map_err(Miss::Differs)?;
+            Ok(self.compare_content(&answer).is_ok())
+        }))
+    }
+
     /// Asks once. The inner error says what was seen instead.
     async fn ask(&self, cx: &StepContext) -> Result<Result<(), Miss>, ActionError> {
+        let compare = |answer: Answer| {
+            self.compare_status(&answer)
+                .and_then(|()| self.compare_content(&answer))
+                .map_err(Miss::Differs)
+        };
+        Ok(self.fetch(cx).await?.and_then(compare))
+    }
+
+    /// Gets one answer, whatever it is.
+    async fn fetch(&self, cx: &StepContext) -> Result<Result<Answer, Miss>, ActionError> {
         let limit = self.wanted.answer_within.0.min(cx.remaining());
         let until = Instant::now() + limit;
         match self.client.exchange(&self.message, until, cx.cancelled()).await {
-            Ok(answer) => Ok(self.compare(&answer).map_err(Miss::Differs)),
+            Ok(answer) => Ok(Ok(answer)),
             Err(error) if error.kind == ErrorKind::Invalid => Err(error),
             Err(_) if cx.cancelled().is_cancelled() => Err(ActionError::new(
                 ErrorKind::Cancelled,
@@ -179,11 +209,16 @@ impl ExpectProbe {
         }
     }
 
-    fn compare(&self, answer: &Answer) -> Result<(), String> {
-        let secrets = self.client.secrets();
-        if !self.wanted.status.contains(answer.status) {
-            return Err(format!("{}, wanted {}", answer.gist(secrets), self.wanted.status));
+    fn compare_status(&self, answer: &Answer) -> Result<(), String> {
+        if self.wanted.status.contains(answer.status) {
+            return Ok(());
         }
+        let seen = answer.gist(self.client.secrets());
+        Err(format!("{seen}, wanted {}", self.wanted.status))
+    }
+
+    fn compare_content(&self, answer: &Answer) -> Result<(), String> {
+        let secrets = self.client.secrets();
         for (name, wanted) in &self.wanted.header {
             let shown = secrets.redact(wanted);
             let wanted = secrets.reveal(wanted);

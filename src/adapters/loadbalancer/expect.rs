@@ -1,14 +1,16 @@
-//! `loadbalancer.expect`: asks which side of an upstream is live.
+//! `loadbalancer.expect`: asks which side of an upstream is live, or which shares its sides have.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::nginx::Nginx;
 use super::proof::{Proof, Unproved};
+use super::shares;
 use super::upstream::{self, check_name};
 use crate::action::{
     ActionError, Answer, Description, Evidence, Probe, ResolveContext, StepContext, VerbArgs,
@@ -21,8 +23,12 @@ use crate::action::{
 pub struct Expect {
     /// The upstream, as the environment names it.
     pub upstream: String,
-    /// The side that should be live.
-    pub side: String,
+    /// The side that should be live, after a `loadbalancer.switch`.
+    pub side: Option<String>,
+    /// The shares that should be live, after a `loadbalancer.weight` with the same ones. That asks nginx which file it serves by; who
+    /// really answers is what `http.sample` counts.
+    #[serde(default)]
+    pub weights: IndexMap<String, u32>,
 }
 
 /// The question with everything that the environment says about it.
@@ -38,25 +44,34 @@ pub struct ExpectItem {
 #[async_trait]
 impl VerbArgs for Expect {
     const NAME: &'static str = "loadbalancer.expect";
-    const SUMMARY: &'static str = "Ask which side of an upstream is live";
+    const SUMMARY: &'static str = "Ask which side of an upstream is live, or which shares its sides have";
     const KIND: VerbKind = VerbKind::Probe;
     const TIMEOUT: Duration = Duration::from_secs(5);
     type Item = ExpectItem;
 
     fn validate(&self) -> Result<(), String> {
         check_name(&self.upstream)?;
-        check_name(&self.side)
+        match (&self.side, self.weights.is_empty()) {
+            (Some(side), true) => check_name(side),
+            (None, false) => shares::check(&self.weights),
+            _ => Err("it needs either `side` or `weights`".to_owned()),
+        }
     }
 
     async fn expand(self, cx: &ResolveContext) -> Result<Vec<(String, ExpectItem)>, ActionError> {
         let nginx = Nginx::shared(&cx.connections)?;
         let settings = nginx.settings.upstream(&self.upstream)?;
-        let item = ExpectItem {
-            servers: settings.side(&self.upstream, &self.side)?.to_vec(),
-            proof: settings.proof,
-            upstream: self.upstream,
-            side: self.side,
+        let (side, servers) = match self.side {
+            Some(side) => {
+                let servers = settings.side(&self.upstream, &side)?.to_vec();
+                (side, servers)
+            }
+            None => (
+                shares::named(&self.weights, settings),
+                shares::servers(&self.upstream, &self.weights, settings)?,
+            ),
         };
+        let item = ExpectItem { servers, proof: settings.proof, upstream: self.upstream, side };
         Ok(vec![(String::new(), item)])
     }
 

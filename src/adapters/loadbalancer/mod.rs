@@ -6,8 +6,8 @@
 //! - [`workers`] is the proof for files without such a server: the master has started new workers since.
 //!
 //! [`connection`] is the block `loadbalancer` of the environment and [`nginx`] the program behind it, run by [`command`].
-//! [`change`] is the one way in which [`switch`] and [`render`] replace a file ([`files`]) and take it back;
-//! [`expect`] asks which side is live.
+//! [`change`] is the one way in which [`switch`], [`weight`] (with its [`shares`]) and [`render`] replace a file ([`files`]) and take
+//! it back; [`expect`] asks which side, or which shares, are live.
 
 mod change;
 mod command;
@@ -19,8 +19,10 @@ mod nginx;
 mod proof;
 mod reach;
 mod render;
+mod shares;
 mod switch;
 mod upstream;
+mod weight;
 mod workers;
 
 use crate::action::{Connection, System, Verb};
@@ -29,6 +31,7 @@ pub use connection::{LoadbalancerConnection, NginxSettings, UpstreamSettings};
 pub use expect::Expect;
 pub use render::Render;
 pub use switch::Switch;
+pub use weight::Weight;
 
 /// The system `loadbalancer`.
 pub fn system() -> System {
@@ -38,6 +41,11 @@ pub fn system() -> System {
         name: "loadbalancer",
         summary: "nginx in front of the services: upstreams and rendered configuration",
         connections: vec![nginx],
-        verbs: vec![Verb::of::<Switch>(), Verb::of::<Render>(), Verb::of::<Expect>()],
+        verbs: vec![
+            Verb::of::<Switch>(),
+            Verb::of::<Weight>(),
+            Verb::of::<Render>(),
+            Verb::of::<Expect>(),
+        ],
     }
 }

@@ -244,6 +244,7 @@ async fn a_run_that_holds_is_cut_anywhere_and_holds_no_longer_than_it_should() {
         assert_eq!(verdict(&run.await.state).1, 0, "cut after {cut}");
         let here = u64::try_from(began.elapsed().as_millis()).unwrap();
         let whole = records[cut - 1].elapsed_ms + here;
-        assert!((86_400_000..86_410_000).contains(&whole), "cut after {cut}: {whole} ms");
+        // A resumed run counts the time of this machine, too, which has passed meanwhile.
+        assert!((86_340_000..86_410_000).contains(&whole), "cut after {cut}: {whole} ms");
     }
 }

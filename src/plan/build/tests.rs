@@ -63,6 +63,7 @@ fn three_phases() -> Runbook {
             from: None,
             reached_by: "two/proof".into(),
             span: Span::default(),
+            from_span: Span::default(),
         },
     )]
     .into();

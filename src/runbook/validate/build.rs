@@ -155,7 +155,9 @@ impl Build {
         let form: TargetForm = self.form(node, &[])?;
         let span = node.get("reached_by").map_or(key.span, |reached_by| reached_by.span);
         let from = form.from.map(|from| from.0);
-        Some(Target { within: form.within.0, from, reached_by: form.reached_by.0, span })
+        let from_span = node.get("from").map_or(span, |from| from.span);
+        let (within, reached_by) = (form.within.0, form.reached_by.0);
+        Some(Target { within, from, reached_by, span, from_span })
     }
 
     fn rung(&mut self, node: &Node) -> Option<Rung> {

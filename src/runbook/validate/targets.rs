@@ -4,6 +4,7 @@ use super::graph::PhaseGraph;
 use crate::action::{Registry, VerbKind};
 use crate::runbook::diagnostic::Diagnostic;
 use crate::runbook::model::{Runbook, Target};
+use crate::runbook::node::Span;
 use crate::runbook::suggest;
 
 /// The position of a step: its phase, and its place there.
@@ -33,7 +34,7 @@ pub(super) fn check(
     debug_assert_eq!(runbook.phases.len(), graphs.len());
     for (name, target) in &runbook.targets {
         let Some(proof) = position(runbook, &target.reached_by) else {
-            problems.push(unknown(runbook, &target.reached_by, target));
+            problems.push(unknown(runbook, &target.reached_by, target.span));
             continue;
         };
         begins(runbook, graphs, (name, target), proof, problems);
@@ -72,7 +73,7 @@ fn begins(
 ) {
     let Some(reference) = &target.from else { return };
     let Some(from) = position(runbook, reference) else {
-        problems.push(unknown(runbook, reference, target));
+        problems.push(unknown(runbook, reference, target.from_span));
         return;
     };
     let step = &runbook.phases[from.0].steps[from.1];
@@ -88,10 +89,10 @@ fn begins(
     } else {
         return;
     };
-    problems.push(problem.at(target.span).also(step.span, "begins here"));
+    problems.push(problem.at(target.from_span).also(step.span, "begins here"));
 }
 
-fn unknown(runbook: &Runbook, reference: &str, target: &Target) -> Diagnostic {
+fn unknown(runbook: &Runbook, reference: &str, at: Span) -> Diagnostic {
     let shown = suggest::visible(reference);
     let references: Vec<String> = runbook
         .phases
@@ -99,7 +100,7 @@ fn unknown(runbook: &Runbook, reference: &str, target: &Target) -> Diagnostic {
         .flat_map(|phase| phase.steps.iter().map(move |step| format!("{}/{}", phase.id, step.id)))
         .collect();
     let mut problem =
-        Diagnostic::error("unknown-step", format!("there is no step `{shown}`")).at(target.span);
+        Diagnostic::error("unknown-step", format!("there is no step `{shown}`")).at(at);
     let same_step = references
         .iter()
         .find(|known| known.rsplit('/').next() == Some(reference));

@@ -1,25 +1,26 @@
 //! What a request gets by a configuration: the virtual server, the location, and the answer.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
 
-use super::config::{Act, Config, Location, Peer, Scope, Server};
+use super::config::{Act, Config, Location, Scope, Server};
 use crate::sandbox::client::{ClientError, send};
 
-/// A configuration in service, with the position of its round robin.
+/// A configuration in service, with how far the round robin of each upstream has come.
 #[derive(Debug)]
 pub(super) struct Live {
     pub(super) config: Config,
-    turn: AtomicUsize,
+    /// The present weight of each server, by upstream.
+    present: Mutex<BTreeMap<String, Vec<i64>>>,
 }
 
 impl Live {
     pub(super) fn new(config: Config) -> Self {
-        Self { config, turn: AtomicUsize::new(0) }
+        Self { config, present: Mutex::default() }
     }
 
     /// Answers a request that came in at `address`.
@@ -115,19 +116,29 @@ impl Live {
         page(StatusCode::BAD_GATEWAY)
     }
 
-    /// The servers of an upstream in the order in which to try them: round robin by weight, then the backups.
+    /// The servers of an upstream in the order in which to try them: nginx's smooth weighted round robin, then the backups.
+    ///
+    /// Each turn, every server gains its weight, the first of the heaviest is chosen, and loses what all have gained
+    /// (`ngx_http_upstream_get_peer`). So three to one is `a a b a`, and not `a a a b`.
     fn order(&self, upstream: &str) -> Vec<String> {
         let Some(peers) = self.config.upstreams.get(upstream) else {
             let port = if upstream.contains(':') { "" } else { ":80" };
             return vec![format!("{upstream}{port}")];
         };
-        let usable = |backup: bool| peers.iter().filter(move |p| !p.down && p.backup == backup);
-        let slots: Vec<&Peer> =
-            usable(false).flat_map(|peer| std::iter::repeat_n(peer, peer.weight)).collect();
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let mut turn: Vec<usize> =
+            (0..peers.len()).filter(|at| !peers[*at].down && !peers[*at].backup).collect();
+        let mut all = self.present.lock().unwrap_or_else(PoisonError::into_inner);
+        let present = all.entry(upstream.to_owned()).or_insert_with(|| vec![0; peers.len()]);
+        let weight = |at: usize| i64::try_from(peers[at].weight).unwrap_or(i64::MAX);
+        turn.iter().for_each(|at| present[*at] += weight(*at));
+        // Stable, so that the first of equals comes first.
+        turn.sort_by_key(|at| std::cmp::Reverse(present[*at]));
+        if let Some(chosen) = turn.first() {
+            present[*chosen] -= turn.iter().map(|at| weight(*at)).sum::<i64>();
+        }
+        let backups = peers.iter().filter(|peer| !peer.down && peer.backup);
         let mut order: Vec<String> = Vec::new();
-        let rotated = (0..slots.len()).map(|step| slots[(turn + step) % slots.len()]);
-        for peer in rotated.chain(usable(true)) {
+        for peer in turn.into_iter().map(|at| &peers[at]).chain(backups) {
             if !order.contains(&peer.address) {
                 order.push(peer.address.clone());
             }
