@@ -65,7 +65,7 @@ pub(super) async fn run(cx: Context, args: RevertArgs) -> Result<u8, CliError> {
     let store = open::store(&cx, &cx.config)?;
     let former = store.find(&args.run)?;
     let history = read(&former)?;
-    let past = Past::of(&history).map_err(|error| unfollowable(&former, &error))?;
+    let past = Past::of(&history.records, history.head()).map_err(|error| unfollowable(&former, &error))?;
     if let Some(done) = already(&store, &former, &history.records, &past)? {
         cx.output.progress(done);
         return Ok(0);

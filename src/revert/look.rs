@@ -120,6 +120,7 @@ impl<'a> Judge<'a> {
             let error = ActionError::new(ErrorKind::Invalid, "find the change in the journal");
             return (Finding::CannotTell { error }, None);
         };
+        let explained = self.explained(change, scope);
         let observed = match seen {
             Ok(Present::AsLeft | Present::Unseen) => {
                 return (Finding::WouldChange { found: None }, None);
@@ -128,12 +129,13 @@ impl<'a> Judge<'a> {
                 let evidence = "it is as it was before the run".to_owned();
                 return (Finding::AlreadyDone { evidence }, None);
             }
+            Ok(Present::Other) if explained => "later steps of the run have changed it".to_owned(),
             Ok(Present::Other) => "it is neither as the run left it nor as it was before".to_owned(),
             // Where nothing can be read, nothing is explained by what the run did.
             Err(error) if is_about_the_way(&error) => return self.refused(change, error),
             Err(error) => error.message,
         };
-        if !change.settled || self.explained(change, scope) {
+        if !change.settled || explained {
             return (Finding::MayHold { observed }, None);
         }
         let text = format!("take it back: {observed}");

@@ -15,6 +15,7 @@ mod hints;
 mod hostile;
 mod plan;
 mod questions;
+mod revert;
 mod run;
 mod setup;
 mod stage;
