@@ -76,7 +76,8 @@ async fn see(run: &str, step: &PlannedStep, item: &PlannedItem, cx: &LookContext
     let back = take_back(verb, &item.args, run, &cx.resolve, cx.vault.as_ref()).await?;
     let deadline = Instant::now() + LOOK.min(step.policy.timeout);
     let at = StepContext::new(deadline, CancellationToken::new(), cx.scratch.clone(), run);
-    let late = || ActionError::new(ErrorKind::TimedOut, "read the present state in time: no answer");
+    let late =
+        || ActionError::new(ErrorKind::TimedOut, "read the present state in time: no answer");
     tokio::time::timeout_at(deadline, back.look(&at)).await.unwrap_or_else(|_| Err(late()))
 }
 
@@ -130,7 +131,9 @@ impl<'a> Judge<'a> {
                 return (Finding::AlreadyDone { evidence }, None);
             }
             Ok(Present::Other) if explained => "later steps of the run have changed it".to_owned(),
-            Ok(Present::Other) => "it is neither as the run left it nor as it was before".to_owned(),
+            Ok(Present::Other) => {
+                "it is neither as the run left it nor as it was before".to_owned()
+            }
             // Where nothing can be read, nothing is explained by what the run did.
             Err(error) if is_about_the_way(&error) => return self.refused(change, error),
             Err(error) => error.message,

@@ -17,7 +17,9 @@ use crate::action::{
     Readiness, Registry, Repeat, ResolveContext, Reversal, Saved, StepContext, System,
     SystemConnection, Verb, VerbArgs, VerbKind, Verdict, Work,
 };
-use crate::engine::testing::{actor, from_environment, header, in_virtual_time, numbers, plan, step};
+use crate::engine::testing::{
+    actor, from_environment, header, in_virtual_time, numbers, plan, step,
+};
 use crate::engine::{Ended, Engine, MemoryVault, RunState, Vault, recover};
 use crate::event::{Header, RunVerdict};
 use crate::journal::{Journal, MemoryLog};

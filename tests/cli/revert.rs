@@ -5,12 +5,16 @@ use serde_json::Value;
 use super::stage::Stage;
 
 const BOTH: &str = "\
+targets:
+  traffic-on-blue: {within: 60s, reached_by: redirect/traffic-is-on-blue}
 phases:
   - id: redirect
     title: Traffic to blue
     steps:
       - id: shift-traffic
         loadbalancer.switch: {upstream: agents, to: blue}
+      - id: traffic-is-on-blue
+        http.expect: {url: \"{{ environment.load_balancer }}/health\", status: 200}
       - id: tell
         notify.slack: {text: blue now}
   - id: drain
@@ -35,7 +39,10 @@ fn a_revert_says_what_it_takes_back_and_what_stays() {
     let _recovered = stage.rollback("run small --env sandbox --yes").expect_code(0);
     let run = latest(&stage);
     let _redacted = stage.redacted();
-    insta::assert_snapshot!("revert-plan", stage.rollback("revert latest --dry-run").expect_code(0));
+    insta::assert_snapshot!(
+        "revert-plan",
+        stage.rollback("revert latest --dry-run").expect_code(0)
+    );
     let document = stage.rollback("revert latest --dry-run --format json").expect_code(0).json();
     assert_eq!(document["plan"]["reverts"]["run"], Value::String(run.clone()));
     let left = document["plan"]["reverts"]["left"].as_array().expect("what stays");
@@ -48,7 +55,13 @@ fn a_revert_says_what_it_takes_back_and_what_stays() {
     insta::assert_snapshot!("revert-history", stage.rollback("history").expect_code(0));
     insta::assert_snapshot!(
         "revert-former",
-        stage.rollback(&format!("status {run}")).expect_code(0).stdout.lines().last().expect("a line")
+        stage
+            .rollback(&format!("status {run}"))
+            .expect_code(0)
+            .stdout
+            .lines()
+            .last()
+            .expect("a line")
     );
 }
 
@@ -108,10 +121,9 @@ fn side(stage: &Stage) -> Value {
 fn an_emergency_with_its_database_is_taken_back() {
     let stage = Stage::shipped_with("auto");
     let before = side(&stage);
-    let _recovered =
-        stage.rollback("--emergency --env sandbox --reason try --yes").expect_code(0);
+    let _recovered = stage.rollback("--emergency --env sandbox --reason try --yes").expect_code(0);
     let after = side(&stage);
-    for group in ["containers", "load_balancer", "files", "postgres", "deployments"] {
+    for group in ["containers", "load_balancer", "files", "database", "deployments"] {
         assert_ne!(after[group], before[group], "the emergency changes {group}: {after:#}");
     }
     let done = stage.rollback("revert latest --yes").expect_code(0);

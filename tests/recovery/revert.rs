@@ -64,8 +64,14 @@ fn an_emergency_is_taken_back_and_the_world_is_as_before_but_for_what_was_announ
     assert_ne!(after, before);
 
     let dry = revert(&rig, &run, &["--dry-run"]).expect_code(0).stdout;
-    assert!(dry.contains("cannot be taken back: clean-up/clear-metrics, because deleted keys"), "{dry}");
-    assert!(dry.contains("2 messages stay sent: stop/tell-the-team, validate/tell-the-team-recovered"), "{dry}");
+    assert!(
+        dry.contains("cannot be taken back: clean-up/clear-metrics, because deleted keys"),
+        "{dry}"
+    );
+    assert!(
+        dry.contains("2 messages stay sent: stop/tell-the-team, validate/tell-the-team-recovered"),
+        "{dry}"
+    );
     assert_eq!(side(&rig), after, "a look changes nothing");
 
     let done = revert(&rig, &run, &["--yes", "--reason", "it was blue"]).expect_code(0);
@@ -102,10 +108,9 @@ fn a_revert_that_is_killed_at_any_point_is_resumed_to_its_end() {
     let all = std::env::var("ROLLBACK_CRASH_ROUNDS").is_ok_and(|rounds| rounds == "all");
     let (run, before) = rolled_back(&rig);
     let report = rig.path("points");
-    let _done = finish(
-        rig.rollback(&["revert", &run, "--yes"]).env("ROLLBACK_CRASH_REPORT", &report),
-    )
-    .expect_code(0);
+    let _done =
+        finish(rig.rollback(&["revert", &run, "--yes"]).env("ROLLBACK_CRASH_REPORT", &report))
+            .expect_code(0);
     let points = std::fs::read_to_string(report).expect("points were passed").lines().count();
     let rounds = if all { points } else { SHORT };
     let mut killed = BTreeMap::new();

@@ -190,7 +190,7 @@ async fn enter(rig: &Rig) -> (Environment, Arc<ResolveContext>) {
 }
 
 /// One item's context: its notes last from attempt to attempt.
-struct Attempts<'a> {
+pub(super) struct Attempts<'a> {
     bench: &'a Bench,
     notes: Arc<Notes>,
     timeout: Duration,
@@ -207,8 +207,12 @@ impl Recorder for Notes {
     }
 }
 
-impl Attempts<'_> {
-    fn context(&self) -> StepContext {
+impl<'a> Attempts<'a> {
+    pub(super) fn new(bench: &'a Bench, timeout: Duration) -> Self {
+        Self { bench, notes: Arc::default(), timeout }
+    }
+
+    pub(super) fn context(&self) -> StepContext {
         let scratch = self.bench.scratch.path().to_owned();
         let deadline = Instant::now() + self.timeout;
         let notes = self.notes.0.lock().expect("nobody panicked").clone();
@@ -227,7 +231,7 @@ impl Attempts<'_> {
         Some((saved, applied))
     }
 
-    async fn verified(&self, action: &dyn Action, applied: &Evidence) {
+    pub(super) async fn verified(&self, action: &dyn Action, applied: &Evidence) {
         let cx = self.context();
         while let Verdict::NotYet { observed } =
             action.verify(&cx, applied).await.expect("it can be verified")
@@ -269,7 +273,7 @@ async fn twice(
 ) -> usize {
     let name = format!("{} [{}]", step.id, item.name);
     let timeout = step.policy.timeout;
-    let attempts = Attempts { bench, notes: Arc::default(), timeout };
+    let attempts = Attempts::new(bench, timeout);
     let before = Rig::at_rest(|| bench.state());
     let Some((saved, applied)) = attempts.forward(action).await else {
         return 0;
@@ -289,13 +293,13 @@ async fn twice(
             .unwrap_or_else(|error| panic!("{name} undone {time}: {error:?}"));
         bench.becomes(&before, &format!("{name} undone {time}"));
     }
-    let fresh = Attempts { bench, notes: Arc::default(), timeout };
+    let fresh = Attempts::new(bench, timeout);
     let _forward = fresh.forward(action).await;
     1
 }
 
 async fn holds(bench: &Bench, step: &PlannedStep, probe: &dyn rollback::action::Probe) {
-    let attempts = Attempts { bench, notes: Arc::default(), timeout: step.policy.timeout };
+    let attempts = Attempts::new(bench, step.policy.timeout);
     let cx = attempts.context();
     while let Verdict::NotYet { observed } = probe.observe(&cx).await.expect("it can be asked") {
         assert!(!cx.remaining().is_zero(), "{} does not hold: {observed}", step.id);
@@ -333,7 +337,11 @@ async fn a_failure_at_any_step_leaves_a_run_that_says_the_truth() {
 }
 
 /// Puts a command that fails into the place of a step: a change for a change, a question for a question.
-pub(super) async fn fail(bench: &Bench, plan: &mut Plan, id: &StepId) -> rollback::plan::StepPolicy {
+pub(super) async fn fail(
+    bench: &Bench,
+    plan: &mut Plan,
+    id: &StepId,
+) -> rollback::plan::StepPolicy {
     let former = &plan.step(id).expect("a step of the plan").verb;
     let changes = bench.registry().verb(former).is_some_and(|verb| verb.kind == VerbKind::Action);
     let name = if changes { "script.run" } else { "script.expect" };
