@@ -9,7 +9,7 @@ FEATURES := --locked --features failpoints
 WITH_SERVERS := eval "$$(scripts/servers env)" &&
 
 .DEFAULT_GOAL := help
-.PHONY: help test crash durability faults fuzz simulation check bench deny servers servers-down staging staging-down fmt docs
+.PHONY: help test crash revert durability faults fuzz simulation check bench deny servers servers-down staging staging-down fmt docs
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name what; do printf 'make %-14s %s\n' "$$name" "$$what"; done
@@ -22,6 +22,9 @@ crash: servers ## the long form of the crash tests: runs killed at every point, 
 	@$(WITH_SERVERS) ROLLBACK_STAGING_KILLS=$${ROLLBACK_STAGING_KILLS:-12x100,131x10} \
 	  $(CARGO) test $(FEATURES) --test suite recovery::staging -- --nocapture
 
+revert: ## the long form of the reverts: every step of every shipped runbook fails once, and the run is taken back; kills at every point of a revert
+	@ROLLBACK_REVERT_STEPS=all ROLLBACK_CRASH_ROUNDS=all $(CARGO) test $(FEATURES) --test suite recovery::reve -- --nocapture
+
 faults: ## the long form of the network faults: ROLLBACK_FAULT_ROUNDS rounds (25) from ROLLBACK_FAULT_SEED (0)
 	@ROLLBACK_FAULT_ROUNDS=$${ROLLBACK_FAULT_ROUNDS:-25} $(CARGO) test $(FEATURES) --test suite -- --nocapture --exact faults::every_fault_is_told_as_what_it_is faults::certificate::no_adapter_speaks_to_a_server_that_tls_refuses faults::names::a_broken_resolver_is_told_as_what_it_is
 
@@ -32,7 +35,7 @@ fuzz: ## broken input for everything that reads: ROLLBACK_FUZZ_SECONDS for each 
 	@ROLLBACK_FUZZ_SECONDS=$${ROLLBACK_FUZZ_SECONDS-60} $(CARGO) test $(FEATURES) --test suite fuzz:: -- --nocapture
 
 simulation: ## the engine in virtual time, killed at random instants: ROLLBACK_SIM_SEEDS seeds (2000) from ROLLBACK_SIM_SEED (0)
-	@ROLLBACK_SIM_SEEDS=$${ROLLBACK_SIM_SEEDS:-2000} $(CARGO) test $(FEATURES) --lib -- --nocapture killed_runs_lose_nothing attempts_stay_within_their_number
+	@ROLLBACK_SIM_SEEDS=$${ROLLBACK_SIM_SEEDS:-2000} $(CARGO) test $(FEATURES) --lib -- --nocapture killed_runs_lose_nothing attempts_stay_within_their_number whatever_became_of_a_run
 
 check: ## format, clippy and documentation, without a warning
 	$(CARGO) fmt --check

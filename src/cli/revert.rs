@@ -66,7 +66,8 @@ pub(super) async fn run(cx: Context, args: RevertArgs) -> Result<u8, CliError> {
     let store = open::store(&cx, &cx.config)?;
     let former = store.find(&args.run)?;
     let history = read(&former)?;
-    let past = Past::of(&history).map_err(|error| unfollowable(&former, &error))?;
+    let past = Past::of(&history.records, history.head())
+        .map_err(|error| unfollowable(&former, &error))?;
     if let Some(done) = already(&store, &former, &history.records, &past)? {
         cx.output.progress(done);
         return Ok(0);
@@ -127,7 +128,9 @@ fn already(
     let Some((other, ended)) = last_revert(store, records)? else { return Ok(None) };
     let other = other.id();
     if matches!(ended, Some(RunVerdict::Recovered | RunVerdict::RecoveredLate)) {
-        return Ok(Some(format!("run {id} was taken back already, by run {other}; nothing is left to do")));
+        return Ok(Some(format!(
+            "run {id} was taken back already, by run {other}; nothing is left to do"
+        )));
     }
     let text = format!("revert run {id}: run {other} has begun that and is not done");
     Err(CliError::new(USAGE, text).hint(format!("Go on with it: `rollback resume {other}`.")))
@@ -180,11 +183,20 @@ async fn open(
     let wanted = &header.plan.environment;
     if environment.name != *wanted {
         let text = format!("revert run {}: it ran in environment {wanted}", former.id());
-        return Err(CliError::new(USAGE, text)
-            .hint(format!("{} is environment {}.", path.display(), environment.name)));
+        return Err(CliError::new(USAGE, text).hint(format!(
+            "{} is environment {}.",
+            path.display(),
+            environment.name
+        )));
     }
     if crate::digest::sha256(&environment.source.text) != header.environment_sha256 {
-        warn(cx, &format!("{} has changed since the run; its present connections are used", path.display()));
+        warn(
+            cx,
+            &format!(
+                "{} has changed since the run; its present connections are used",
+                path.display()
+            ),
+        );
     }
     let lock_dir = environment.lock_dir.clone().or(cx.config.lock_dir.clone());
     Ok(Opened { store, former, past, environment, resolve, lock_dir })
@@ -203,16 +215,20 @@ impl Opened {
         let later = listing.runs.iter().filter(|other| {
             let plan = &other.header.plan;
             other.header.started > header.started
-                && (&plan.subject, &plan.environment) == (&header.plan.subject, &header.plan.environment)
+                && (&plan.subject, &plan.environment)
+                    == (&header.plan.subject, &header.plan.environment)
                 && plan.reverts.is_none()
                 && other.reverted_by.is_none()
                 && !matches!(other.ended, Some((RunVerdict::FailedClean, _)))
         });
         for other in later {
             let id = other.run.id();
-            warn(cx, &format!(
-                "run {id} came later on the same subject: what it changed is looked at, and is taken back by `rollback revert {id}`"
-            ));
+            warn(
+                cx,
+                &format!(
+                    "run {id} came later on the same subject: what it changed is looked at, and is taken back by `rollback revert {id}`"
+                ),
+            );
         }
     }
 
@@ -258,8 +274,7 @@ impl Opened {
 
 fn make_plan(opened: &Opened, args: &RevertArgs) -> Result<Plan, CliError> {
     let former = &opened.past.header.plan;
-    let measured =
-        opened.store.measured(&former.runbook, &former.environment).unwrap_or_default();
+    let measured = opened.store.measured(&former.runbook, &former.environment).unwrap_or_default();
     let history = |step: &StepId| -> Option<Duration> { measured.get(&step.0).copied() };
     let mut plan = crate::revert::plan(&opened.past, &opened.resolve, &history)
         .map_err(|refused| refusal(&refused.reasons))?;
@@ -330,7 +345,8 @@ async fn prepare(
 ) -> Result<(Lock, Subject), CliError> {
     let (holder, left) = (opened.holder(run), args.lock.left_elsewhere());
     let own = run.lock(&holder, left)?;
-    let dir = run::lock_dir_of(cx, opened.lock_dir.clone(), opened.environment.sandbox, &opened.store)?;
+    let dir =
+        run::lock_dir_of(cx, opened.lock_dir.clone(), opened.environment.sandbox, &opened.store)?;
     let place = (plan.environment.as_str(), plan.subject.as_str());
     // Whoever waits for hours owns the subject without its lock. The run that is taken back owns it no more.
     if let Some(owner) = custody::owned_by_another(&dir, place, opened.former.id()) {
@@ -367,9 +383,10 @@ async fn link(opened: &Opened, holder: &Holder, run: &Run) -> Result<(), CliErro
     let former = &opened.former;
     let held = former.lock(holder, journal::LeftElsewhere::MayBeAlive);
     let _lock = held.map_err(|error| match error {
-        LockError::Held { .. } => {
-            CliError::new(HELD, format!("revert run {}: another process has taken it up", former.id()))
-        }
+        LockError::Held { .. } => CliError::new(
+            HELD,
+            format!("revert run {}: another process has taken it up", former.id()),
+        ),
         other => other.into(),
     })?;
     let path = former.journal_path();

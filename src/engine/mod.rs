@@ -29,7 +29,7 @@ mod vault;
 pub mod verdict;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 

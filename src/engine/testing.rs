@@ -401,11 +401,11 @@ impl Bench {
     }
 }
 
-pub(super) fn actor() -> Actor {
+pub(crate) fn actor() -> Actor {
     Actor { user: "ada".into(), host: "here".into(), pid: 1 }
 }
 
-pub(super) fn header(plan: Plan) -> Header {
+pub(crate) fn header(plan: Plan) -> Header {
     Header {
         run: "test".into(),
         program: "0".into(),
@@ -427,7 +427,7 @@ pub(super) fn header(plan: Plan) -> Header {
 }
 
 /// A plan of phases; each phase is a list of steps.
-pub(super) fn plan(phases: Vec<Vec<PlannedStep>>) -> Plan {
+pub(crate) fn plan(phases: Vec<Vec<PlannedStep>>) -> Plan {
     let phases = phases.into_iter().enumerate().map(|(index, steps)| PlannedPhase {
         id: format!("p{index}"),
         title: format!("phase {index}"),
@@ -487,7 +487,8 @@ fn policy() -> StepPolicy {
     }
 }
 
-fn step(id: &str, verb: &str, items: Vec<Item>) -> PlannedStep {
+/// A step over these items.
+pub(crate) fn step(id: &str, verb: &str, items: Vec<Item>) -> PlannedStep {
     let planned = |item: Item| PlannedItem {
         name: item.name,
         args: item.args,
@@ -531,12 +532,12 @@ pub(super) fn hold(id: &str, holding: &Holding) -> PlannedStep {
 }
 
 /// A number from the environment, for the long form; `short` without it.
-pub(super) fn from_environment(variable: &str, short: u64) -> u64 {
+pub(crate) fn from_environment(variable: &str, short: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(short)
 }
 
 /// Numbers that a seed decides, each below the given limit.
-pub(super) fn numbers(seed: u64) -> impl FnMut(u64) -> u64 {
+pub(crate) fn numbers(seed: u64) -> impl FnMut(u64) -> u64 {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let mut rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
@@ -544,7 +545,7 @@ pub(super) fn numbers(seed: u64) -> impl FnMut(u64) -> u64 {
 }
 
 /// Tries every seed in virtual time, each in a runtime of its own, on all processors. Returns what they came to, in no order.
-pub(super) fn in_virtual_time<T: Send>(
+pub(crate) fn in_virtual_time<T: Send>(
     seeds: std::ops::Range<u64>,
     one: impl AsyncFn(u64) -> T + Sync,
 ) -> Vec<T> {

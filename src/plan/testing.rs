@@ -176,6 +176,7 @@ pub(crate) fn plan(phases: Vec<PlannedPhase>, targets: &[(&str, u64, &str)]) -> 
         approval: None,
         escalation: Vec::new(),
         closing: Vec::new(),
+        reverts: None,
         phases,
     }
 }

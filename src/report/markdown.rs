@@ -78,7 +78,10 @@ fn head(out: &mut String, view: &View, journal_head: &str) {
         fact("State", format!("{}{}", standing.words(), when.unwrap_or_default()));
     }
     if let Some(former) = &plan.reverts {
-        fact("Takes back", format!("run {}, whose journal ended with `{}`", former.run, former.journal_head));
+        fact(
+            "Takes back",
+            format!("run {}, whose journal ended with `{}`", former.run, former.journal_head),
+        );
         for stays in reverts::stays(former) {
             fact("Stays", escape(&stays));
         }

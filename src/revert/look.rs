@@ -76,7 +76,8 @@ async fn see(run: &str, step: &PlannedStep, item: &PlannedItem, cx: &LookContext
     let back = take_back(verb, &item.args, run, &cx.resolve, cx.vault.as_ref()).await?;
     let deadline = Instant::now() + LOOK.min(step.policy.timeout);
     let at = StepContext::new(deadline, CancellationToken::new(), cx.scratch.clone(), run);
-    let late = || ActionError::new(ErrorKind::TimedOut, "read the present state in time: no answer");
+    let late =
+        || ActionError::new(ErrorKind::TimedOut, "read the present state in time: no answer");
     tokio::time::timeout_at(deadline, back.look(&at)).await.unwrap_or_else(|_| Err(late()))
 }
 
@@ -120,6 +121,7 @@ impl<'a> Judge<'a> {
             let error = ActionError::new(ErrorKind::Invalid, "find the change in the journal");
             return (Finding::CannotTell { error }, None);
         };
+        let explained = self.explained(change, scope);
         let observed = match seen {
             Ok(Present::AsLeft | Present::Unseen) => {
                 return (Finding::WouldChange { found: None, spreads: None }, None);
@@ -128,12 +130,15 @@ impl<'a> Judge<'a> {
                 let evidence = "it is as it was before the run".to_owned();
                 return (Finding::AlreadyDone { evidence }, None);
             }
-            Ok(Present::Other) => "it is neither as the run left it nor as it was before".to_owned(),
+            Ok(Present::Other) if explained => "later steps of the run have changed it".to_owned(),
+            Ok(Present::Other) => {
+                "it is neither as the run left it nor as it was before".to_owned()
+            }
             // Where nothing can be read, nothing is explained by what the run did.
             Err(error) if is_about_the_way(&error) => return self.refused(change, error),
             Err(error) => error.message,
         };
-        if !change.settled || self.explained(change, scope) {
+        if !change.settled || explained {
             return (Finding::MayHold { observed }, None);
         }
         let text = format!("take it back: {observed}");

@@ -7,7 +7,6 @@ use crate::action::Evidence;
 use crate::engine::lifecycle::Stage;
 use crate::engine::recover::{self, RecoverError};
 use crate::event::{Event, Header, Place, Record, SavedRecord};
-use crate::journal::History;
 use crate::plan::{PlannedItem, PlannedStep};
 use crate::value::JsonText;
 
@@ -66,13 +65,13 @@ struct Marks {
 }
 
 impl Past {
-    /// What a journal tells.
+    /// What the records of a journal tell; `head` is the hash of the last one.
     ///
     /// # Errors
     /// Records that cannot follow on each other.
-    pub fn of(history: &History) -> Result<Self, RecoverError> {
-        let (state, _) = recover::fold(&history.records, false)?;
-        let mut marks = marks(&history.records);
+    pub fn of(records: &[Record], head: String) -> Result<Self, RecoverError> {
+        let (state, _) = recover::fold(records, false)?;
+        let mut marks = marks(records);
         let mut changes = Vec::new();
         for (index, step) in state.plan().steps().enumerate() {
             for item in step.items.resolved() {
@@ -97,7 +96,7 @@ impl Past {
                 });
             }
         }
-        Ok(Self { header: state.header.clone(), head: history.head(), changes })
+        Ok(Self { header: state.header.clone(), head, changes })
     }
 }
 

@@ -41,8 +41,7 @@ pub fn plan(past: &Past, cx: &ResolveContext, measured: History<'_>) -> Result<P
         return Err(Refused { reasons });
     }
     let former = &past.header.plan;
-    let reverts =
-        Reverts { run: past.header.run.clone(), journal_head: past.head.clone(), left };
+    let reverts = Reverts { run: past.header.run.clone(), journal_head: past.head.clone(), left };
     Ok(Plan {
         title: format!("Revert: {}", former.title),
         targets: Vec::new(),
@@ -102,7 +101,8 @@ fn phases(
             batches.clear();
         }
         let Some(phase) = phases.last_mut() else { continue };
-        let same = phase.steps.iter().filter(|step| is_of(&step.id.0, &format!("{}/{name}", phase.id)));
+        let same =
+            phase.steps.iter().filter(|step| is_of(&step.id.0, &format!("{}/{name}", phase.id)));
         let again = match same.count() {
             0 => String::new(),
             before => format!("-{}", before + 1),

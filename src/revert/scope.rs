@@ -19,8 +19,7 @@ impl Scope {
     pub(super) fn of(change: &Change, cx: &ResolveContext) -> Self {
         let verb = &change.step.verb;
         let system = || Self::System(verb.split('.').next().unwrap_or_default().to_owned());
-        let work =
-            cx.registry.verb(verb).and_then(|verb| verb.make(&change.item.args, cx).ok());
+        let work = cx.registry.verb(verb).and_then(|verb| verb.make(&change.item.args, cx).ok());
         let Some(Work::Action(action)) = work else { return system() };
         match action.touches() {
             Touches::Anything => Self::Anything,

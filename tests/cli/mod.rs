@@ -17,6 +17,7 @@ mod hostile;
 mod log;
 mod plan;
 mod questions;
+mod revert;
 mod run;
 mod setup;
 mod stage;

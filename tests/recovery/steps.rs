@@ -11,7 +11,7 @@ use rollback::action::{
     Reversal, Saved, StepContext, VerbKind, Verdict, Work,
 };
 use rollback::clock::{self, Boot};
-use rollback::engine::{Ended, Engine, MemoryVault};
+use rollback::engine::{Ended, Engine, MemoryVault, Vault};
 use rollback::environment::{Environment, EnvironmentFile};
 use rollback::event::{Actor, Header, Outcome};
 use rollback::journal::Journal;
@@ -26,10 +26,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::rig::Rig;
 
-const RUN: &str = "20261121-0000-test";
+pub(super) const RUN: &str = "20261121-0000-test";
 
 /// Every runbook that is shipped.
-fn shipped() -> Vec<PathBuf> {
+pub(super) fn shipped() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut folders = vec![root.join("runbooks"), root.join("examples")];
     let mut found = Vec::new();
@@ -51,15 +51,15 @@ fn shipped() -> Vec<PathBuf> {
 }
 
 /// A world and the program's own way into it.
-struct Bench {
-    rig: Rig,
+pub(super) struct Bench {
+    pub(super) rig: Rig,
     environment: Environment,
-    resolve: Arc<ResolveContext>,
-    scratch: TempDir,
+    pub(super) resolve: Arc<ResolveContext>,
+    pub(super) scratch: TempDir,
 }
 
 impl Bench {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         // As `main` does; whoever comes second finds it done.
         let _installed = rustls::crypto::ring::default_provider().install_default();
         let rig = Rig::start();
@@ -70,7 +70,7 @@ impl Bench {
 
     /// A world as this runbook meets it, and connections that know nothing of the former one: whether a rollback holds is asked
     /// after one.
-    async fn reset(&mut self, path: &Path) {
+    pub(super) async fn reset(&mut self, path: &Path) {
         self.rig.reset();
         (self.environment, self.resolve) = enter(&self.rig).await;
         let scenario =
@@ -86,7 +86,7 @@ impl Bench {
         &self.resolve.registry
     }
 
-    async fn plan(&self, path: &Path) -> Plan {
+    pub(super) async fn plan(&self, path: &Path) -> Plan {
         let loaded = load(path, self.registry()).expect("a shipped runbook is valid");
         let mut given = Given {
             environment: self.environment.inputs.clone(),
@@ -115,7 +115,7 @@ impl Bench {
     }
 
     /// The world, without what a change parks until it may be undone.
-    fn state(&self) -> Value {
+    pub(super) fn state(&self) -> Value {
         let mut state = self.rig.state(&[RUN.to_owned()]);
         let files = state["files"].as_object_mut().expect("files by name");
         files.retain(|name, _| !name.contains(".rollback-RUN"));
@@ -135,29 +135,33 @@ impl Bench {
         state
     }
 
-    fn becomes(&self, wanted: &Value, what: &str) {
+    pub(super) fn becomes(&self, wanted: &Value, what: &str) {
         Rig::becomes(wanted, what, || self.state());
     }
 
     async fn run(&self, plan: Plan) -> Ended {
-        let header = std::sync::Arc::new(header(plan));
+        let header = Arc::new(header(plan));
         let (journal, _log) = Journal::in_memory(header.clone());
+        self.engine(journal, Arc::new(MemoryVault::default())).run(header).await
+    }
+
+    /// An engine for a run in this world, whose private saved states lie in `vault`.
+    pub(super) fn engine(&self, journal: Journal, vault: Arc<dyn Vault>) -> Engine {
         let (_signals, signals) = mpsc::unbounded_channel();
         let (_requests, requests) = mpsc::unbounded_channel();
-        let engine = Engine {
+        Engine {
             resolve: self.resolve.clone(),
             journal,
-            vault: Arc::new(MemoryVault::default()),
+            vault,
             scratch: self.scratch.path().to_owned(),
             signals,
             requests,
             attended: false,
-        };
-        engine.run(header).await
+        }
     }
 }
 
-fn header(plan: Plan) -> Header {
+pub(super) fn header(plan: Plan) -> Header {
     Header {
         run: RUN.into(),
         program: "test".into(),
@@ -188,7 +192,7 @@ async fn enter(rig: &Rig) -> (Environment, Arc<ResolveContext>) {
 }
 
 /// One item's context: its notes last from attempt to attempt.
-struct Attempts<'a> {
+pub(super) struct Attempts<'a> {
     bench: &'a Bench,
     notes: Arc<Notes>,
     timeout: Duration,
@@ -205,8 +209,12 @@ impl Recorder for Notes {
     }
 }
 
-impl Attempts<'_> {
-    fn context(&self) -> StepContext {
+impl<'a> Attempts<'a> {
+    pub(super) fn new(bench: &'a Bench, timeout: Duration) -> Self {
+        Self { bench, notes: Arc::default(), timeout }
+    }
+
+    pub(super) fn context(&self) -> StepContext {
         let scratch = self.bench.scratch.path().to_owned();
         let deadline = Instant::now() + self.timeout;
         let notes = self.notes.0.lock().expect("nobody panicked").clone();
@@ -225,7 +233,7 @@ impl Attempts<'_> {
         Some((saved, applied))
     }
 
-    async fn verified(&self, action: &dyn Action, applied: &Evidence) {
+    pub(super) async fn verified(&self, action: &dyn Action, applied: &Evidence) {
         let cx = self.context();
         while let Verdict::NotYet { observed } =
             action.verify(&cx, applied).await.expect("it can be verified")
@@ -267,7 +275,7 @@ async fn twice(
 ) -> usize {
     let name = format!("{} [{}]", step.id, item.name);
     let timeout = step.policy.timeout;
-    let attempts = Attempts { bench, notes: Arc::default(), timeout };
+    let attempts = Attempts::new(bench, timeout);
     let before = Rig::at_rest(|| bench.state());
     let Some((saved, applied)) = attempts.forward(action).await else {
         return 0;
@@ -287,13 +295,13 @@ async fn twice(
             .unwrap_or_else(|error| panic!("{name} undone {time}: {error:?}"));
         bench.becomes(&before, &format!("{name} undone {time}"));
     }
-    let fresh = Attempts { bench, notes: Arc::default(), timeout };
+    let fresh = Attempts::new(bench, timeout);
     let _forward = fresh.forward(action).await;
     1
 }
 
 async fn holds(bench: &Bench, step: &PlannedStep, probe: &dyn rollback::action::Probe) {
-    let attempts = Attempts { bench, notes: Arc::default(), timeout: step.policy.timeout };
+    let attempts = Attempts::new(bench, step.policy.timeout);
     let cx = attempts.context();
     while let Verdict::NotYet { observed } = probe.observe(&cx).await.expect("it can be asked") {
         assert!(!cx.remaining().is_zero(), "{} does not hold: {observed}", step.id);
@@ -331,7 +339,11 @@ async fn a_failure_at_any_step_leaves_a_run_that_says_the_truth() {
 }
 
 /// Puts a command that fails into the place of a step: a change for a change, a question for a question.
-async fn fail(bench: &Bench, plan: &mut Plan, id: &StepId) -> rollback::plan::StepPolicy {
+pub(super) async fn fail(
+    bench: &Bench,
+    plan: &mut Plan,
+    id: &StepId,
+) -> rollback::plan::StepPolicy {
     let former = &plan.step(id).expect("a step of the plan").verb;
     let changes = bench.registry().verb(former).is_some_and(|verb| verb.kind == VerbKind::Action);
     let name = if changes { "script.run" } else { "script.expect" };
