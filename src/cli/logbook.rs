@@ -12,8 +12,8 @@ use super::open::Opened;
 use super::output::Output;
 use crate::failpoint;
 use crate::journal::{self, Run};
-use crate::report::log::{self, Entry, HEADING};
 use crate::report::View;
+use crate::report::log::{self, Entry, HEADING};
 use crate::report::style::{DOUBT, paint};
 use crate::report::text::sanitize;
 

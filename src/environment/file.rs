@@ -99,7 +99,12 @@ impl EnvironmentFile {
 
     fn check_templates(&self, problems: &mut Problems) {
         let blocks = [&self.connections, &self.values, &self.inputs, &self.evidence];
-        let nodes = blocks.into_iter().flatten().map(|(_, node)| node).chain(&self.lock_dir).chain(&self.log);
+        let nodes = blocks
+            .into_iter()
+            .flatten()
+            .map(|(_, node)| node)
+            .chain(&self.lock_dir)
+            .chain(&self.log);
         for node in nodes {
             match template::uses(node) {
                 Err(errors) => problems.0.extend(errors.into_iter().map(Diagnostic::from)),
