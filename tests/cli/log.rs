@@ -253,7 +253,8 @@ phases:
     );
     let environment = stage.world.path("home/runbooks/environments/sandbox.yaml");
     let text = std::fs::read_to_string(&environment).expect("the environment");
-    std::fs::write(&environment, text + "\nnotifications: {sms: critical}\n").expect("written");
+    let rule = "\nnotifications: {sms: critical}\n";
+    std::fs::write(&environment, format!("{text}{rule}")).expect("written");
     let run = stage.rollback("run small --env sandbox --yes --format json").expect_code(0).json();
     assert_eq!(run["steps"]["tell/text"]["outcome"], "skipped", "{run}");
     assert_eq!(stage.status()["texts"].as_array().map(Vec::len), Some(0));
@@ -265,4 +266,10 @@ phases:
     assert_eq!(run["steps"]["tell/text"]["outcome"], "done", "{run}");
     let texts = stage.status()["texts"].to_string();
     assert!(texts.contains("critical"), "{texts}");
+
+    let wrong = text + "\nnotifications: {smss: critical, slack: urgent}\n";
+    std::fs::write(&environment, wrong).expect("written");
+    let told = stage.rollback("check").expect_code(3).stdout;
+    assert!(told.contains("nothing is told by `smss`") && told.contains("`sms`"), "{told}");
+    assert!(told.contains("expected one of low, medium, high, critical"), "{told}");
 }
