@@ -40,11 +40,15 @@ pub enum Double {
     Mail,
     /// The tracker.
     Tracker,
+    /// The orchestrator before the deployment.
+    OldOrchestrator,
+    /// The orchestrator with specialists.
+    NewOrchestrator,
 }
 
 impl Double {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Docker,
         Self::LoadBalancer,
         Self::Blue,
@@ -57,6 +61,8 @@ impl Double {
         Self::Sms,
         Self::Mail,
         Self::Tracker,
+        Self::OldOrchestrator,
+        Self::NewOrchestrator,
     ];
 
     /// The name in the grammar.
@@ -74,6 +80,8 @@ impl Double {
             Self::Sms => "sms",
             Self::Mail => "mail",
             Self::Tracker => "tracker",
+            Self::OldOrchestrator => "old-orchestrator",
+            Self::NewOrchestrator => "new-orchestrator",
         }
     }
 }

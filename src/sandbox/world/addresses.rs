@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use tokio::net::TcpListener;
 
 use super::info::WorldInfo;
+use super::orchestrators;
 use crate::sandbox::SandboxError;
 use crate::sandbox::docker::engine::digest_of;
 
@@ -27,6 +28,7 @@ pub(super) struct Sockets {
     pub(super) prometheus: TcpListener,
     pub(super) kubernetes: TcpListener,
     pub(super) messengers: Listeners,
+    pub(super) orchestrators: orchestrators::Listeners,
     pub(super) control: TcpListener,
 }
 
@@ -59,12 +61,13 @@ impl Sockets {
                 mail: bind(at(|info| &info.mail)).await?,
                 tracker: bind(at(|info| &info.tracker)).await?,
             },
+            orchestrators: orchestrators::Listeners::bind(former).await?,
             control: bind(at(|info| &info.control)).await?,
         })
     }
 }
 
-async fn bind(former: Option<&str>) -> Result<TcpListener, SandboxError> {
+pub(super) async fn bind(former: Option<&str>) -> Result<TcpListener, SandboxError> {
     if let Some(address) = former
         && let Ok(listener) = TcpListener::bind(address).await
     {
