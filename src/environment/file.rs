@@ -267,14 +267,11 @@ fn channels(
             problem.hints.extend(suggest::hint(&channel.name, known.iter().copied()));
             problems.0.push(problem);
         }
-        match node.as_text().and_then(Severity::of_word) {
-            Some(least) => {
-                let _unique = channels.insert(channel.name, least);
-            }
-            None => {
-                let words = Severity::ALL.map(Severity::word);
-                problems.wrong_type(&node, &format!("one of {}", words.join(", ")));
-            }
+        if let Some(least) = node.as_text().and_then(Severity::of_word) {
+            let _unique = channels.insert(channel.name, least);
+        } else {
+            let words = Severity::ALL.map(Severity::word);
+            problems.wrong_type(&node, &format!("one of {}", words.join(", ")));
         }
     }
     channels
