@@ -198,7 +198,7 @@ async fn dispatch(cli: Cli, cx: Context) -> Result<u8, CliError> {
         Command::Evidence(args) => evidence::run(&cx, args).await,
         Command::Report(args) => report::run(&cx, &args),
         Command::History(args) => history::run(&cx, &args),
-        Command::Drill(args) => drill::run(cx, args).await,
+        Command::Drill(args) => Box::pin(drill::run(cx, args)).await,
         Command::Sandbox(args) => sandbox::run(&cx, args).await,
         Command::Init(args) => init::run(&cx, &args),
         Command::Doctor(args) => doctor::run(&cx, args).await,

@@ -9,7 +9,9 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::context::Context;
-use super::error::{self, CliError, EVALUATE, NO_DATA, OPTIMIZE, PREPARE, ROLL_BACK, UNEXPECTED, USAGE};
+use super::error::{
+    self, CliError, EVALUATE, NO_DATA, OPTIMIZE, PREPARE, ROLL_BACK, UNEXPECTED, USAGE,
+};
 use super::open;
 use super::output::Format;
 use crate::environment::{Config, Environment, FoundRunbook, locate, runbooks as found};

@@ -106,7 +106,8 @@ pub(super) async fn run(cx: Context, mut args: DrillArgs) -> Result<u8, CliError
 fn allowed(opened: &Opened) -> Result<(), CliError> {
     let runbook = &opened.loaded.runbook;
     if runbook.scenario.asks_only() {
-        let text = format!("drill `{}`: it only asks, so there is nothing to recover", runbook.name);
+        let text =
+            format!("drill `{}`: it only asks, so there is nothing to recover", runbook.name);
         return Err(CliError::new(USAGE, text)
             .hint(format!("Run it as it is with `rollback run {}`.", runbook.name)));
     }
@@ -117,7 +118,9 @@ fn allowed(opened: &Opened) -> Result<(), CliError> {
     let name = &environment.name;
     Err(CliError::new(
         REFUSED,
-        format!("drill in {name}: this environment may not be broken on purpose; nothing was touched"),
+        format!(
+            "drill in {name}: this environment may not be broken on purpose; nothing was touched"
+        ),
     )
     .hint("Drill in the sandbox: `--env sandbox`.")
     .hint(format!(
@@ -135,7 +138,8 @@ async fn agreed(cx: &Context, opened: &Opened, faults: usize) -> Result<(), CliE
     }
     let name = sanitize(&opened.environment.name);
     let runbook = sanitize(&opened.loaded.runbook.title);
-    cx.output.progress(format!("{runbook}: breaks {name}, recovers it with {faults} faults injected"));
+    cx.output
+        .progress(format!("{runbook}: breaks {name}, recovers it with {faults} faults injected"));
     if prompt::confirm(&cx.output, "Start the drill?").await? {
         return Ok(());
     }

@@ -117,10 +117,8 @@ fn is_drill(summary: &Summary) -> bool {
 
 fn drill_line(summary: &Summary) -> String {
     let header = &summary.header;
-    let told = drilled(summary).map_or_else(
-        || paint(DOUBT, "not finished"),
-        |drill| crate::report::drill::entry(&drill),
-    );
+    let told = drilled(summary)
+        .map_or_else(|| paint(DOUBT, "not finished"), |drill| crate::report::drill::entry(&drill));
     format!(
         "{}  {}  {:<24} {:<12} {told}",
         paint(STRONG, &header.run),

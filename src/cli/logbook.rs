@@ -6,21 +6,21 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::open::Opened;
 use super::output::Output;
 use crate::failpoint;
 use crate::journal::{self, Run};
-use crate::report::log::{self, Entry, HEADING};
 use crate::report::View;
+use crate::report::log::{self, Entry, HEADING};
 use crate::report::style::{DOUBT, paint};
 use crate::report::text::sanitize;
 
 /// How long the whole may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long another program may hold the log.
-const OTHERS: Duration = Duration::from_secs(2);
+/// How often it is looked whether another program still holds the log, and the time between two looks.
+const LOOKS: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// The log of a run that is about to begin, if it has one: its environment's, else the project's. The sandbox is no place of which
@@ -91,20 +91,15 @@ fn append(path: &Path, entry: &Entry) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Waits a little for other runs that write their entries.
+/// Waits a little for other runs that write their entries. On a file system without locks one write is the best that there is.
 fn lock(file: &File) -> io::Result<()> {
-    let until = Instant::now() + OTHERS;
-    loop {
+    for _ in 0..LOOKS {
         match file.try_lock() {
-            Ok(()) => return Ok(()),
-            Err(TryLockError::WouldBlock) if Instant::now() < until => std::thread::sleep(PAUSE),
-            Err(TryLockError::WouldBlock) => {
-                return Err(io::Error::new(io::ErrorKind::WouldBlock, "another program holds it"));
-            }
-            // A file system without locks: one write is the best that there is.
-            Err(TryLockError::Error(_)) => return Ok(()),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
+            Ok(()) | Err(TryLockError::Error(_)) => return Ok(()),
         }
     }
+    Err(io::Error::new(io::ErrorKind::WouldBlock, "another program holds it"))
 }
 
 #[cfg(test)]

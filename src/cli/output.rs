@@ -65,12 +65,21 @@ impl Stream {
     }
 }
 
+/// Where data are written.
+#[derive(Debug, Clone, Copy)]
+enum DataTo {
+    /// Where they belong.
+    StandardOutput,
+    /// Among the progress: they are on the way to other data.
+    Progress,
+}
+
 /// Standard output for data, standard error for progress.
 #[derive(Clone)]
 pub(super) struct Output {
     streams: Arc<Streams>,
-    /// Whether data are written as progress.
-    aside: bool,
+    /// Where data are written.
+    data_to: DataTo,
     /// The form of the data.
     pub(super) format: Format,
     /// Whether standard error is a terminal that can redraw a line.
@@ -104,7 +113,7 @@ impl Output {
         LIVE.store(terminal && !plain, Ordering::Relaxed);
         Self {
             streams: Arc::new(streams),
-            aside: false,
+            data_to: DataTo::StandardOutput,
             format,
             live: terminal && !plain,
             color: progress_color == ColorChoice::Always,
@@ -114,7 +123,7 @@ impl Output {
 
     /// The same for what happens on the way to the data: it is told to people, as progress.
     pub(super) fn aside(&self) -> Self {
-        Self { aside: true, format: Format::Human, ..self.clone() }
+        Self { data_to: DataTo::Progress, format: Format::Human, ..self.clone() }
     }
 
     /// Writes a line of data.
@@ -124,7 +133,10 @@ impl Output {
             Format::Human | Format::Junit | Format::Github => format!("{line}\n"),
             Format::Json | Format::Jsonl | Format::Sarif => format!("{}\n", escape_json(line)),
         };
-        let stream = if self.aside { &self.streams.progress } else { &self.streams.data };
+        let stream = match self.data_to {
+            DataTo::StandardOutput => &self.streams.data,
+            DataTo::Progress => &self.streams.progress,
+        };
         self.write(stream, &text);
     }
 

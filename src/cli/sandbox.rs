@@ -234,7 +234,9 @@ fn show(cx: &Context, status: &Status) {
     if !status.orchestrators.is_empty() {
         let [old, new, front] = ["old", "new", "front"].map(answering);
         let front = paint(STRONG, front);
-        out(format!("orchestrators  old {old}, new {new}; the front of the new one serves {front}"));
+        out(format!(
+            "orchestrators  old {old}, new {new}; the front of the new one serves {front}"
+        ));
     }
     for (project, states) in &status.containers {
         let counts: Vec<_> =

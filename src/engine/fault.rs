@@ -234,7 +234,8 @@ async fn unanswered(verb: &str, cx: &StepContext, call: Call) -> ActionError {
 
 /// An error that says where it comes from: nobody should look for it in the system.
 fn injected(kind: ErrorKind, verb: &str, what: &str) -> ActionError {
-    let error = ActionError::new(kind, format!("use `{verb}`: {what}, since the drill wants it so"));
+    let error =
+        ActionError::new(kind, format!("use `{verb}`: {what}, since the drill wants it so"));
     let retryable = error.retryable || kind == ErrorKind::Unknown;
     error.retryable(retryable)
 }

@@ -99,7 +99,12 @@ impl EnvironmentFile {
 
     fn check_templates(&self, problems: &mut Problems) {
         let blocks = [&self.connections, &self.values, &self.inputs, &self.evidence];
-        let nodes = blocks.into_iter().flatten().map(|(_, node)| node).chain(&self.lock_dir).chain(&self.log);
+        let nodes = blocks
+            .into_iter()
+            .flatten()
+            .map(|(_, node)| node)
+            .chain(&self.lock_dir)
+            .chain(&self.log);
         for node in nodes {
             match template::uses(node) {
                 Err(errors) => problems.0.extend(errors.into_iter().map(Diagnostic::from)),
@@ -262,14 +267,11 @@ fn channels(
             problem.hints.extend(suggest::hint(&channel.name, known.iter().copied()));
             problems.0.push(problem);
         }
-        match node.as_text().and_then(Severity::of_word) {
-            Some(least) => {
-                let _unique = channels.insert(channel.name, least);
-            }
-            None => {
-                let words = Severity::ALL.map(Severity::word);
-                problems.wrong_type(&node, &format!("one of {}", words.join(", ")));
-            }
+        if let Some(least) = node.as_text().and_then(Severity::of_word) {
+            let _unique = channels.insert(channel.name, least);
+        } else {
+            let words = Severity::ALL.map(Severity::word);
+            problems.wrong_type(&node, &format!("one of {}", words.join(", ")));
         }
     }
     channels

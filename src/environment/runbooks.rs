@@ -6,8 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Config, locate};
 use super::document::Document;
+use super::{Config, locate};
 use crate::runbook::{Scenario, suggest};
 
 /// Folders deeper than this are not searched.

@@ -46,9 +46,10 @@ pub fn lines(drill: &Drill, kept_with: Option<&str>) -> Vec<String> {
 
 /// One line of a list of drills, without what tells them apart.
 pub fn entry(drill: &Drill) -> String {
-    let times = drill.targets.iter().map(|target| {
-        format!("{} {}", sanitize(&target.target), against_limit(target))
-    });
+    let times = drill
+        .targets
+        .iter()
+        .map(|target| format!("{} {}", sanitize(&target.target), against_limit(target)));
     let faults = drill.faults.iter().map(|fault| sanitize(&fault.fault));
     let told: Vec<String> = times.chain(faults).collect();
     let (met, all) = drill.score();

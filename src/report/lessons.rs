@@ -69,7 +69,9 @@ fn field(line: &str) -> Option<(String, String)> {
     }
     let (name, value) = match line.strip_prefix("**") {
         Some(rest) => rest.split_once("**:").or_else(|| rest.split_once(":**"))?,
-        None => line.split_once(": ").filter(|(name, _)| ["Date", "Type", "Reason"].contains(name))?,
+        None => {
+            line.split_once(": ").filter(|(name, _)| ["Date", "Type", "Reason"].contains(name))?
+        }
     };
     Some((name.trim().to_lowercase(), value.trim().to_owned()))
 }
@@ -87,7 +89,8 @@ fn unescaped(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut characters = text.chars().peekable();
     while let Some(character) = characters.next() {
-        let escapes = character == '\\' && characters.peek().is_some_and(char::is_ascii_punctuation);
+        let escapes =
+            character == '\\' && characters.peek().is_some_and(char::is_ascii_punctuation);
         plain.extend(if escapes { characters.next() } else { Some(character) });
     }
     plain
@@ -157,7 +160,10 @@ Reason: slow
         assert_eq!(lessons[0].fields["re-deployed"], "2025-11-18 (successful)");
         assert_eq!(lessons[2].fields["reason"], "DNS");
         assert_eq!(lessons[3].fields["type"], "Graceful Rollback");
-        assert_eq!((lessons[4].fields["reason"].as_str(), &*lessons[4].fields["impact"]), ("slow", "none"));
+        assert_eq!(
+            (lessons[4].fields["reason"].as_str(), &*lessons[4].fields["impact"]),
+            ("slow", "none")
+        );
     }
 
     #[test]

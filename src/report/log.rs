@@ -64,7 +64,9 @@ pub fn entry(view: &View, journal_head: &str) -> Option<Entry> {
     let (run, environment) = (&header.run, plain(&plan.environment));
     line(
         &mut text,
-        &format!("\nRun `{run}` in {environment}, started by {by}; its journal ends with `{journal_head}`.\n"),
+        &format!(
+            "\nRun `{run}` in {environment}, started by {by}; its journal ends with `{journal_head}`.\n"
+        ),
     );
     let end = serde_json::to_value(end).ok()?;
     let mark = format!("<!-- rollback {run} {} -->", end.as_str()?);
@@ -119,7 +121,8 @@ fn impact(view: &View) -> String {
         known.push(format!("service restored {} after the incident began", brief_ms(took)));
     }
     for (name, words) in &METRICS[..2] {
-        known.extend(measured(view, words).map(|value| format!("{}: {value}", name.to_lowercase())));
+        known
+            .extend(measured(view, words).map(|value| format!("{}: {value}", name.to_lowercase())));
     }
     if known.is_empty() { NOT_MEASURED.to_owned() } else { known.join("; ") }
 }

@@ -93,11 +93,9 @@ fn head(out: &mut String, view: &View) {
 
 fn timeline(out: &mut String, view: &View) {
     let header = &view.header;
-    let mut point = |at: Option<Timestamp>, what: &str, unless: &str| {
-        match at {
-            Some(at) => line(out, &format!("- {} - {what}", at.strftime(AT))),
-            None => line(out, &format!("- {what}: {NOT_KNOWN}{unless}")),
-        }
+    let mut point = |at: Option<Timestamp>, what: &str, unless: &str| match at {
+        Some(at) => line(out, &format!("- {} - {what}", at.strftime(AT))),
+        None => line(out, &format!("- {what}: {NOT_KNOWN}{unless}")),
     };
     point(header.since, "Issue first detected", ", the run was started without `--since`");
     let approved = view.approvals.iter().find_map(|asked| match &asked.outcome {
@@ -182,7 +180,9 @@ fn badly(view: &View) -> Vec<String> {
         bad.extend(failed.map(|(name, why)| format!("{}: {name} failed to {why}", rung.level)));
     }
     let resumed = view.resumed.iter();
-    bad.extend(resumed.map(|(at, _)| format!("The run was interrupted, and resumed {} after its start", brief_ms(*at))));
+    bad.extend(resumed.map(|(at, _)| {
+        format!("The run was interrupted, and resumed {} after its start", brief_ms(*at))
+    }));
     bad.extend(view.warnings.iter().cloned());
     bad.iter().map(|text| escape(text)).collect()
 }

@@ -113,9 +113,7 @@ impl Runbook {
     pub fn all_steps(&self) -> impl Iterator<Item = &Step> {
         self.phases.iter().chain(self.drill_phases()).flat_map(|phase| &phase.steps)
     }
-}
 
-impl Runbook {
     /// The name of the input whose value the scenario's flag carries, if there is one.
     pub fn argument(&self) -> Option<&str> {
         self.inputs.iter().find(|(_, input)| input.argument).map(|(name, _)| name.as_str())

@@ -6,8 +6,8 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::runbook::{Severity, VerbCall};
 use crate::runbook::node::Span;
+use crate::runbook::{Severity, VerbCall};
 
 /// What is to be done when a trigger fires; later ones are more.
 #[derive(

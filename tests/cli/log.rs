@@ -22,8 +22,7 @@ phases:
         http.expect: {url: \"{{ environment.load_balancer }}/health\", json: {version: \"1.0.0\"}}
 ";
 
-const REVIEW: &str = "\
-  - id: review
+const REVIEW: &str = "  - id: review
     steps:
       - id: root-cause
         title: Root cause
@@ -85,7 +84,13 @@ fn a_graceful_rollback_is_written_with_what_was_measured() {
     stage.rollback("--graceful --env sandbox --yes").expect_code(0);
     let text = log(&stage);
     let block = text.split("---\n").nth(1).expect("a block between rules");
-    assert!(matches(r"^Date: \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\nType: Graceful Rollback\nReason: not given\nMetrics:\n", block), "{text}");
+    assert!(
+        matches(
+            r"^Date: \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\nType: Graceful Rollback\nReason: not given\nMetrics:\n",
+            block
+        ),
+        "{text}"
+    );
     assert!(matches(r"(?m)^  - Error rate: .*0\.\d+", block), "{block}");
     assert!(block.contains("  - Cost per query: not measured\n"), "{block}");
     assert!(block.contains("  - Routing accuracy: not measured\n"), "{block}");
@@ -146,7 +151,9 @@ fn lessons_are_found_again_by_several_words() {
     let _log = stage.world.write("home/docs/rollback_log.md", by_hand);
     let _config = stage.world.write("home/rollback.yaml", "log: docs/rollback_log.md\n");
     stage.rollback("--emergency --env sandbox --yes --reason 'memory leak'").expect_code(0);
-    stage.rollback("confirm --item why --answer yes --remark 'a TIMEOUT of the cache'").expect_code(0);
+    stage
+        .rollback("confirm --item why --answer yes --remark 'a TIMEOUT of the cache'")
+        .expect_code(0);
 
     let search = |words: &str| {
         stage.rollback(&format!("history --format json --search '{words}'")).expect_code(0).json()
@@ -181,7 +188,9 @@ fn lessons_are_found_again_by_several_words() {
 #[test]
 fn the_post_mortem_is_filled_in_as_far_as_the_journal_knows() {
     let stage = logged("emergency");
-    stage.rollback("--emergency --env sandbox --yes --reason 'memory leak' --since 10m").expect_code(0);
+    stage
+        .rollback("--emergency --env sandbox --yes --reason 'memory leak' --since 10m")
+        .expect_code(5);
     let report = stage.rollback("report --post-mortem").expect_code(0).stdout;
     let mut rest = report.as_str();
     for told in [
@@ -237,10 +246,15 @@ phases:
 ";
     stage.add("small", "graceful", waking);
     let warned = stage.rollback("check --strict").expect_code(3);
-    assert_eq!(warned.stdout.matches("wakes people, and this runbook is for what is high").count(), 2, "{warned}");
+    assert_eq!(
+        warned.stdout.matches("wakes people, and this runbook is for what is high").count(),
+        2,
+        "{warned}"
+    );
     let environment = stage.world.path("home/runbooks/environments/sandbox.yaml");
     let text = std::fs::read_to_string(&environment).expect("the environment");
-    std::fs::write(&environment, text + "\nnotifications: {sms: critical}\n").expect("written");
+    let rule = "\nnotifications: {sms: critical}\n";
+    std::fs::write(&environment, format!("{text}{rule}")).expect("written");
     let run = stage.rollback("run small --env sandbox --yes --format json").expect_code(0).json();
     assert_eq!(run["steps"]["tell/text"]["outcome"], "skipped", "{run}");
     assert_eq!(stage.status()["texts"].as_array().map(Vec::len), Some(0));
@@ -252,4 +266,10 @@ phases:
     assert_eq!(run["steps"]["tell/text"]["outcome"], "done", "{run}");
     let texts = stage.status()["texts"].to_string();
     assert!(texts.contains("critical"), "{texts}");
+
+    let wrong = text + "\nnotifications: {smss: critical, slack: urgent}\n";
+    std::fs::write(&environment, wrong).expect("written");
+    let told = stage.rollback("check").expect_code(3).stdout;
+    assert!(told.contains("nothing is told by `smss`") && told.contains("`sms`"), "{told}");
+    assert!(told.contains("expected one of low, medium, high, critical"), "{told}");
 }

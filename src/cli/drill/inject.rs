@@ -8,9 +8,8 @@ use crate::runbook::suggest;
 /// Reads the faults as they were typed.
 pub(super) fn read(typed: &[String]) -> Result<Vec<Fault>, CliError> {
     let read = |text: &String| {
-        text.parse().map_err(|error: FaultError| {
-            wrong(text, &error.to_string()).hint(FaultError::HINT)
-        })
+        text.parse()
+            .map_err(|error: FaultError| wrong(text, &error.to_string()).hint(FaultError::HINT))
     };
     typed.iter().map(read).collect()
 }
@@ -29,7 +28,8 @@ pub(super) fn check(faults: &[Fault], opened: &Opened) -> Result<(), CliError> {
                 .hint(format!("The systems are {}.", known.join(", "))));
         };
         let verbs = || system.verbs.iter().filter_map(|verb| Some(verb.name.split_once('.')?.1));
-        if let Some(verb) = fault.verb.as_deref().filter(|verb| !verbs().any(|name| name == *verb)) {
+        if let Some(verb) = fault.verb.as_deref().filter(|verb| !verbs().any(|name| name == *verb))
+        {
             let meant = suggest::closest(verb, verbs());
             return Err(wrong(&typed, &format!("find the verb `{}.{verb}`", fault.system))
                 .hints(meant.map(|meant| format!("Did you mean `{}.{meant}`?", fault.system))));

@@ -44,8 +44,12 @@ pub(super) fn run<'a>(
     // A log belongs to a project, and knows neither environments nor drills.
     if !args.drills {
         logs.extend(cx.config.log.clone());
-        logs.retain(|path| path.exists());
-        logs.extend(args.log.iter().cloned());
+        // One that is not there yet has no entries, and one may be named in several ways.
+        let mut logs: BTreeSet<PathBuf> =
+            logs.into_iter().filter_map(|path| path.canonicalize().ok()).collect();
+        let named =
+            args.log.iter().map(|path| path.canonicalize().unwrap_or_else(|_| path.clone()));
+        logs.extend(named);
         for path in logs {
             hits.extend(in_log(&search, &path)?);
         }
@@ -109,7 +113,11 @@ fn lines(hit: &Hit<'_>) -> Vec<String> {
         }
     };
     lines.extend(places.iter().take(MOST_PLACES).map(|place| {
-        format!("  {} {}", paint(FAINT, format!("{}:", sanitize(&place.what))), sanitize(&place.text))
+        format!(
+            "  {} {}",
+            paint(FAINT, format!("{}:", sanitize(&place.what))),
+            sanitize(&place.text)
+        )
     }));
     if let Some(more) = places.len().checked_sub(MOST_PLACES).filter(|more| *more > 0) {
         lines.push(paint(FAINT, format!("  and in {more} more places")));

@@ -62,10 +62,12 @@ async fn latency_delays_every_call_and_changes_nothing_else() {
 
 #[tokio::test(start_paused = true)]
 async fn a_fault_keeps_to_its_verb_its_step_and_its_count() {
-    let (_, _, met, took) = run(&["test.expect:latency=1s", "test.switch:latency=10ms,times=2"]).await;
+    let (_, _, met, took) =
+        run(&["test.expect:latency=1s", "test.switch:latency=10ms,times=2"]).await;
     assert_eq!(met, [1, 2]);
     assert!(took < Duration::from_secs(2), "{took:?}");
-    let (_, _, met, _) = run(&["test:latency=1ms,step=p0/b", "test:latency=1ms,step=p0", "other:error"]).await;
+    let (_, _, met, _) =
+        run(&["test:latency=1ms,step=p0/b", "test:latency=1ms,step=p0", "other:error"]).await;
     // `p0` is the beginning of every place, as `redirect` would be of `redirect/drain`.
     assert_eq!(met, [1, 4, 0]);
 }

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::walk::names_verb;
+use crate::runbook::Severity;
 use crate::runbook::diagnostic::Diagnostic;
 use crate::runbook::forms::{
     AfterForm, ApprovalForm, End, InputForm, PhaseForm, RunbookForm, RungForm, StepForm,
@@ -19,7 +20,6 @@ use crate::runbook::model::{
     After, Approval, ForEach, Input, InputType, Phase, Retry, Runbook, Rung, Scenario, Step,
     Target, VerbCall, Verify,
 };
-use crate::runbook::Severity;
 use crate::runbook::node::{Key, Node, NodeValue, Span};
 use crate::value::Lasting;
 

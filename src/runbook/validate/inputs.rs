@@ -62,12 +62,11 @@ fn argument(runbook: &Runbook, problems: &mut Vec<Diagnostic>) {
         );
     }
     if !matches!(runbook.scenario, Scenario::Partial | Scenario::KnowledgeBase) {
-        let message = format!("`{name}` is the NAME of the flag, and this scenario's flag has none");
-        problems.push(
-            Diagnostic::error("argument-without-flag", message).at(first.span).hint(
-                "Leave `argument` out, or write `scenario: partial` or `scenario: knowledge-base`.",
-            ),
-        );
+        let message =
+            format!("`{name}` is the NAME of the flag, and this scenario's flag has none");
+        problems.push(Diagnostic::error("argument-without-flag", message).at(first.span).hint(
+            "Leave `argument` out, or write `scenario: partial` or `scenario: knowledge-base`.",
+        ));
     }
 }
 

@@ -68,7 +68,8 @@ impl Lints<'_> {
     /// What cannot be undone comes after everything that could show that it should not happen.
     fn irreversible(&self, step: &Step, at: Position, problems: &mut Vec<Diagnostic>) {
         self.undeclared(step, problems);
-        let is_known = self.registry.verb(&step.verb).is_some_and(|verb| verb.irreversible.is_some());
+        let is_known =
+            self.registry.verb(&step.verb).is_some_and(|verb| verb.irreversible.is_some());
         if !is_known && !step.irreversible {
             return;
         }

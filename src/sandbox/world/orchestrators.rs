@@ -56,9 +56,8 @@ async fn pair(former: Option<&WorldInfo>) -> Result<(TcpListener, TcpListener), 
     {
         return Ok((old, front));
     }
-    let failed = |at: Ipv4Addr| {
-        move |source| SandboxError::Listen { address: at.to_string(), source }
-    };
+    let failed =
+        |at: Ipv4Addr| move |source| SandboxError::Listen { address: at.to_string(), source };
     let mut last = None;
     for _ in 0..TRIES {
         let old = TcpListener::bind((OLD, 0)).await.map_err(failed(OLD))?;
