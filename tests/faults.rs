@@ -22,7 +22,7 @@ use rollback::action::ActionError;
 
 use crate::support::dice::{Dice, from_environment};
 use crate::support::{HANG, install_tls};
-use fault::Fault;
+use fault::{Fault, Wait};
 use server::{Act, Server};
 use subject::{Subject, Told};
 
@@ -113,7 +113,9 @@ impl Case {
     fn server_side(self, server: &Server) -> Option<String> {
         let requests = server.heard.requests.load(Ordering::SeqCst);
         let sent = server.heard.sent.load(Ordering::SeqCst);
-        let again = self.wanted == Told::Done && matches!(self.fault, Fault::TooMany(_));
+        let told_to_wait = matches!(self.fault, Fault::TooMany(Wait::Second));
+        let again = (self.wanted == Told::Done && matches!(self.fault, Fault::TooMany(_)))
+            || (self.subject.is_patient() && told_to_wait);
         let most = self.subject.most_read() + BUFFERS;
         let wanted = 1 + usize::from(again);
         // The proof waits for one second of its own, which on a busy machine may be up before anything is heard; it only reads.
