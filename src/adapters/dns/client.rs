@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use indexmap::IndexSet;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -135,8 +136,8 @@ pub(super) async fn reach(connections: &Connections) -> Result<String, ActionErr
     let root = DomainName::parse("localhost").map_err(invalid)?.on_the_wire().map_err(invalid)?;
     let mut counts = Vec::new();
     let primary = dns.settings.rfc2136.as_ref().map(|updates| &updates.server);
-    let named: Vec<_> = primary.into_iter().chain(&dns.settings.nameservers).collect();
-    let resolvers: Vec<_> = dns.settings.resolvers.iter().collect();
+    let named: IndexSet<_> = primary.into_iter().chain(&dns.settings.nameservers).collect();
+    let resolvers: IndexSet<_> = dns.settings.resolvers.iter().collect();
     for (word, servers) in [("name server", named), ("resolver", resolvers)] {
         let mut answering = 0;
         let mut silent = Vec::new();
