@@ -12,6 +12,7 @@ const MESSAGE: &str = "nothing: a message cannot be unsent; `irreversible` need 
 
 /// What undo does, for every verb that changes something. What an undo does cannot be read from a schema.
 const UNDO: [(&str, &str); 29] = [
+    ("dns.point", "brings the former records and their ttl back, or removes what was not there"),
     ("docker.stop", "starts the containers that it stopped"),
     ("docker.start", "stops the containers that it started"),
     ("docker.scale", "brings the parked containers back and removes the new ones"),
