@@ -1,5 +1,6 @@
 //! The only list of adapters. A new adapter is one folder here and its name below.
 
+mod digitalocean;
 mod dns;
 mod docker;
 mod file;
@@ -22,6 +23,7 @@ pub fn registry() -> Registry {
 
 fn systems() -> Vec<System> {
     vec![
+        digitalocean::system(),
         dns::system(),
         docker::system(),
         file::system(),

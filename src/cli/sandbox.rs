@@ -67,7 +67,7 @@ struct ServeArgs {
 
 #[derive(Debug, Args)]
 struct FaultArgs {
-    /// `SYSTEM:KIND`: docker, loadbalancer, blue, green, chat, redis, prometheus, kubernetes, pager, sms, mail, tracker or dns;
+    /// `SYSTEM:KIND`: docker, loadbalancer, blue, green, chat, redis, prometheus, kubernetes, digitalocean, pager, sms, mail, tracker or dns;
     /// latency=400ms, error=503, reset, lost or silence; then perhaps `,path=/stop,times=2`
     #[arg(required_unless_present = "clear")]
     fault: Vec<Fault>,

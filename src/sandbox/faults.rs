@@ -32,6 +32,8 @@ pub enum Double {
     Prometheus,
     /// The cluster.
     Kubernetes,
+    /// DigitalOcean.
+    DigitalOcean,
     /// The pager.
     Pager,
     /// The text messages.
@@ -46,7 +48,7 @@ pub enum Double {
 
 impl Double {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Docker,
         Self::LoadBalancer,
         Self::Blue,
@@ -55,6 +57,7 @@ impl Double {
         Self::Redis,
         Self::Prometheus,
         Self::Kubernetes,
+        Self::DigitalOcean,
         Self::Pager,
         Self::Sms,
         Self::Mail,
@@ -73,6 +76,7 @@ impl Double {
             Self::Redis => "redis",
             Self::Prometheus => "prometheus",
             Self::Kubernetes => "kubernetes",
+            Self::DigitalOcean => "digitalocean",
             Self::Pager => "pager",
             Self::Sms => "sms",
             Self::Mail => "mail",
@@ -119,7 +123,7 @@ pub enum FaultError {
     Shape(String),
     /// Not one of the doubles.
     #[error(
-        "read the fault: no system `{0}`; there are docker, loadbalancer, blue, green, chat, redis, prometheus, kubernetes, pager, sms, mail, tracker and dns"
+        "read the fault: no system `{0}`; there are docker, loadbalancer, blue, green, chat, redis, prometheus, kubernetes, digitalocean, pager, sms, mail, tracker and dns"
     )]
     System(String),
     /// Not a setting, or one with a wrong value.

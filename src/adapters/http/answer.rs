@@ -7,7 +7,7 @@ use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
 
 use crate::secret::Secrets;
 
-/// The most that is read of an answer.
+/// The most that is read of an answer, unless its client says otherwise.
 pub(super) const MOST_BYTES: usize = 1 << 20;
 /// The most of an answer that a message quotes, in bytes.
 const MOST_QUOTED: usize = 300;
@@ -18,7 +18,7 @@ pub(in crate::adapters) struct Answer {
     pub(in crate::adapters) status: u16,
     pub(in crate::adapters) headers: HeaderMap,
     pub(in crate::adapters) body: Vec<u8>,
-    /// Whether there was more than [`MOST_BYTES`].
+    /// Whether there was more than was read.
     pub(in crate::adapters) cut: bool,
 }
 

@@ -42,7 +42,18 @@ pub(in crate::adapters) struct Client {
     secrets: Arc<Secrets>,
     /// Where the certificate authorities are named, for hints.
     authorities_setting: &'static str,
+    /// The most that is read of an answer, in bytes.
+    most: usize,
     routes: Mutex<HashMap<Route, reqwest::Client>>,
+}
+
+/// How much of a body is read, and how long.
+#[derive(Clone, Copy)]
+struct Reading {
+    /// In bytes.
+    most: usize,
+    /// When what has come is enough; without it, all of it is waited for.
+    until: Option<Instant>,
 }
 
 impl Client {
@@ -61,7 +72,14 @@ impl Client {
         secrets: Arc<Secrets>,
         authorities_setting: &'static str,
     ) -> Self {
-        Self { settings, secrets, authorities_setting, routes: Mutex::default() }
+        Self { settings, secrets, authorities_setting, most: MOST_BYTES, routes: Mutex::default() }
+    }
+
+    /// The same, reading answers of up to `most` bytes.
+    #[must_use]
+    pub(in crate::adapters) fn reading(mut self, most: usize) -> Self {
+        self.most = most;
+        self
     }
 
     /// The secrets, for judging what came back.
@@ -79,6 +97,30 @@ impl Client {
         deadline: Instant,
         cancelled: &CancellationToken,
     ) -> Result<Answer, ActionError> {
+        let reading = Reading { most: self.most, until: None };
+        self.converse(message, reading, deadline, cancelled).await
+    }
+
+    /// The same for an answer that may never end, such as a log that is still written: what has come until `enough` counts as the
+    /// answer, and is marked as cut.
+    pub(in crate::adapters) async fn sample(
+        &self,
+        message: &Message,
+        enough: Instant,
+        deadline: Instant,
+        cancelled: &CancellationToken,
+    ) -> Result<Answer, ActionError> {
+        let reading = Reading { most: self.most, until: Some(enough) };
+        self.converse(message, reading, deadline, cancelled).await
+    }
+
+    async fn converse(
+        &self,
+        message: &Message,
+        reading: Reading,
+        deadline: Instant,
+        cancelled: &CancellationToken,
+    ) -> Result<Answer, ActionError> {
         let url = message.target(&self.secrets)?;
         let client = self.client_for(&url, message)?;
         let mut request = message.request(url, &self.secrets)?;
@@ -90,7 +132,7 @@ impl Client {
             }
         }
         let progress = Progress::default();
-        let exchange = progress.track(converse(client, request));
+        let exchange = progress.track(converse(client, request, reading));
         tokio::select! {
             biased;
             answer = exchange => answer.map_err(|error| self.classify(message, error)),
@@ -187,10 +229,11 @@ impl Client {
     }
 }
 
-/// One request and one answer of at most [`MOST_BYTES`].
+/// One request and one answer, as far as it is read.
 async fn converse(
     client: reqwest::Client,
     request: reqwest::Request,
+    reading: Reading,
 ) -> Result<Answer, reqwest::Error> {
     let mut response = client.execute(request).await?;
     let mut answer = Answer {
@@ -199,8 +242,20 @@ async fn converse(
         body: Vec::new(),
         cut: false,
     };
-    while let Some(chunk) = response.chunk().await? {
-        let room = MOST_BYTES - answer.body.len();
+    loop {
+        let next = response.chunk();
+        let next = match reading.until {
+            None => next.await?,
+            Some(enough) => match tokio::time::timeout_at(enough, next).await {
+                Ok(chunk) => chunk?,
+                Err(_) => {
+                    answer.cut = true;
+                    break;
+                }
+            },
+        };
+        let Some(chunk) = next else { break };
+        let room = reading.most - answer.body.len();
         answer.body.extend_from_slice(&chunk[..chunk.len().min(room)]);
         if chunk.len() > room {
             answer.cut = true;

@@ -77,6 +77,8 @@ pub(in crate::adapters) enum Content {
     Json(Value),
     /// Text, with the content type that the headers say.
     Text(String),
+    /// Text that came from a system and goes back as it is: what looks like a marker in it is none. The headers say its type.
+    Verbatim(String),
 }
 
 impl Content {
@@ -136,6 +138,7 @@ impl Message {
             Content::Text(text) => {
                 *request.body_mut() = Some(secrets.reveal(text).expose_secret().to_owned().into());
             }
+            Content::Verbatim(text) => *request.body_mut() = Some(text.clone().into()),
             Content::Json(value) => {
                 *request.body_mut() = Some(reveal_in(value, secrets).to_string().into());
                 let _present = default_header(

@@ -27,6 +27,7 @@ pub(super) struct Sockets {
     pub(super) redis: TcpListener,
     pub(super) prometheus: TcpListener,
     pub(super) kubernetes: TcpListener,
+    pub(super) digitalocean: TcpListener,
     pub(super) messengers: Listeners,
     pub(super) names: NameSockets,
     pub(super) control: TcpListener,
@@ -55,6 +56,7 @@ impl Sockets {
             redis: bind(at(|info| &info.redis)).await?,
             prometheus: bind(at(|info| &info.prometheus)).await?,
             kubernetes: bind(at(|info| &info.kubernetes)).await?,
+            digitalocean: bind(at(|info| &info.digitalocean)).await?,
             messengers: Listeners {
                 pager: bind(at(|info| &info.pager)).await?,
                 sms: bind(at(|info| &info.sms)).await?,
@@ -72,7 +74,7 @@ fn name_servers(former: &WorldInfo) -> Option<Addresses> {
     Some(Addresses {
         primary: former.dns.parse().ok()?,
         secondary: former.dns_secondary.parse().ok()?,
-        resolver: former.resolver.parse().ok()?,
+        resolver: former.dns_resolver.parse().ok()?,
     })
 }
 

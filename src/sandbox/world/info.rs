@@ -35,6 +35,12 @@ pub struct WorldInfo {
     /// The file with the token for it.
     #[serde(default)]
     pub kubernetes_token: PathBuf,
+    /// The API of the DigitalOcean account, `http://127.0.0.1:PORT`; empty in the file of a world from before there was one.
+    #[serde(default)]
+    pub digitalocean: String,
+    /// The file with the token for it.
+    #[serde(default)]
+    pub digitalocean_token: PathBuf,
     /// The pager, `http://127.0.0.1:PORT`; this and what follows is empty in the file of a world from before there was one.
     #[serde(default)]
     pub pager: String,
@@ -58,11 +64,8 @@ pub struct WorldInfo {
     pub dns_secondary: String,
     /// The resolver that asks them and remembers, `127.0.0.1:PORT`.
     #[serde(default)]
-    pub resolver: String,
-    /// The name of the key that signs updates (HMAC-SHA256).
-    #[serde(default)]
-    pub dns_key: String,
-    /// The file with its secret, in base64.
+    pub dns_resolver: String,
+    /// The file with the secret of the key `rollback-key` that signs updates (HMAC-SHA256), in base64.
     #[serde(default)]
     pub dns_key_file: PathBuf,
     /// What all of them are opened with: the pager's routing key, the auth token of the text messages, the password of the mail server.

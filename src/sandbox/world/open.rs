@@ -9,8 +9,9 @@ use tokio_util::sync::CancellationToken;
 use super::addresses::{Sockets, address, sockets_folder};
 use super::info::WorldInfo;
 use super::messengers::Messengers;
-use super::{cluster, files, keys, metrics, names, seed};
+use super::{account, cluster, files, keys, metrics, names, seed};
 use crate::sandbox::chat::Chat;
+use crate::sandbox::digitalocean::Account;
 use crate::sandbox::dns::NameServers;
 use crate::sandbox::docker::{Engine, Setup, routes};
 use crate::sandbox::faults::{Double, Fault, Faults};
@@ -72,6 +73,7 @@ pub struct Inhabitants {
     redis: Redis,
     prometheus: Prometheus,
     cluster: Cluster,
+    account: Account,
     names: NameServers,
     faults: Faults,
     ledger: Ledger,
@@ -124,6 +126,7 @@ impl World {
         let redis = cache(&dir, &info, &ledger, &faults)?;
         let prometheus = measured(&dir)?;
         let cluster = cluster::open(&dir, &ledger, options.speed)?;
+        let account = account::open(&dir, &ledger, options.speed)?;
         let names = names::open(&dir, &info, &ledger, &faults)?;
         let Sockets {
             load_balancer,
@@ -135,6 +138,7 @@ impl World {
             redis: port,
             prometheus: measuring,
             kubernetes,
+            digitalocean,
             messengers: carrying,
             names: naming,
             control,
@@ -171,6 +175,7 @@ impl World {
             redis.serve(port),
             open_tcp(measuring, prometheus.front(Some(faults.clone()))),
             open_tcp(kubernetes, cluster.front(Some(faults.clone()))),
+            open_tcp(digitalocean, account.front(Some(faults.clone()))),
         ];
         doors.extend(messengers.serve(carrying, &info, &faults));
         doors.extend(names.serve(naming));
@@ -186,6 +191,7 @@ impl World {
             redis,
             prometheus,
             cluster,
+            account,
             names,
             faults,
             ledger,
@@ -247,6 +253,11 @@ impl Inhabitants {
         &self.cluster
     }
 
+    /// The DigitalOcean account.
+    pub fn account(&self) -> &Account {
+        &self.account
+    }
+
     /// The name servers.
     pub fn names(&self) -> &NameServers {
         &self.names
@@ -293,6 +304,7 @@ impl Inhabitants {
         self.redis.seed(keys::seeded(self.info.agents))?;
         self.prometheus.seed(metrics::SEEDED)?;
         self.cluster.seed(&cluster::seeded())?;
+        self.account.seed(account::seeded())?;
         self.names.seed(&names::seeded()?)?;
         if let Ok(database) = &self.database {
             database.reset().await?;
@@ -355,6 +367,8 @@ fn describe(
         prometheus: url(&sockets.prometheus)?,
         kubernetes: url(&sockets.kubernetes)?,
         kubernetes_token: cluster::token_file(dir),
+        digitalocean: url(&sockets.digitalocean)?,
+        digitalocean_token: account::token_file(dir),
         pager: url(&sockets.messengers.pager)?,
         sms: url(&sockets.messengers.sms)?,
         sms_account: ACCOUNT.to_owned(),
@@ -362,8 +376,7 @@ fn describe(
         tracker: format!("{}/hooks/{secret}", url(&sockets.messengers.tracker)?),
         dns: naming.primary.to_string(),
         dns_secondary: naming.secondary.to_string(),
-        resolver: naming.resolver.to_string(),
-        dns_key: names::KEY_NAME.to_owned(),
+        dns_resolver: naming.resolver.to_string(),
         dns_key_file: names::key_file(dir),
         key: secret.clone(),
         control: url(&sockets.control)?,

@@ -8,6 +8,7 @@ use axum::http::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::account::{self, AccountStatus};
 use super::cluster::{self, DeploymentStatus};
 use super::info::WorldInfo;
 use super::open::Inhabitants;
@@ -44,6 +45,9 @@ pub struct Status {
     /// Deployments of the cluster.
     #[serde(default)]
     pub deployments: Vec<DeploymentStatus>,
+    /// The DigitalOcean account.
+    #[serde(default)]
+    pub account: AccountStatus,
     /// Records of the name servers, `NAME TTL TYPE DATA`.
     #[serde(default)]
     pub names: Vec<String>,
@@ -114,6 +118,7 @@ impl Inhabitants {
             redis: self.redis().groups(),
             metrics: self.prometheus().shown(),
             deployments: cluster::status(self.cluster()),
+            account: account::status(self.account()),
             names: self.names().shown(),
             database: self.database().await,
             chat: self.chat().messages().into_iter().map(|message| message.text).collect(),

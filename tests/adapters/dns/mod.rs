@@ -2,11 +2,13 @@
 //!
 //! [`oracle`] asks and changes with messages of its own, never through the adapter. [`rig`] has the servers, and a [`proxy`] between the adapter and
 //! the primary that interferes when an update comes. [`doubt`] is what an update leaves that nobody answered, [`program`] what a killed run
-//! leaves. [`words`] holds the double's answers against BIND's, [`cloudflare`] is a provider with an API.
+//! leaves. [`hosts`] asks web services by these name servers. [`words`] holds the double's answers against BIND's, [`cloudflare`] and [`digitalocean`] are providers with an API.
 
 mod cloudflare;
+mod digitalocean;
 mod doubt;
 mod expect;
+mod hosts;
 mod keys;
 mod oracle;
 mod point;
@@ -55,6 +57,8 @@ macro_rules! all_scenarios {
                 a_lost_answer_is_looked_for_before_anything_is_sent_again,
                 an_update_that_never_came_is_sent_again,
                 a_server_that_is_gone_was_sent_nothing;
+            hosts:
+                a_moved_name_leads_to_the_other_service_at_once;
             words:
                 answers_are_those_of_a_real_server;
         }

@@ -11,7 +11,7 @@ use super::rig::{FOLLOWS, LAGS, Rig};
 
 pub(super) async fn an_alias_is_moved_and_brought_back_with_its_ttl(rig: Rig) {
     let name = rig.name("agent", FOLLOWS);
-    rig.set((&name, "CNAME"), &["new.example."], 300);
+    rig.set_everywhere((&name, "CNAME"), &["new.example."], 300);
     let port = rig.port();
     // As people write names: in any case, with a dot at the end or without.
     let action = port

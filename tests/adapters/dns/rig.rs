@@ -75,7 +75,10 @@ impl Rig {
         let start =
             Start { dir: folder.path(), key, ledger, faults: Some(faults.clone()) };
         let servers = NameServers::open(start).expect("they open");
-        let zone = |origin: &str| Zone::new(&format!("{origin}."), &[]).expect("a zone");
+        let zone = |origin: &str| {
+            let server = format!("{origin}. 60 NS ns1.{FOLLOWS}.");
+            Zone::new(&format!("{origin}."), &[&server]).expect("a zone")
+        };
         servers.seed(&[zone(FOLLOWS), zone(LAGS)]).expect("they are writable");
         let sockets = Sockets::bind(None).await.expect("ports are free");
         let at = sockets.addresses().expect("they are bound");
@@ -105,6 +108,14 @@ impl Rig {
         let zone = if name.ends_with(LAGS) { LAGS } else { FOLLOWS };
         let data = oracle::data(kind, texts);
         oracle::set(self.primary, &self.key, zone, (name, kind), &data, ttl);
+    }
+
+    /// The same, and waits until the secondary has it.
+    pub(super) fn set_everywhere(&self, (name, kind): (&str, &str), texts: &[&str], ttl: u32) {
+        self.set((name, kind), texts, ttl);
+        crate::support::wait_until("the secondary follows", || {
+            oracle::records(self.secondary, name, kind).len() == texts.len()
+        });
     }
 
     /// The primary's records, `TTL DATA`.

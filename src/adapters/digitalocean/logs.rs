@@ -1,0 +1,355 @@
+//! `digitalocean.logs`: the end of an app's log, fetched before its containers are gone, and for evidence.
+//!
+//! The API gives addresses (`apps_get_logs_response`), and hosts of its own give the text. Those addresses carry their own permission, so the
+//! token is never sent there; only `https://` is spoken, and `http://` to this machine alone. A live log never ends: what comes in a few seconds is taken.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::{StreamExt as _, stream};
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::app::Target;
+use super::client::{DigitalOcean, segment};
+use super::find::{self, Named};
+use crate::action::{
+    ActionError, Connections, Description, ErrorKind, Evidence, Gathering, Piece, Probe,
+    ResolveContext, StepContext, VerbArgs, VerbKind, Verdict, Work,
+};
+use crate::adapters::http::{
+    Client, Content, HttpConnection, Message, Method, Resolved, is_loopback, parse_url,
+};
+
+/// The most that is read of one log, in bytes.
+const MOST_BYTES: usize = 4 << 20;
+/// The most that one step keeps of it, in bytes.
+const MOST_KEPT: usize = 32 << 10;
+/// The most and the usual number of lines that are kept.
+const MOST_LINES: usize = 1000;
+const LINES: usize = 100;
+/// The most archived files of one log that are fetched, the last ones.
+const MOST_FILES: usize = 8;
+/// How long a live log is listened to.
+const LISTENING: Duration = Duration::from_secs(5);
+/// How many apps are asked at the same time for evidence.
+const AT_ONCE: usize = 4;
+
+/// The logs of an app.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+enum Kind {
+    /// What the build has written.
+    Build,
+    /// What the deployment has written.
+    Deploy,
+    /// What the containers write.
+    #[default]
+    Run,
+    /// What containers wrote that have crashed since.
+    RunRestarted,
+}
+
+impl Kind {
+    /// The word of the API.
+    fn parameter(self) -> &'static str {
+        match self {
+            Self::Build => "BUILD",
+            Self::Deploy => "DEPLOY",
+            Self::Run => "RUN",
+            Self::RunRestarted => "RUN_RESTARTED",
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Build => "build",
+            Self::Deploy => "deploy",
+            Self::Run => "run",
+            Self::RunRestarted => "run-restarted",
+        }
+    }
+}
+
+/// Fetches the end of the logs of apps into the run's record, at most 32 KiB of each. What runs in an app that is archived or deployed anew takes its log with it, so
+/// this comes before. A log that cannot be had is an error; `optional: true` goes on without.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "DigitalOceanLogs")]
+pub(super) struct Logs {
+    #[serde(flatten)]
+    apps: Named,
+    /// Which log.
+    #[serde(rename = "type", default)]
+    kind: Kind,
+    /// Of this component alone; of all unless given.
+    #[serde(default)]
+    component: Option<String>,
+    /// Of this deployment; of the one that serves unless given.
+    #[serde(default)]
+    deployment: Option<String>,
+    /// How many lines are kept, from the end.
+    #[serde(default = "lines")]
+    lines: usize,
+}
+
+fn lines() -> usize {
+    LINES
+}
+
+/// One log.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Log {
+    target: Target,
+    kind: Kind,
+    component: Option<String>,
+    deployment: Option<String>,
+    lines: usize,
+}
+
+#[async_trait]
+impl VerbArgs for Logs {
+    const NAME: &'static str = "digitalocean.logs";
+    const SUMMARY: &'static str = "fetch the end of the logs of apps into the run's record";
+    const KIND: VerbKind = VerbKind::Probe;
+    const TIMEOUT: Duration = Duration::from_secs(60);
+    type Item = Log;
+
+    fn validate(&self) -> Result<(), String> {
+        self.apps.check()?;
+        if !(1..=MOST_LINES).contains(&self.lines) {
+            return Err(format!("`lines` is a number from 1 to {MOST_LINES}"));
+        }
+        Ok(())
+    }
+
+    async fn expand(self, cx: &ResolveContext) -> Result<Vec<(String, Log)>, ActionError> {
+        let found = self.apps.find(cx).await?;
+        let Self { kind, component, deployment, lines, .. } = self;
+        let log = |target| {
+            let (component, deployment) = (component.clone(), deployment.clone());
+            Log { target, kind, component, deployment, lines }
+        };
+        Ok(found.into_iter().map(|(name, _, target)| (name, log(target))).collect())
+    }
+
+    fn make(item: Log, cx: &ResolveContext) -> Result<Work, ActionError> {
+        Ok(Work::Probe(Box::new(Fetching { connections: cx.connections.clone(), item })))
+    }
+}
+
+struct Fetching {
+    connections: Arc<Connections>,
+    item: Log,
+}
+
+#[async_trait]
+impl Probe for Fetching {
+    fn describe(&self) -> Description {
+        let Log { target, kind, lines, .. } = &self.item;
+        Description::question(format!(
+            "the last {lines} lines of the {} log of {target}",
+            kind.word()
+        ))
+    }
+
+    async fn observe(&self, cx: &StepContext) -> Result<Verdict, ActionError> {
+        let account = DigitalOcean::of(&self.connections)?;
+        let text = self.item.fetch(&account, cx).await?;
+        let last = last_lines(&text, self.item.lines);
+        let summary = match last.len() {
+            0 => format!("the {} log of {} is empty", self.item.kind.word(), self.item.target),
+            count => format!(
+                "{count} lines of the {} log of {}",
+                self.item.kind.word(),
+                self.item.target
+            ),
+        };
+        Ok(Verdict::Holds { evidence: Evidence::with(summary, json!({ "lines": last })) })
+    }
+}
+
+/// The last lines of a text, of which no more is kept than a record bears.
+fn last_lines(text: &str, most: usize) -> VecDeque<String> {
+    let (mut kept, mut size) = (VecDeque::new(), 0);
+    for line in text.lines().rev().take(most) {
+        size += line.len() + 1;
+        if size > MOST_KEPT {
+            break;
+        }
+        kept.push_front(line.to_owned());
+    }
+    kept
+}
+
+/// Where a log is. The examples in the API's description are of another form than its schema, so nothing is required.
+#[derive(Debug, Default, Deserialize)]
+struct Places {
+    #[serde(default)]
+    live_url: Option<String>,
+    #[serde(default)]
+    historic_urls: Option<Vec<String>>,
+}
+
+impl Log {
+    fn path(&self) -> String {
+        let mut path = self.target.path();
+        for (part, name) in [("deployments", &self.deployment), ("components", &self.component)] {
+            if let Some(name) = name {
+                path.push_str(&format!("/{part}/{}", segment(name)));
+            }
+        }
+        format!("{path}/logs?type={}&follow=false", self.kind.parameter())
+    }
+
+    /// The text, without secrets of this program. Of a long one the end counts, where its host gives it as a file.
+    async fn fetch(&self, account: &DigitalOcean, cx: &StepContext) -> Result<String, ActionError> {
+        let doing = format!("find the {} log of {}", self.kind.word(), self.target);
+        let places: Places = account.get(cx, &doing, &self.path()).await?;
+        let hosts =
+            Client::new(HttpConnection::default(), Arc::default(), "{digitalocean: {ca_file: …}}")
+                .reading(MOST_BYTES);
+        let mut text = Vec::new();
+        let files = places.historic_urls.unwrap_or_default();
+        for url in &files[files.len().saturating_sub(MOST_FILES)..] {
+            text.extend(self.read(&hosts, cx, url, false).await?);
+        }
+        // A live log by a WebSocket is for those who watch.
+        let live = places.live_url.filter(|url| !url.is_empty() && !url.starts_with("ws"));
+        if let Some(url) = live.filter(|_| text.is_empty()) {
+            text = self.read(&hosts, cx, &url, true).await?;
+        }
+        Ok(account.secrets().redact(&String::from_utf8_lossy(&text)))
+    }
+
+    /// Asks a host of logs, with the address alone.
+    async fn read(
+        &self,
+        hosts: &Client,
+        cx: &StepContext,
+        url: &str,
+        live: bool,
+    ) -> Result<Vec<u8>, ActionError> {
+        let fail = |why: &str| {
+            let text = format!("fetch the {} log of {}: {why}", self.kind.word(), self.target);
+            ActionError::new(ErrorKind::Failed, text)
+        };
+        let place = parse_url(url).map_err(|problem| fail(&problem))?;
+        if place.scheme() != "https" && !is_loopback(&place) {
+            return Err(fail("its address is no `https://` address"));
+        }
+        let message = Message {
+            method: Method::Get,
+            url: place.into(),
+            headers: IndexMap::new(),
+            content: Content::Empty,
+            resolved: Resolved::new(),
+            fresh: true,
+        };
+        let enough = if live { Instant::now() + LISTENING } else { cx.deadline() };
+        let answered =
+            hosts.sample(&message, enough.min(cx.deadline()), cx.deadline(), cx.cancelled()).await;
+        // The address is a permission, so its text is not shown; nor whether it was sent, since nothing is changed there.
+        let answer = answered.map_err(|error| {
+            let kind =
+                if error.kind == ErrorKind::Cancelled { error.kind } else { ErrorKind::Failed };
+            let mut told = fail("its host gave no answer").retryable(kind == ErrorKind::Failed);
+            told.kind = kind;
+            told
+        })?;
+        match answer.status {
+            200 => Ok(answer.body),
+            status => Err(fail(&format!("its host answered {status}"))
+                .retryable(matches!(status, 429 | 500..))),
+        }
+    }
+}
+
+/// Whose logs, for evidence.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Gathered {
+    /// Apps, by their exact names.
+    apps: Vec<String>,
+    /// Which logs; what the containers write unless given.
+    #[serde(default)]
+    types: Vec<Kind>,
+}
+
+/// The logs of apps.
+pub(super) async fn gather(
+    connections: &Connections,
+    gathering: &Gathering,
+) -> Result<Vec<Piece>, ActionError> {
+    let Gathered { apps, mut types } = gathering.settings()?;
+    if types.is_empty() {
+        types.push(Kind::Run);
+    }
+    let account = DigitalOcean::of(connections)?;
+    let cancel = CancellationToken::new();
+    let cx = StepContext::new(gathering.deadline, cancel, std::env::temp_dir(), "evidence");
+    let all = find::all(&account, &cx).await?;
+    let mut pieces = Vec::new();
+    let mut logs = Vec::new();
+    for name in apps {
+        match find::one_of("app", &name, &all, |app| app.spec.name(), |app| app.id.clone()) {
+            Ok(app) => {
+                let target = Target { id: app.id.clone(), name };
+                let log = |kind: &Kind| {
+                    let (target, kind) = (target.clone(), *kind);
+                    Log { target, kind, component: None, deployment: None, lines: MOST_LINES }
+                };
+                logs.extend(types.iter().map(log));
+            }
+            Err(error) => pieces.push(Piece::missing(format!("{name}.log"), error)),
+        }
+    }
+    let ask = async |log: Log| {
+        let name = format!("{}-{}.log", log.target.name, log.kind.word());
+        match log.fetch(&account, &cx).await {
+            Ok(text) => gathering.piece(name, text.into_bytes()),
+            Err(error) => Piece::missing(name, error),
+        }
+    };
+    pieces.extend(stream::iter(logs).map(ask).buffered(AT_ONCE).collect::<Vec<_>>().await);
+    Ok(pieces)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_long_log_the_end_is_kept() {
+        let text: String = (1..=500).map(|line| format!("line {line}\n")).collect();
+        let last = last_lines(&text, 2);
+        assert_eq!(last, ["line 499", "line 500"]);
+        let wide = format!("{}\n{}\n", "x".repeat(MOST_KEPT), "y".repeat(100));
+        assert_eq!(last_lines(&wide, 100), ["y".repeat(100)]);
+        assert!(last_lines("", 5).is_empty());
+    }
+
+    #[test]
+    fn addresses_name_what_is_asked_for() {
+        let log = |component: Option<&str>, deployment: Option<&str>| Log {
+            target: Target { id: "1".into(), name: "web".into() },
+            kind: Kind::RunRestarted,
+            component: component.map(str::to_owned),
+            deployment: deployment.map(str::to_owned),
+            lines: 1,
+        };
+        assert_eq!(log(None, None).path(), "/v2/apps/1/logs?type=RUN_RESTARTED&follow=false");
+        let all = log(Some("a/../b"), Some("d1")).path();
+        assert_eq!(
+            all,
+            "/v2/apps/1/deployments/d1/components/a%2F..%2Fb/logs?type=RUN_RESTARTED&follow=false"
+        );
+    }
+}
