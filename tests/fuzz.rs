@@ -82,6 +82,11 @@ fn durations() {
 }
 
 #[test]
+fn records() {
+    campaign(&mut target::Records::default());
+}
+
+#[test]
 fn journals() {
     campaign(&mut target::Journal::default());
 }

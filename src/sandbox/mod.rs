@@ -2,7 +2,7 @@
 //!
 //! Its inhabitants speak the real protocols, so adapters cannot tell them from the systems they stand for: an engine
 //! in [`docker`], a load balancer in [`nginx`], one HTTP service per colour in [`services`], a cache in [`redis`], a chat in [`chat`],
-//! a pager in [`pager`], text messages in [`texts`], a mail server in [`mail`], a tracker in [`tracker`], metrics in [`prometheus`], a cluster in [`kubernetes`], an account in [`digitalocean`], name servers in [`dns`], embeddings and a search in [`knowledge`], a private root of files, and a real server in [`postgres`] where there is one. [`wire`] is the one way in to each of them and asks
+//! a pager in [`pager`], text messages in [`texts`], a mail server in [`mail`], a tracker in [`tracker`], metrics in [`prometheus`], a cluster in [`kubernetes`], an account in [`digitalocean`], name servers in [`dns`] (whose zones [`cloudflare`] may keep), embeddings and a search in [`knowledge`], a private root of files, and a real server in [`postgres`] where there is one. [`wire`] is the one way in to each of them and asks
 //! [`faults`] before it answers; [`ledger`]
 //! counts what was really changed, independently of what a client believes. [`world`] puts them together in the
 //! state "deployed-green"; [`control`] is how one talks to a world that runs; [`process`] keeps one running
@@ -10,6 +10,7 @@
 
 pub mod chat;
 pub mod client;
+pub mod cloudflare;
 pub mod control;
 pub mod digitalocean;
 pub mod dns;

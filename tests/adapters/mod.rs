@@ -1,6 +1,7 @@
 //! The adapters against the real servers, and against the doubles, with the same assertions.
 
 mod digitalocean;
+mod dns;
 mod docker;
 mod knowledge;
 mod kubernetes;

@@ -11,7 +11,7 @@ use serde_json::Value;
 const MESSAGE: &str = "nothing: a message cannot be unsent; `irreversible` need not be declared";
 
 /// What undo does, for every verb that changes something. What an undo does cannot be read from a schema.
-const UNDO: [(&str, &str); 43] = [
+const UNDO: [(&str, &str); 44] = [
     ("digitalocean.pause", "deploys the former specification"),
     ("digitalocean.resume", "archives the apps again, in their former specification"),
     (
@@ -25,6 +25,7 @@ const UNDO: [(&str, &str); 43] = [
     ("digitalocean.detach", "gives the route or the function back as it was"),
     ("digitalocean.attach", "takes it away again, or makes the route what it was"),
     ("digitalocean.instruct", "gives the former instruction back"),
+    ("dns.point", "brings the former records and their ttl back, or removes what was not there"),
     ("docker.stop", "starts the containers that it stopped"),
     ("docker.start", "stops the containers that it started"),
     ("docker.scale", "brings the parked containers back and removes the new ones"),

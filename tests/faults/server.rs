@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use hickory_proto::op::Message;
+use hickory_proto::rr::rdata::SOA;
+use hickory_proto::rr::{Name, RData, Record};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
@@ -34,6 +37,8 @@ pub(super) enum Wire {
     Postgres,
     /// SMTP, which is faulty from the request on that has this.
     Smtp(&'static str),
+    /// DNS over TCP, which is faulty from the message with this operation on.
+    Dns(&'static str),
 }
 
 /// An app of DigitalOcean that a rollback has pinned.
@@ -66,6 +71,7 @@ impl Wire {
                 [b"E".as_slice(), &length.to_be_bytes()].concat()
             }
             Self::Smtp(_) => b"250 ".to_vec(),
+            Self::Dns(_) => u16::try_from(body).expect("a message's length").to_be_bytes().to_vec(),
         }
     }
 
@@ -80,6 +86,11 @@ impl Wire {
                 (input.len() >= length).then_some(length)?
             }
             Self::Smtp(_) => whole_smtp(input)?,
+            Self::Dns(_) => {
+                let stated = input.get(..2)?.try_into().expect("two bytes");
+                let length = 2 + usize::from(u16::from_be_bytes(stated));
+                (input.len() >= length).then_some(length)?
+            }
         };
         Some((length, String::from_utf8_lossy(&input[..length]).into_owned()))
     }
@@ -90,6 +101,23 @@ impl Wire {
             Self::Smtp(_) => "220 a server\r\n",
             _ => "",
         }
+    }
+
+    /// What a message that does not matter is answered: that nothing is there.
+    fn honest_message(self, message: &[u8]) -> Option<Vec<u8>> {
+        let Self::Dns(faulty) = self else { return None };
+        let asked = Message::from_vec(message.get(2..)?).expect("a message");
+        if asked.metadata.op_code.to_string() == faulty {
+            return None;
+        }
+        let mut answer = asked.clone().into_response();
+        answer.metadata.authoritative = true;
+        let name = |text| Name::from_ascii(text).expect("a name");
+        let soa = SOA::new(name("ns."), name("person."), 1, 60, 60, 60, 5);
+        answer.add_authority(Record::from_rdata(name("example."), 60, RData::SOA(soa)));
+        let bytes = answer.to_vec().expect("a message");
+        let length = u16::try_from(bytes.len()).expect("a short message");
+        Some([&length.to_be_bytes(), bytes.as_slice()].concat())
     }
 
     /// What a request that does not matter is answered.
@@ -216,10 +244,11 @@ async fn serve(
     let mut input = Vec::new();
     loop {
         while let Some((length, request)) = wire.request(&input) {
-            input.drain(..length);
+            let message: Vec<u8> = input.drain(..length).collect();
             heard.text.lock().expect("no thread has panicked").push_str(&request);
-            if let Some(answer) = wire.honest(&request) {
-                stream.write_all(answer.as_bytes()).await?;
+            let answer = wire.honest(&request).map(|answer| answer.as_bytes().to_vec());
+            if let Some(answer) = answer.or_else(|| wire.honest_message(&message)) {
+                stream.write_all(&answer).await?;
                 continue;
             }
             let number = heard.requests.fetch_add(1, Ordering::SeqCst);

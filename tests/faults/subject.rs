@@ -62,6 +62,10 @@ pub(super) enum Subject {
     SmtpGreeting,
     /// `notify.email` hands the text of a mail over.
     SmtpText,
+    /// `dns.point` looks at a record.
+    DnsLook,
+    /// `dns.point` changes it.
+    DnsUpdate,
 }
 
 /// What the engine is told.
@@ -101,12 +105,14 @@ impl Subject {
         Self::DigitalOceanCommit,
     ];
     /// The others, in the order of their table's columns.
-    pub(super) const OTHERS: [Self; 5] = [
+    pub(super) const OTHERS: [Self; 7] = [
         Self::RedisGreeting,
         Self::RedisUnlink,
         Self::Postgres,
         Self::SmtpGreeting,
         Self::SmtpText,
+        Self::DnsLook,
+        Self::DnsUpdate,
     ];
 
     /// What it speaks.
@@ -118,6 +124,8 @@ impl Subject {
             Self::SmtpGreeting => Wire::Smtp("EHLO"),
             Self::SmtpText => Wire::Smtp("Subject: "),
             Self::DigitalOceanCommit => Wire::HttpFrom("POST"),
+            Self::DnsLook => Wire::Dns("QUERY"),
+            Self::DnsUpdate => Wire::Dns("UPDATE"),
             _ => Wire::Http,
         }
     }
@@ -189,6 +197,10 @@ impl Subject {
             Self::SmtpText => {
                 json!({"server": address, "from": "a@example.com", "security": "none"})
             }
+            Self::DnsLook | Self::DnsUpdate => json!({
+                "rfc2136": {"server": address, "zone": "example", "key": {"name": "k", "secret": key().1}},
+                "nameservers": [address],
+            }),
         }
     }
 
@@ -211,6 +223,7 @@ impl Subject {
             Self::RedisGreeting | Self::RedisUnlink => "redis.delete",
             Self::Postgres => "postgres.run",
             Self::SmtpGreeting | Self::SmtpText => "notify.email",
+            Self::DnsLook | Self::DnsUpdate => "dns.point",
         }
     }
 
@@ -243,6 +256,9 @@ impl Subject {
             Self::SmtpGreeting | Self::SmtpText => {
                 json!({"subject": "a drill", "text": "a drill", "to": ["b@example.com"]})
             }
+            Self::DnsLook | Self::DnsUpdate => json!({
+                "name": "a.example", "type": "CNAME", "to": {"ttl": 30, "values": ["b.example"]}, "from": null,
+            }),
         }
     }
 
@@ -263,7 +279,8 @@ impl Subject {
         let verb = *registry.verb(self.verb()).expect("a verb of this program");
         let key = verb.connection.unwrap_or(verb.system());
         let settings = HashMap::from([(key.to_owned(), settings)]);
-        let connections = Connections::new("faulty", settings, Arc::new(token().0));
+        let secrets = if key == "dns" { self::key().0 } else { token().0 };
+        let connections = Connections::new("faulty", settings, Arc::new(secrets));
         if self == Self::Embeddings {
             // The verb looks into its database before it asks.
             let mut blocks = registry.connections().filter(|block| block.key == key);
@@ -282,14 +299,17 @@ impl Subject {
         let cx =
             StepContext::new(deadline, CancellationToken::new(), std::env::temp_dir(), "run-1");
         let saved = Saved::public(
-            json!({"id": "0123", "was_running": false, "uid": "0123", "replicas": 1, "deployment": "0123"}),
+            json!({
+                "id": "0123", "was_running": false, "uid": "0123", "replicas": 1, "deployment": "0123",
+                "former": null, "kept_for": 5, "servers": [], "found": "", "spreads_s": 5,
+            }),
         );
         match work {
             Work::Probe(probe) => Ok(match probe.observe(&cx).await? {
                 Verdict::Holds { .. } => Told::Done,
                 Verdict::NotYet { .. } => Told::NotYet,
             }),
-            Work::Action(action) if matches!(self, Self::DockerLook | Self::Postgres) => {
+            Work::Action(action) if matches!(self, Self::DockerLook | Self::Postgres | Self::DnsLook) => {
                 action.inspect(&cx).await.map(|_| Told::Done)
             }
             Work::Action(action) => action.apply(&cx, &saved).await.map(|_| Told::Done),
@@ -302,6 +322,13 @@ impl Subject {
 pub(super) fn token() -> (Secrets, String) {
     let mut secrets = Secrets::default();
     let marker = secrets.insert("token", "canary-51d0".into());
+    (secrets, marker)
+}
+
+/// A key of a name server, whose secret is base64.
+pub(super) fn key() -> (Secrets, String) {
+    let mut secrets = Secrets::default();
+    let marker = secrets.insert("key", "Y2FuYXJ5LTUxZDA=".into());
     (secrets, marker)
 }
 

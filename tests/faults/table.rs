@@ -42,14 +42,14 @@ pub(super) const OVER_HTTP: &[(Fault, &str)] = &[
 /// `tests/adapters/postgres/wire.rs`; unlinked keys are gone however often they are unlinked, so the engine may do it again.
 #[rustfmt::skip]
 pub(super) const OTHERS: &[(Fault, &str)] = &[
-    //            redis connects redis unlinks  postgres connects  smtp greets   smtp hands a mail over
-    (NoName,      "again          -              again              again         -"),
-    (Refused,     "again          -              again              again         again"),
-    (Silence,     "again          unknown        again              again         unknown"),
-    (Reset,       "again          unknown        again              again         unknown"),
-    (ResetInHead, "again          unknown        again              again         unknown"),
-    (ResetInBody, "again          unknown        again              again         unknown"),
-    (SlowLoris,   "again          unknown        again              again         unknown"),
-    (HalfClose,   "again          unknown        again              again         unknown"),
-    (Garbage,     "again          unknown        again              again         unknown"),
+    //            redis connects redis unlinks  postgres connects  smtp greets   smtp hands a mail over  dns looks      dns updates
+    (NoName,      "again          -              again              again         -                       again          -"),
+    (Refused,     "again          -              again              again         again                   again          again"),
+    (Silence,     "again          unknown        again              again         unknown                 again          unknown"),
+    (Reset,       "again          unknown        again              again         unknown                 again          unknown"),
+    (ResetInHead, "again          unknown        again              again         unknown                 again          unknown"),
+    (ResetInBody, "again          unknown        again              again         unknown                 again          unknown"),
+    (SlowLoris,   "again          unknown        again              again         unknown                 again          unknown"),
+    (HalfClose,   "again          unknown        again              again         unknown                 again          unknown"),
+    (Garbage,     "again          unknown        again              again         unknown                 again          unknown"),
 ];

@@ -134,6 +134,65 @@ impl Target for Duration {
     }
 }
 
+/// A domain name and a record's data have one spelling or are refused, and the spelling reads back as itself.
+pub(super) struct Records {
+    registry: Registry,
+    resolve: ResolveContext,
+    runtime: Runtime,
+}
+
+impl Default for Records {
+    fn default() -> Self {
+        let connections = Connections::new("fuzz", std::collections::HashMap::new(), Arc::default());
+        let (connections, registry) = (Arc::new(connections), adapters::registry());
+        let resolve = ResolveContext { connections, registry: Arc::new(registry.clone()) };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        Self { registry, resolve, runtime }
+    }
+}
+
+impl Target for Records {
+    fn name(&self) -> &'static str {
+        "records"
+    }
+
+    fn examples(&self) -> Vec<Vec<u8>> {
+        texts(&[
+            "CNAME agent.example.net old.example.net",
+            "CNAME *.Example.NET. xn--bcher-kva.example.",
+            "A a.example.net 192.0.2.1",
+            "AAAA a.example.net 2001:db8::1",
+            "TXT _dmarc.example.net v=DMARC1; p=none \\ \"quoted\"",
+            "A a..example.net 192.0.2.1.1",
+        ])
+    }
+
+    fn take(&mut self, input: &[u8]) -> bool {
+        let text = String::from_utf8_lossy(input);
+        let mut words = text.splitn(3, ' ');
+        let mut word = || words.next().unwrap_or_default().to_owned();
+        let (kind, name, to) = (word(), word(), word());
+        let verb = self.registry.verb("dns.point").expect("the verb exists");
+        let spelt = |name: &str, to: &serde_json::Value| {
+            let args = json!({"name": name, "type": kind, "to": to});
+            if let Err(why) = (verb.validate)(args.clone()) {
+                assert!(why.len() < 2000, "{why}");
+                return None;
+            }
+            let items = self.runtime.block_on(verb.expand(args, &self.resolve));
+            Some(items.expect("what is valid is expanded").remove(0).args.value())
+        };
+        let Some(first) = spelt(&name, &json!(to)) else { return false };
+        let name = first["name"].as_str().expect("a name");
+        assert!(!name.ends_with('.') && name.is_ascii() && name.len() <= 253, "{name}");
+        if kind != "TXT" {
+            let again = spelt(name, &first["to"]["values"]).expect("it reads back");
+            assert_eq!(again, first);
+        }
+        true
+    }
+}
+
 /// A journal is read as far as it verifies, or refused; salvage finds no more than there is.
 pub(super) struct Journal {
     path: PathBuf,

@@ -66,12 +66,19 @@ impl DigitalOcean {
     /// The one of these connections.
     pub(in crate::adapters) fn of(connections: &Connections) -> Result<Arc<Self>, ActionError> {
         let secrets = connections.secrets().clone();
-        connections.client::<DigitalOceanConnection, Self, _>(|settings, _| {
-            let Account { base, token, ca_file } = settings.account()?;
-            let reached = HttpConnection { ca_file, ..HttpConnection::default() };
-            let http = Client::new(reached, secrets, "{digitalocean: {ca_file: …}}");
-            Ok(Self { http: http.reading(MOST_BYTES), base, token })
-        })
+        connections
+            .client::<DigitalOceanConnection, Self, _>(|settings, _| Self::new(settings, secrets))
+    }
+
+    /// The account of these settings, also where another block has them.
+    pub(in crate::adapters) fn new(
+        settings: DigitalOceanConnection,
+        secrets: Arc<Secrets>,
+    ) -> Result<Self, ActionError> {
+        let Account { base, token, ca_file } = settings.account()?;
+        let reached = HttpConnection { ca_file, ..HttpConnection::default() };
+        let http = Client::new(reached, secrets, "{digitalocean: {ca_file: …}}");
+        Ok(Self { http: http.reading(MOST_BYTES), base, token })
     }
 
     /// The secrets, for what else comes back.

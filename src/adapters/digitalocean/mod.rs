@@ -25,7 +25,9 @@ mod settle;
 mod start;
 
 use crate::action::{Connection, System, Verb};
-use connection::DigitalOceanConnection;
+
+pub(in crate::adapters) use client::{DigitalOcean, segment};
+pub(in crate::adapters) use connection::DigitalOceanConnection;
 
 /// The system `digitalocean` and its verbs.
 pub(super) fn system() -> System {

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use indexmap::IndexSet;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::connection::{DnsConnection, invalid};
+use super::connection::{DnsConnection, Server, invalid};
 use super::lookup::{Authority, Source, servers_of, system_resolvers, zone_of};
 use super::name::DomainName;
-use super::provider::{Keeper, Updates, Zones};
+use super::provider::{Domains, Keeper, Updates, Zones};
 use super::wire::Patience;
 use crate::action::{ActionError, Connections, ErrorKind, StepContext};
 
@@ -31,11 +32,14 @@ impl Dns {
         let shared = connections.secrets().clone();
         connections.client::<DnsConnection, Self, _>(|settings, secrets| {
             settings.check()?;
-            let keeper: Option<Box<dyn Keeper>> = match (&settings.rfc2136, &settings.cloudflare) {
-                (Some(updates), _) => Some(Box::new(Updates::new(updates, secrets)?)),
-                (_, Some(zones)) => Some(Box::new(Zones::new(zones, shared))),
-                (None, None) => None,
-            };
+            let mut keeper: Option<Box<dyn Keeper>> = None;
+            if let Some(updates) = &settings.rfc2136 {
+                keeper = Some(Box::new(Updates::new(updates, secrets)?));
+            } else if let Some(zones) = &settings.cloudflare {
+                keeper = Some(Box::new(Zones::new(zones, shared)));
+            } else if let Some(account) = &settings.digitalocean {
+                keeper = Some(Box::new(Domains::new(account.clone(), shared)?));
+            }
             Ok(Self { settings, keeper, authorities: Mutex::default() })
         })
     }
@@ -76,19 +80,17 @@ impl Dns {
     ) -> Result<Authority, ActionError> {
         let mut servers = Vec::new();
         if let Some(updates) = &self.settings.rfc2136 {
-            servers.push(Source::of(&updates.server).await?);
+            servers.push(Source::of(&updates.server, patience).await?);
         }
-        for server in &self.settings.nameservers {
-            servers.push(Source::of(server).await?);
-        }
+        servers.extend(located(&self.settings.nameservers, patience).await?);
         let stated = self.settings.rfc2136.as_ref().and_then(|updates| updates.zone.clone());
         let zone = match stated.filter(|zone| name.is_in(zone)) {
             Some(zone) => zone,
-            None if servers.is_empty() => zone_of(&self.resolvers().await?, name, patience).await?,
+            None if servers.is_empty() => zone_of(&self.resolvers(patience).await?, name, patience).await?,
             None => zone_of(&servers, name, patience).await?,
         };
         if self.settings.nameservers.is_empty() {
-            servers.extend(servers_of(&self.resolvers().await?, &zone, patience).await?);
+            servers.extend(servers_of(&self.resolvers(patience).await?, &zone, patience).await?);
         }
         let mut known: Vec<Source> = Vec::new();
         for server in servers {
@@ -101,25 +103,40 @@ impl Dns {
     }
 
     /// The recursive servers that are configured.
-    pub(super) async fn configured_resolvers(&self) -> Result<Vec<Source>, ActionError> {
-        let mut sources = Vec::new();
-        for server in &self.settings.resolvers {
-            sources.push(Source::of(server).await?);
-        }
-        Ok(sources)
+    pub(super) async fn configured_resolvers(
+        &self,
+        patience: &Patience,
+    ) -> Result<Vec<Source>, ActionError> {
+        located(&self.settings.resolvers, patience).await
     }
 
     /// The recursive servers by which others are found.
-    async fn resolvers(&self) -> Result<Vec<Source>, ActionError> {
-        let configured = self.configured_resolvers().await?;
+    async fn resolvers(&self, patience: &Patience) -> Result<Vec<Source>, ActionError> {
+        let configured = self.configured_resolvers(patience).await?;
         Ok(if configured.is_empty() { system_resolvers() } else { configured })
     }
 
     /// Whoever may know where a name leads that is no business of this zone.
-    pub(super) async fn guides(&self, authority: &Authority) -> Result<Vec<Source>, ActionError> {
-        let configured = self.configured_resolvers().await?;
+    pub(super) async fn guides(
+        &self,
+        authority: &Authority,
+        patience: &Patience,
+    ) -> Result<Vec<Source>, ActionError> {
+        let configured = self.configured_resolvers(patience).await?;
         Ok(if configured.is_empty() { authority.servers.clone() } else { configured })
     }
+}
+
+/// These servers with their addresses.
+pub(super) async fn located(
+    servers: &[Server],
+    patience: &Patience,
+) -> Result<Vec<Source>, ActionError> {
+    let mut sources = Vec::new();
+    for server in servers {
+        sources.push(Source::of(server, patience).await?);
+    }
+    Ok(sources)
 }
 
 /// How long a step's questions may take: a little less than the step, so that it can tell what is known.
@@ -131,19 +148,20 @@ pub(super) fn patience(cx: &StepContext) -> Patience {
 /// Whether the servers answer: `2 name servers, 1 resolver answer; records are kept at 127.0.0.1:5300`.
 pub(super) async fn reach(connections: &Connections) -> Result<String, ActionError> {
     let dns = Dns::of(connections)?;
-    let cx = StepContext::looking(REACHING);
+    let patience = patience(&StepContext::looking(REACHING));
     let root = DomainName::parse("localhost").map_err(invalid)?.on_the_wire().map_err(invalid)?;
     let mut counts = Vec::new();
     let primary = dns.settings.rfc2136.as_ref().map(|updates| &updates.server);
-    let named: Vec<_> = primary.into_iter().chain(&dns.settings.nameservers).collect();
-    let resolvers: Vec<_> = dns.settings.resolvers.iter().collect();
+    let named: IndexSet<_> = primary.into_iter().chain(&dns.settings.nameservers).collect();
+    let resolvers: IndexSet<_> = dns.settings.resolvers.iter().collect();
     for (word, servers) in [("name server", named), ("resolver", resolvers)] {
         let mut answering = 0;
         let mut silent = Vec::new();
         for server in &servers {
             // Any answer will do, a refusal too.
             let kind = hickory_proto::rr::RecordType::SOA;
-            match Source::of(server).await?.ask(&root, kind, false, &patience(&cx)).await {
+            let source = Source::of(server, &patience).await?;
+            match source.ask(&root, kind, false, &patience).await {
                 Ok(_) => answering += 1,
                 Err(trouble) => silent.push(format!("{server}: {trouble}")),
             }

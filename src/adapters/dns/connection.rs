@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::name::DomainName;
 use crate::action::{ActionError, ErrorKind, SystemConnection};
+use crate::adapters::digitalocean::DigitalOceanConnection;
 use crate::secret::has_marker;
 
 /// The port of name servers (RFC 1035 section 4.2).
@@ -22,9 +23,9 @@ pub(super) struct DnsConnection {
     /// A server that takes dynamic updates (RFC 2136), such as BIND, Knot or PowerDNS.
     #[serde(default)]
     pub(super) rfc2136: Option<Rfc2136>,
-    /// DigitalOcean's domains.
+    /// DigitalOcean's domains. The token needs the scopes `domain:read`, `domain:create`, `domain:update` and `domain:delete`.
     #[serde(default)]
-    pub(super) digitalocean: Option<DigitalOcean>,
+    pub(super) digitalocean: Option<DigitalOceanConnection>,
     /// Cloudflare's zones.
     #[serde(default)]
     pub(super) cloudflare: Option<Cloudflare>,
@@ -78,17 +79,6 @@ pub(super) enum Algorithm {
     Sha512,
 }
 
-/// DigitalOcean's domains.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct DigitalOcean {
-    /// A token with the scopes `domain:read`, `domain:create`, `domain:update` and `domain:delete`, as a reference.
-    pub(super) token: String,
-    /// The API's address; `https://api.digitalocean.com` unless given.
-    #[serde(default)]
-    pub(super) url: Option<String>,
-}
-
 /// Cloudflare's zones.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -117,7 +107,6 @@ impl DnsConnection {
         }
         let secrets = [
             ("rfc2136.key.secret", self.rfc2136.as_ref().map(|given| &given.key.secret)),
-            ("digitalocean.token", self.digitalocean.as_ref().map(|given| &given.token)),
             ("cloudflare.token", self.cloudflare.as_ref().map(|given| &given.token)),
         ];
         for (key, secret) in secrets {

@@ -13,9 +13,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::client::{Dns, patience};
+use super::client::{Dns, located, patience};
 use super::connection::{Server, invalid};
-use super::lookup::{Authority, Source, follow};
+use super::lookup::{Authority, follow};
 use super::mark::{self, Mark};
 use super::name::{Datum, DomainName, Kind, RecordSet, listed, shown, ttl};
 use super::point::{Values, resource};
@@ -281,7 +281,9 @@ impl Asking {
 
     /// Where the name leads in the end. It is told, and decides nothing.
     async fn leads_to(&self, cx: &StepContext, authority: &Authority) -> Value {
-        let Ok(guides) = self.dns.guides(authority).await else { return Value::Null };
+        let Ok(guides) = self.dns.guides(authority, &patience(cx)).await else {
+            return Value::Null;
+        };
         match follow(&guides, &self.args.name, &patience(cx)).await {
             Ok(chain) => json!({"aliases": chain.aliases, "addresses": chain.addresses}),
             Err(why) => json!({"error": why}),
@@ -298,14 +300,8 @@ impl Asking {
             return Ok(Ok(String::new()));
         }
         let resolvers = match &self.args.propagated {
-            Some(Propagated::Resolvers(given)) => {
-                let mut sources = Vec::new();
-                for server in &given.resolvers {
-                    sources.push(Source::of(server).await?);
-                }
-                sources
-            }
-            _ => self.dns.configured_resolvers().await?,
+            Some(Propagated::Resolvers(given)) => located(&given.resolvers, &patience(cx)).await?,
+            _ => self.dns.configured_resolvers(&patience(cx)).await?,
         };
         if resolvers.is_empty() {
             return Err(invalid("it names no `resolvers` whose caches could be asked").hint(

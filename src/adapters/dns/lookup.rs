@@ -31,19 +31,26 @@ pub(super) struct Source {
 
 impl Source {
     /// A server whose name the system resolves, if it is none of the addresses.
-    pub(super) async fn of(server: &Server) -> Result<Self, ActionError> {
+    pub(super) async fn of(server: &Server, patience: &Patience) -> Result<Self, ActionError> {
         let label = server.to_string();
         if let Some(address) = server.address() {
             return Ok(Self { label, addresses: vec![address] });
         }
-        let found = tokio::net::lookup_host((server.host(), server.port())).await;
-        let addresses: Vec<SocketAddr> = found
-            .map_err(|error| {
-                ActionError::new(ErrorKind::Unreachable, format!("find the name server {label}"))
-                    .caused_by(&error)
-            })?
-            .collect();
-        Ok(Self { label, addresses })
+        let doing = format!("find the name server {label}");
+        // The system's resolver knows no deadline.
+        let found = tokio::select! {
+            biased;
+            found = tokio::net::lookup_host((server.host(), server.port())) => found,
+            () = patience.cancelled.cancelled() => {
+                return Err(unread(&Trouble::Cancelled { sent: false }, &doing));
+            }
+            () = tokio::time::sleep_until(patience.until) => {
+                return Err(unread(&Trouble::Late, &doing));
+            }
+        };
+        let addresses = found
+            .map_err(|error| ActionError::new(ErrorKind::Unreachable, doing).caused_by(&error))?;
+        Ok(Self { label, addresses: addresses.collect() })
     }
 
     /// Asks it, at each of its addresses until one answers.
@@ -287,7 +294,7 @@ pub(in crate::adapters) async fn addresses(
         Patience { until: Instant::now() + RESOLVE_WITHIN, cancelled: CancellationToken::new() };
     let mut sources = Vec::new();
     for server in servers {
-        sources.push(Source::of(server).await.map_err(|error| error.to_string())?);
+        sources.push(Source::of(server, &patience).await.map_err(|error| error.to_string())?);
     }
     let name = DomainName::parse(host)?;
     follow(&sources, &name, &patience).await.map(|chain| chain.addresses)

@@ -3,7 +3,7 @@
 //! - [`name`] gives names and data one spelling each. [`wire`] is one question over UDP and TCP, [`lookup`] finds whom to ask, [`reading`]
 //!   is what servers say about a record set at one moment.
 //! - [`connection`] is the block `dns` of the environment, [`client`] what is shared by its steps. [`provider`] has the places where records
-//!   are kept: dynamic updates, Cloudflare.
+//!   are kept: dynamic updates, Cloudflare, DigitalOcean.
 //! - [`point`] changes records by compare-and-set and reads them back from every authoritative server. [`expect`] asks those, and with
 //!   [`propagation`] the caches of resolvers; [`mark`] is what a run knows about when it changed a record, by which it can tell that no
 //!   cache holds the former one any more.

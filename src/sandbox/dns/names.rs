@@ -155,6 +155,19 @@ impl NameServers {
         Ok(())
     }
 
+    /// Replaces all records of a name and type as somebody does who keeps them elsewhere and has them served here.
+    pub fn publish(&self, name: &str, ttl: u32, kind: &str, data: &[String]) -> Result<(), SandboxError> {
+        let lines: Vec<String> = data.iter().map(|data| format!("{name} {ttl} {kind} {data}")).collect();
+        let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let fresh = Zone::new(name, &lines)?;
+        let mut primary = locked(&self.0.primary);
+        let Some(zone) = primary.zone_of(&fresh.origin) else { return Ok(()) };
+        let mut zone = zone.clone();
+        zone.replace(&fresh, kind)?;
+        zone.set_serial(zone.serial().wrapping_add(1));
+        primary.put(zone)
+    }
+
     /// Whether there are zones yet.
     pub fn is_empty(&self) -> bool {
         locked(&self.0.primary).all().is_empty()

@@ -67,6 +67,14 @@ impl Zone {
         self.sets.keys().filter(move |(owner, _)| owner == name).map(|(_, kind)| *kind)
     }
 
+    /// Takes the records of this type at the other's top.
+    pub(super) fn replace(&mut self, other: &Self, kind: &str) -> Result<(), SandboxError> {
+        let kind = RecordType::from_str(kind).map_err(|error| wrong(kind, &error))?;
+        self.sets.remove(&(other.origin.clone(), kind));
+        other.set(&other.origin, kind).iter().for_each(|record| self.insert(record.clone()));
+        Ok(())
+    }
+
     /// The number of its state.
     pub fn serial(&self) -> u32 {
         match self.set(&self.origin, RecordType::SOA) {

@@ -81,7 +81,7 @@ fn name_servers(former: &WorldInfo) -> Option<Addresses> {
     Some(Addresses {
         primary: former.dns.parse().ok()?,
         secondary: former.dns_secondary.parse().ok()?,
-        resolver: former.resolver.parse().ok()?,
+        resolver: former.dns_resolver.parse().ok()?,
     })
 }
 

@@ -64,11 +64,8 @@ pub struct WorldInfo {
     pub dns_secondary: String,
     /// The resolver that asks them and remembers, `127.0.0.1:PORT`.
     #[serde(default)]
-    pub resolver: String,
-    /// The name of the key that signs updates (HMAC-SHA256).
-    #[serde(default)]
-    pub dns_key: String,
-    /// The file with its secret, in base64.
+    pub dns_resolver: String,
+    /// The file with the secret of the key `rollback-key` that signs updates (HMAC-SHA256), in base64.
     #[serde(default)]
     pub dns_key_file: PathBuf,
     /// The embeddings up to their version, `http://127.0.0.1:PORT/v1`.

@@ -10,7 +10,7 @@ use crate::sandbox::{SandboxError, store};
 use super::info::WorldInfo;
 
 /// The name of the key that signs updates.
-pub(super) const KEY_NAME: &str = "rollback-key";
+const KEY_NAME: &str = "rollback-key";
 
 /// The file with the key's secret, in base64.
 pub(super) fn key_file(dir: &Path) -> PathBuf {

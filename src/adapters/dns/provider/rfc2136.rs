@@ -229,7 +229,7 @@ impl Keeper for Updates {
         kind: Kind,
     ) -> Result<Held, ActionError> {
         let patience = patience(cx);
-        let source = Source::of(&self.server).await?;
+        let source = Source::of(&self.server, &patience).await?;
         let found = read(&source, name, kind, false, &patience).await.map_err(|why| {
             let doing = format!("ask {} for {kind} {name}", self.server);
             match why {
@@ -255,7 +255,7 @@ impl Keeper for Updates {
 
     async fn change(&self, cx: &StepContext, change: &Change<'_>) -> Result<(), ActionError> {
         let patience = patience(cx);
-        let source = Source::of(&self.server).await?;
+        let source = Source::of(&self.server, &patience).await?;
         let zone = self.zone(&source, change.name, &patience).await?;
         let update = update(&zone, change).map_err(invalid)?;
         let doing = format!("set {} to {}", change.name, shown(change.kind, change.to));
