@@ -13,6 +13,7 @@ mod evidence;
 mod generated;
 mod hints;
 mod hostile;
+mod knowledge;
 mod plan;
 mod questions;
 mod run;
