@@ -148,7 +148,7 @@ phases:
           headers: {{Authorization: "Bearer {{{{ environment.three }}}}"}}
           json: {{never: there}}
       - id: quality
-        on_failure: continue
+        optional: true
         timeout: 2s
         knowledge.expect: {{table: rows, queries: [{{query: how?, agent: a, expect: [a guide]}}]}}
       - id: write

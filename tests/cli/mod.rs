@@ -14,6 +14,7 @@ mod evidence;
 mod generated;
 mod hints;
 mod hostile;
+mod knowledge;
 mod log;
 mod plan;
 mod questions;

@@ -46,7 +46,8 @@ impl Default for EmbeddingsAnswers {
                 }
                 let body = told.lock().expect("no thread has panicked").clone();
                 // What looks like a refusal is sent as one.
-                let status = if body.windows(7).any(|seven| seven == b"\"error\"") { 400 } else { 200 };
+                let status =
+                    if body.windows(7).any(|seven| seven == b"\"error\"") { 400 } else { 200 };
                 let head = format!(
                     "HTTP/1.1 {status} Said\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
                     body.len()
@@ -139,7 +140,10 @@ impl Target for LabelledQueries {
                 true
             }
             Err(error) => {
-                assert!(error.message.contains("queries.json") && error.message.len() < 4096, "{error:?}");
+                assert!(
+                    error.message.contains("queries.json") && error.message.len() < 4096,
+                    "{error:?}"
+                );
                 false
             }
         }

@@ -99,7 +99,8 @@ pub(super) struct Compare {
 #[async_trait]
 impl VerbArgs for Compare {
     const NAME: &'static str = "knowledge.compare";
-    const SUMMARY: &'static str = "hold documents, chunks and models of a knowledge base against a backup";
+    const SUMMARY: &'static str =
+        "hold documents, chunks and models of a knowledge base against a backup";
     const KIND: VerbKind = VerbKind::Probe;
     const TIMEOUT: Duration = Duration::from_secs(60);
     type Item = Self;
@@ -110,7 +111,9 @@ impl VerbArgs for Compare {
             let Some(share) = share else { continue };
             share.check(what)?;
             if self.before.is_none() {
-                return Err(format!("`{what}` is a share of what was before: name a snapshot in `before`"));
+                return Err(format!(
+                    "`{what}` is a share of what was before: name a snapshot in `before`"
+                ));
             }
         }
         Ok(())
@@ -174,7 +177,8 @@ impl Question {
     ) -> Result<Option<Agents>, ActionError> {
         let Some(taken) = Taken::find(tx, name).await? else { return Ok(None) };
         let shown = format!("the snapshot `{name}`");
-        let Some(stored) = Stored::find(tx, &taken.table(), &shown, &settings.columns).await? else {
+        let Some(stored) = Stored::find(tx, &taken.table(), &shown, &settings.columns).await?
+        else {
             return Ok(None);
         };
         let only = self.item.agent.as_ref().map(std::slice::from_ref);
@@ -190,7 +194,10 @@ impl Probe for Question {
         let whose = item.agent.as_ref().map_or_else(String::new, |agent| format!(" of {agent}"));
         let before =
             item.before.as_ref().map_or_else(String::new, |name| format!(", against {name}"));
-        Description::question(format!("documents, chunks and models{whose} in {what}{}{before}", item.table))
+        Description::question(format!(
+            "documents, chunks and models{whose} in {what}{}{before}",
+            item.table
+        ))
     }
 
     async fn observe(&self, cx: &StepContext) -> Result<Verdict, ActionError> {
@@ -206,7 +213,8 @@ impl Compare {
     fn judge(&self, now: &Agents, before: Option<&Agents>, uniform: &Uniform) -> Answer {
         let mut problems = Vec::new();
         if now.is_empty() {
-            let whose = self.agent.as_ref().map_or_else(String::new, |name| format!(" of `{name}`"));
+            let whose =
+                self.agent.as_ref().map_or_else(String::new, |name| format!(" of `{name}`"));
             problems.push(format!("there is no row{whose}"));
         }
         for (name, agent) in now {
@@ -220,9 +228,9 @@ impl Compare {
             }
         }
         if problems.is_empty() {
-            let told = now.iter().map(|(name, agent)| {
-                told(name, agent, before.and_then(|before| before.get(name)))
-            });
+            let told = now
+                .iter()
+                .map(|(name, agent)| told(name, agent, before.and_then(|before| before.get(name))));
             let summary = told.collect::<Vec<_>>().join("; ");
             let facts = json!({ "agents": now, "before": before });
             return Answer::Yes { evidence: Evidence::with(summary, facts) };
@@ -268,7 +276,8 @@ impl Uniform {
 
 /// `odoo: 12 documents (10), 40 chunks (38), text-embedding-3-small with 1536 dimensions`.
 fn told(name: &str, now: &Agent, before: Option<&Agent>) -> String {
-    let former = |number: Option<u64>| number.map_or_else(String::new, |n| format!(" (before {n})"));
+    let former =
+        |number: Option<u64>| number.map_or_else(String::new, |n| format!(" (before {n})"));
     let model = now.models.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
     let dimensions = now.dimensions.map_or(0, |(least, ..)| least);
     format!(
@@ -293,7 +302,9 @@ mod tests {
 
     fn judge(args: Value, now: &Agents, before: Option<&Agents>) -> Result<String, String> {
         let mut all = json!({"table": "t"});
-        all.as_object_mut().expect("a mapping").extend(args.as_object().expect("a mapping").clone());
+        all.as_object_mut()
+            .expect("a mapping")
+            .extend(args.as_object().expect("a mapping").clone());
         let compare: Compare = serde_json::from_value(all).expect("arguments");
         let uniform = Uniform { model: Some("m".into()), dimensions: Some(3) };
         match compare.judge(now, before, &uniform) {
@@ -308,14 +319,30 @@ mod tests {
         let before = Agents::from([("a".into(), agent(10, 100))]);
         let bounds = json!({"before": "s", "documents": {"at_least": 0.9}, "chunks": {"at_least": 0.5, "at_most": 2}});
         let held = |documents, chunks| {
-            judge(bounds.clone(), &Agents::from([("a".into(), agent(documents, chunks))]), Some(&before))
+            judge(
+                bounds.clone(),
+                &Agents::from([("a".into(), agent(documents, chunks))]),
+                Some(&before),
+            )
         };
-        assert_eq!(held(9, 200).expect("within"), "a: 9 documents (before 10), 200 chunks (before 100), m with 3 dimensions");
-        assert_eq!(held(8, 100), Err("`a` has 8 documents after 10, wanted at least 0.9 times as many".into()));
-        assert_eq!(held(10, 201), Err("`a` has 201 chunks after 100, wanted 0.5 to 2 times as many".into()));
+        assert_eq!(
+            held(9, 200).expect("within"),
+            "a: 9 documents (before 10), 200 chunks (before 100), m with 3 dimensions"
+        );
+        assert_eq!(
+            held(8, 100),
+            Err("`a` has 8 documents after 10, wanted at least 0.9 times as many".into())
+        );
+        assert_eq!(
+            held(10, 201),
+            Err("`a` has 201 chunks after 100, wanted 0.5 to 2 times as many".into())
+        );
         let gone = judge(bounds.clone(), &Agents::from([("b".into(), agent(1, 1))]), Some(&before));
         assert_eq!(gone, Err("`a` has no row any more".into()));
-        assert_eq!(judge(json!({"agent": "a"}), &Agents::new(), None), Err("there is no row of `a`".into()));
+        assert_eq!(
+            judge(json!({"agent": "a"}), &Agents::new(), None),
+            Err("there is no row of `a`".into())
+        );
     }
 
     #[test]
@@ -323,7 +350,8 @@ mod tests {
         let with = |change: fn(&mut Agent)| {
             let mut agent = agent(1, 2);
             change(&mut agent);
-            judge(json!({}), &Agents::from([("a".into(), agent)]), None).expect_err("it does not hold")
+            judge(json!({}), &Agents::from([("a".into(), agent)]), None)
+                .expect_err("it does not hold")
         };
         let mixed = with(|agent| drop(agent.models.insert("n".into(), 1)));
         assert!(mixed.contains("several models: m (2 rows), n (1 rows)"), "{mixed}");
@@ -336,10 +364,18 @@ mod tests {
 
     #[test]
     fn a_share_needs_something_to_be_one_of() {
-        let check = |args: Value| serde_json::from_value::<Compare>(args).expect("arguments").validate();
-        assert!(check(json!({"table": "t", "chunks": {"at_least": 1}})).expect_err("of what?").contains("`before`"));
+        let check =
+            |args: Value| serde_json::from_value::<Compare>(args).expect("arguments").validate();
+        assert!(
+            check(json!({"table": "t", "chunks": {"at_least": 1}}))
+                .expect_err("of what?")
+                .contains("`before`")
+        );
         assert!(check(json!({"table": "t", "before": "s", "chunks": {}})).is_err());
-        assert!(check(json!({"table": "t", "before": "s", "chunks": {"at_least": 2, "at_most": 1}})).is_err());
+        assert!(
+            check(json!({"table": "t", "before": "s", "chunks": {"at_least": 2, "at_most": 1}}))
+                .is_err()
+        );
         assert_eq!(check(json!({"table": "t", "before": "s", "chunks": {"at_least": 1}})), Ok(()));
     }
 }

@@ -216,7 +216,9 @@ mod tests {
     fn a_block_names_one_way_to_search() {
         let block = json!({"search": {"sql": {"function": "scout.search"}}, "columns": {"document": "doc"}});
         let read: KnowledgeConnection = serde_json::from_value(block).expect("a block");
-        assert!(matches!(read.search(), Ok(SearchService::Sql(sql)) if sql.function == "scout.search"));
+        assert!(
+            matches!(read.search(), Ok(SearchService::Sql(sql)) if sql.function == "scout.search")
+        );
         assert_eq!((&*read.columns.document, &*read.columns.agent), ("doc", "agent_domain"));
         assert!(read.embeddings().expect_err("none").message.contains("no `embeddings`"));
         let both = json!({"search": {"sql": {}, "postgrest": {"url": "http://a"}}});

@@ -110,13 +110,15 @@ impl Embeddings {
     }
 
     async fn ask(&self, cx: &StepContext, texts: &[&str]) -> Result<Vec<Embedding>, ActionError> {
-        let mut body = json!({ "model": self.service.model, "input": texts, "encoding_format": "float" });
+        let mut body =
+            json!({ "model": self.service.model, "input": texts, "encoding_format": "float" });
         if let Some(dimensions) = self.service.dimensions {
             body["dimensions"] = dimensions.into();
         }
         let key = self.service.key.iter();
-        let headers =
-            key.map(|key| ("Authorization".to_owned(), format!("Bearer {key}"))).collect::<IndexMap<_, _>>();
+        let headers = key
+            .map(|key| ("Authorization".to_owned(), format!("Bearer {key}")))
+            .collect::<IndexMap<_, _>>();
         let url = format!("{}/embeddings", self.address.base);
         let asked = Asked { http: &self.http, service: &self.shown(), url, headers };
         let answer = asked.post(cx, body).await?;
@@ -130,13 +132,19 @@ impl Embeddings {
         if answer.cut {
             return Err(self.strange("it is longer than what is read of one"));
         }
-        let given: Given = serde_json::from_slice(&answer.body).map_err(|error| {
-            self.strange(&quoted(error.to_string().as_bytes(), self.secrets()))
-        })?;
+        let given: Given = serde_json::from_slice(&answer.body)
+            .map_err(|error| self.strange(&quoted(error.to_string().as_bytes(), self.secrets())))?;
         // The family's name may be followed by its release: `text-embedding-ada-002-v2`.
-        if let Some(model) = given.model.filter(|model| !model.ends_with(self.model()) && !model.starts_with(self.model())) {
+        if let Some(model) = given
+            .model
+            .filter(|model| !model.ends_with(self.model()) && !model.starts_with(self.model()))
+        {
             let model = quoted(model.as_bytes(), self.secrets());
-            let text = format!("ask {}: it answers with the model {model}, and not {}", self.shown(), self.model());
+            let text = format!(
+                "ask {}: it answers with the model {model}, and not {}",
+                self.shown(),
+                self.model()
+            );
             return Err(ActionError::new(ErrorKind::Conflict, text)
                 .hint("Vectors of two models cannot be compared. Name the right one in `connections: {knowledge: {embeddings: {model: …}}}`."));
         }
@@ -182,8 +190,9 @@ impl Embeddings {
         match (answer.status, code.as_deref()) {
             (401 | 403, _) => ActionError::new(ErrorKind::Denied, text)
                 .hint("Check `embeddings.key` of the connection `knowledge`."),
-            (404, _) => ActionError::new(ErrorKind::NotFound, text)
-                .hint("Check `embeddings.url` and `embeddings.model` of the connection `knowledge`."),
+            (404, _) => ActionError::new(ErrorKind::NotFound, text).hint(
+                "Check `embeddings.url` and `embeddings.model` of the connection `knowledge`.",
+            ),
             // No waiting brings money.
             (429, Some("insufficient_quota")) => ActionError::new(ErrorKind::Failed, text),
             (408 | 409 | 429 | 500..=599, _) => {
@@ -219,7 +228,8 @@ mod tests {
             dimensions: None,
         };
         let secrets = Arc::new(Secrets::default());
-        let address = Address::read("embeddings", &service.url, None, &secrets).expect("an address");
+        let address =
+            Address::read("embeddings", &service.url, None, &secrets).expect("an address");
         let http = Client::new(HttpConnection::default(), secrets, "");
         Embeddings { http, address, service, known: Mutex::default() }
     }
@@ -235,7 +245,10 @@ mod tests {
             {"index": 1, "embedding": [0.5, 1]}, {"index": 0, "embedding": [1.0, 0.25]},
         ]});
         let vectors = service().read(&answer(200, &body), 2).expect("two vectors");
-        assert_eq!(vectors.iter().map(|v| v.to_vec()).collect::<Vec<_>>(), [[1.0, 0.25], [0.5, 1.0]]);
+        assert_eq!(
+            vectors.iter().map(|v| v.to_vec()).collect::<Vec<_>>(),
+            [[1.0, 0.25], [0.5, 1.0]]
+        );
     }
 
     #[test]
@@ -250,7 +263,8 @@ mod tests {
             json!([item(0, json!([])), item(1, json!([]))]),
             json!([item(0, json!(["x"])), item(1, json!([1]))]),
         ] {
-            let error = service().read(&answer(200, &json!({"data": data})), 2).expect_err("strange");
+            let error =
+                service().read(&answer(200, &json!({"data": data})), 2).expect_err("strange");
             assert_eq!(error.kind, ErrorKind::Failed, "{data}: {error}");
         }
         let other = json!({"model": "nomic-embed-text", "data": [item(0, json!([1]))]});

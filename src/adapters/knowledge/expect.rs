@@ -187,9 +187,9 @@ impl Question {
 
     /// Vectors of another model than the rows would measure nothing.
     fn same_model(&self, agents: &Agents, model: &str) -> Result<(), ActionError> {
-        let other = agents
-            .iter()
-            .find_map(|(name, agent)| agent.models.keys().find(|known| *known != model).map(|known| (name, known)));
+        let other = agents.iter().find_map(|(name, agent)| {
+            agent.models.keys().find(|known| *known != model).map(|known| (name, known))
+        });
         let Some((name, known)) = other else { return Ok(()) };
         let known = quoted(known.as_bytes(), self.connections.secrets());
         let text = format!(
@@ -228,7 +228,10 @@ fn unsearchable(names: &[String], agents: &Agents) -> Option<String> {
 fn same_size(agents: &Agents, vector: Option<&Embedding>) -> Result<(), ActionError> {
     let size = vector.map_or(0, |vector| vector.len());
     let other = agents.iter().find_map(|(name, agent)| {
-        agent.dimensions.filter(|(least, ..)| *least as usize != size).map(|(least, ..)| (name, least))
+        agent
+            .dimensions
+            .filter(|(least, ..)| *least as usize != size)
+            .map(|(least, ..)| (name, least))
     });
     let Some((name, stored)) = other else { return Ok(()) };
     let text = format!(
@@ -258,7 +261,8 @@ impl Probe for Question {
     async fn answer(&self, cx: &StepContext) -> Result<Answer, ActionError> {
         match self.ask(cx).await {
             Err(error) if error.kind != ErrorKind::Cancelled => {
-                let causes = error.causes.first().map_or_else(String::new, |cause| format!(": {cause}"));
+                let causes =
+                    error.causes.first().map_or_else(String::new, |cause| format!(": {cause}"));
                 Ok(Answer::NoData { reason: format!("failed to {error}{causes}") })
             }
             other => other,
@@ -302,7 +306,12 @@ impl ExpectItem {
         }
         let shown = missed.iter().take(MOST_SHOWN).map(|(query, lacks, hits)| {
             let found = hits.first().map_or_else(|| "nothing".to_owned(), |hit| clean(hit.shown()));
-            format!("\"{}\" ({}) lacks {}, found {found} first", clean(&query.query), query.agent, clean(lacks[0]))
+            format!(
+                "\"{}\" ({}) lacks {}, found {found} first",
+                clean(&query.query),
+                query.agent,
+                clean(lacks[0])
+            )
         });
         let shown = shown.collect::<Vec<_>>().join("; ");
         let more = match missed.len().saturating_sub(MOST_SHOWN) {
@@ -325,7 +334,14 @@ mod tests {
             agent: "a".into(),
             expect: expect.iter().map(|name| (*name).to_owned()).collect(),
         });
-        ExpectItem { table: "t".into(), shadow: false, queries: queries.collect(), recall, k: 5, match_threshold: 0.0 }
+        ExpectItem {
+            table: "t".into(),
+            shadow: false,
+            queries: queries.collect(),
+            recall,
+            k: 5,
+            match_threshold: 0.0,
+        }
     }
 
     fn hits(names: &[&str]) -> Vec<Hit> {
@@ -336,7 +352,11 @@ mod tests {
     fn recall_is_the_mean_share_of_what_is_found() {
         let results = [hits(&["A", "B"]), hits(&["C"])];
         let judge = |recall| {
-            item(recall, &[&["A"], &["B", "C"]]).judge(&results, (&Agents::new(), "m"), &Secrets::default())
+            item(recall, &[&["A"], &["B", "C"]]).judge(
+                &results,
+                (&Agents::new(), "m"),
+                &Secrets::default(),
+            )
         };
         let Answer::Yes { evidence } = judge(0.75) else { panic!("0.75 is enough") };
         assert_eq!(evidence.summary, "recall@5 is 0.750 over 2 queries, wanted at least 0.75");
@@ -350,11 +370,20 @@ mod tests {
     fn arguments_that_measure_nothing_are_refused() {
         let check = |more: Value| {
             let mut args = json!({"table": "t", "queries": "queries.json"});
-            args.as_object_mut().expect("a mapping").extend(more.as_object().expect("a mapping").clone());
+            args.as_object_mut()
+                .expect("a mapping")
+                .extend(more.as_object().expect("a mapping").clone());
             serde_json::from_value::<Expect>(args).expect("arguments").validate()
         };
         assert_eq!(check(json!({})), Ok(()));
-        for bad in [json!({"recall": 1.5}), json!({"k": 0}), json!({"k": 101}), json!({"match_threshold": 2}), json!({"queries": []}), json!({"table": "a.b.c"})] {
+        for bad in [
+            json!({"recall": 1.5}),
+            json!({"k": 0}),
+            json!({"k": 101}),
+            json!({"match_threshold": 2}),
+            json!({"queries": []}),
+            json!({"table": "a.b.c"}),
+        ] {
             assert!(check(bad.clone()).is_err(), "{bad}");
         }
     }

@@ -63,8 +63,9 @@ impl Queries {
         if queries.is_empty() {
             let whose = agent.map_or_else(String::new, |agent| format!(" of the agent `{agent}`"));
             let text = format!("find labelled queries{whose} in {place}");
-            return Err(ActionError::new(ErrorKind::NotFound, text)
-                .hint("Add some: what is asked, the agent, and the documents that have the answer."));
+            return Err(ActionError::new(ErrorKind::NotFound, text).hint(
+                "Add some: what is asked, the agent, and the documents that have the answer.",
+            ));
         }
         Ok(queries)
     }
@@ -76,8 +77,8 @@ fn read(path: &Path) -> Result<Vec<Labelled>, ActionError> {
         ActionError::new(kind, format!("read the queries in {shown}: {why}"))
             .hint(r#"It is a JSON list: `[{"query": …, "agent": …, "expect": ["…"]}]`. A relative path begins at the current folder."#)
     };
-    let found = std::fs::metadata(path)
-        .map_err(|error| failed(ErrorKind::NotFound, error.to_string()))?;
+    let found =
+        std::fs::metadata(path).map_err(|error| failed(ErrorKind::NotFound, error.to_string()))?;
     if !found.is_file() || found.len() > LARGEST_FILE {
         let why = format!("it is no file of at most {LARGEST_FILE} bytes");
         return Err(failed(ErrorKind::Invalid, why));
@@ -89,8 +90,7 @@ fn read(path: &Path) -> Result<Vec<Labelled>, ActionError> {
 
 /// Reads the content of a file.
 fn parse(text: &[u8]) -> Result<Vec<Labelled>, String> {
-    let queries: Vec<Labelled> =
-        serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    let queries: Vec<Labelled> = serde_json::from_slice(text).map_err(|error| error.to_string())?;
     check(&queries)?;
     Ok(queries)
 }

@@ -23,8 +23,9 @@ use connection::KnowledgeConnection;
 
 /// The system `knowledge` and its verbs.
 pub(super) fn system() -> System {
-    let services = Connection::of::<KnowledgeConnection>("Embeddings and search of a knowledge base")
-        .reached_by(|connections| Box::pin(embeddings::reach(connections)));
+    let services =
+        Connection::of::<KnowledgeConnection>("Embeddings and search of a knowledge base")
+            .reached_by(|connections| Box::pin(embeddings::reach(connections)));
     System {
         name: "knowledge",
         summary: "Retrieval from a knowledge base with embeddings",

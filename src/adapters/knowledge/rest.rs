@@ -40,8 +40,7 @@ impl Rest {
         ca_file: Option<PathBuf>,
         secrets: Arc<Secrets>,
     ) -> Result<Self, ActionError> {
-        let address =
-            Address::read("search.postgrest", &api.url, api.key.as_deref(), &secrets)?;
+        let address = Address::read("search.postgrest", &api.url, api.key.as_deref(), &secrets)?;
         let reached = HttpConnection { ca_file, ..HttpConnection::default() };
         let http = Client::new(reached, secrets, "{knowledge: {ca_file: …}}");
         Ok(Self { http, address, api: api.clone() })
@@ -95,9 +94,8 @@ impl Rest {
         let rows: Vec<Value> = serde_json::from_slice(&answer.body)
             .map_err(|error| strange(&quoted(error.to_string().as_bytes(), secrets)))?;
         let hits = rows.iter().map(|row| Hit::of(row, wanted.document));
-        hits.collect::<Option<_>>().ok_or_else(|| {
-            strange(&format!("a row has neither `{}` nor `id`", wanted.document))
-        })
+        hits.collect::<Option<_>>()
+            .ok_or_else(|| strange(&format!("a row has neither `{}` nor `id`", wanted.document)))
     }
 
     fn refused(&self, answer: &Answer) -> ActionError {
@@ -158,7 +156,8 @@ mod tests {
     use super::*;
 
     fn rest() -> Rest {
-        let api: Postgrest = serde_json::from_value(json!({"url": "http://a/rest/v1"})).expect("a block");
+        let api: Postgrest =
+            serde_json::from_value(json!({"url": "http://a/rest/v1"})).expect("a block");
         Rest::new(&api, None, Arc::new(Secrets::default())).expect("a service")
     }
 
@@ -182,7 +181,8 @@ mod tests {
             (504, "PGRST003", ErrorKind::Failed, true),
             (500, "57014", ErrorKind::Failed, true),
         ] {
-            let body = json!({"code": code, "message": "it says why", "details": null, "hint": "h"});
+            let body =
+                json!({"code": code, "message": "it says why", "details": null, "hint": "h"});
             let error = rest().refused(&answer(status, &body));
             assert_eq!((error.kind, error.retryable), (kind, again), "{code}: {error:?}");
             assert!(error.message.ends_with(&format!("it says why ({code})")), "{error}");
@@ -194,11 +194,14 @@ mod tests {
 
     #[test]
     fn rows_without_a_name_are_told() {
-        let wanted = Wanted { agent: "a", vector: &[1.0], threshold: 0.0, count: 5, document: "title" };
+        let wanted =
+            Wanted { agent: "a", vector: &[1.0], threshold: 0.0, count: 5, document: "title" };
         let rows = json!([{"title": "A", "id": 7, "similarity": 0.5}]);
         let hits = rest().read(&answer(200, &rows), &wanted).expect("a hit");
         assert!(hits[0].is("A") && hits[0].is("7") && !hits[0].is("B"));
-        let error = rest().read(&answer(200, &json!([{"x": 1}])), &wanted).expect_err("nothing to know it by");
+        let error = rest()
+            .read(&answer(200, &json!([{"x": 1}])), &wanted)
+            .expect_err("nothing to know it by");
         assert!(error.message.contains("neither `title` nor `id`"), "{error}");
     }
 }

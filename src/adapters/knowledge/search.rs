@@ -119,8 +119,8 @@ pub(super) async fn by_comparison(
     stored: &Stored<'_>,
     wanted: &Wanted<'_>,
 ) -> Result<Vec<Hit>, ActionError> {
-    let [agent, embedding] =
-        [&stored.columns.agent, &stored.columns.embedding].map(|name| format!("t.{}", quoted(name)));
+    let [agent, embedding] = [&stored.columns.agent, &stored.columns.embedding]
+        .map(|name| format!("t.{}", quoted(name)));
     let similarity = match &stored.kind {
         Kind::Vector { schema, name } => {
             let (schema, name) = (quoted(schema), quoted(name));

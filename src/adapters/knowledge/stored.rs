@@ -199,10 +199,16 @@ mod tests {
     #[test]
     fn rows_of_two_models_or_sizes_are_a_mixture() {
         let models = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), 1)).collect();
-        let agent = |models, dimensions| Agent { documents: 1, chunks: 2, without: 0, dimensions, models };
+        let agent =
+            |models, dimensions| Agent { documents: 1, chunks: 2, without: 0, dimensions, models };
         assert_eq!(agent(models(&["a"]), Some((3, 3, 3.0))).mixture("x"), None);
         let two = agent(models(&["a", "b"]), Some((3, 3, 3.0))).mixture("x").expect("mixed");
         assert_eq!(two, "rows of `x` are of several models: a (1 rows), b (1 rows)");
-        assert!(agent(models(&["a"]), Some((3, 4, 3.5))).mixture("x").expect("mixed").contains("3 to 4"));
+        assert!(
+            agent(models(&["a"]), Some((3, 4, 3.5)))
+                .mixture("x")
+                .expect("mixed")
+                .contains("3 to 4")
+        );
     }
 }

@@ -13,8 +13,8 @@ use super::ledger::{self, Mark};
 use super::server::Server;
 use super::session::{Patience, Session, Tx};
 use crate::action::{
-    Action, ActionError, Connections, Description, ErrorKind, Evidence, Prediction, Readiness, Repeat,
-    ResolveContext, Reversal, Saved, StepContext, Verdict, Work,
+    Action, ActionError, Connections, Description, ErrorKind, Evidence, Prediction, Readiness,
+    Repeat, ResolveContext, Reversal, Saved, StepContext, Verdict, Work,
 };
 
 /// What a change amounted to: the facts of its evidence, the same in the ledger and in the journal.

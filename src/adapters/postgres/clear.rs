@@ -86,11 +86,17 @@ impl ClearTable {
             return Ok(taken);
         };
         let text = format!("clear {}: the snapshot `{}` {why}", table.shown, taken.name);
-        Err(conflict(text).hint("Take one of the whole table in a step before: `postgres.snapshot`."))
+        Err(conflict(text)
+            .hint("Take one of the whole table in a step before: `postgres.snapshot`."))
     }
 
     /// Refuses a table with other rows than the snapshot's.
-    async fn check_rows(&self, tx: &Tx<'_>, table: &Table, taken: &Taken) -> Result<(), ActionError> {
+    async fn check_rows(
+        &self,
+        tx: &Tx<'_>,
+        table: &Table,
+        taken: &Taken,
+    ) -> Result<(), ActionError> {
         table.check_columns(tx, &taken.table()).await?;
         taken.check_content(tx).await?;
         let from = format!("(SELECT {} FROM {} AS t)", table.list("t"), table.sql);
@@ -145,7 +151,8 @@ impl Change for ClearTable {
         let removed = tx.execute(&doing, &format!("DELETE FROM {}", table.sql), &[]).await?;
         tx.settle().await?;
         let touched = Touched::read(tx).await?.since(&before);
-        let more: &[&Table] = match touched.agrees(&table, Counts { removed, ..Counts::default() }) {
+        let more: &[&Table] = match touched.agrees(&table, Counts { removed, ..Counts::default() })
+        {
             true => &[],
             false => &[&table],
         };

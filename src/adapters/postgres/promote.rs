@@ -130,7 +130,8 @@ impl PromoteShadow {
     async fn whole(&self, tx: &Tx<'_>, mark: &Mark, table: &Table) -> Result<Outcome, ActionError> {
         table.hold(tx).await?;
         let shadow = self.shadow(tx, table, &mark.run).await?;
-        let twin = TableName::parse(&format!("{}.{}", table.schema, shadow.name)).map_err(conflict)?;
+        let twin =
+            TableName::parse(&format!("{}.{}", table.schema, shadow.name)).map_err(conflict)?;
         let twin = Table::read(tx, &twin).await?;
         if Belongings::own(tx, table).await? != Belongings::own(tx, &twin).await? {
             return Err(conflict(format!(
@@ -140,8 +141,7 @@ impl PromoteShadow {
             .hint("Make and fill the shadow again."));
         }
         self.pass_the_comment_on(tx, table, &shadow.sql).await?;
-        let swapped =
-            promote(tx, table, &shadow.name, mark, self.item.lock_timeout.0).await?;
+        let swapped = promote(tx, table, &shadow.name, mark, self.item.lock_timeout.0).await?;
         let summary = format!(
             "{} has the {} rows of its shadow; the former table is {}",
             table.shown,
@@ -197,7 +197,8 @@ impl PromoteShadow {
         );
         let strange = tx.one(&doing, &sql, &bound(&condition.parameters)).await?;
         if let strange @ 1.. = strange.get::<_, i64>(0) {
-            let text = format!("{doing}: {strange} of its rows are beyond `where`; nothing was changed");
+            let text =
+                format!("{doing}: {strange} of its rows are beyond `where`; nothing was changed");
             return Err(conflict(text).hint("Whoever fills it writes rows of another part, too."));
         }
         let condition = self.item.scope.condition("t", &tx.server().secrets);

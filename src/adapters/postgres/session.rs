@@ -128,7 +128,10 @@ impl<'a> Session<'a> {
     }
 
     /// Begins a transaction that only reads.
-    pub(in crate::adapters) async fn look(&mut self, patience: Patience) -> Result<Tx<'_>, ActionError> {
+    pub(in crate::adapters) async fn look(
+        &mut self,
+        patience: Patience,
+    ) -> Result<Tx<'_>, ActionError> {
         self.begin(patience, IsolationLevel::RepeatableRead, true).await
     }
 

@@ -48,7 +48,10 @@ impl Taken {
     }
 
     /// The snapshot of this name, if there is one.
-    pub(in crate::adapters) async fn find(tx: &Tx<'_>, name: &str) -> Result<Option<Self>, ActionError> {
+    pub(in crate::adapters) async fn find(
+        tx: &Tx<'_>,
+        name: &str,
+    ) -> Result<Option<Self>, ActionError> {
         if !ledger::exists(tx).await? {
             return Ok(None);
         }

@@ -76,19 +76,25 @@ impl Embeddings {
             }
         }
         let bad = |text: String| (StatusCode::BAD_REQUEST, text, None);
-        let asked: Asked = serde_json::from_slice(body)
-            .map_err(|error| bad(format!("We could not parse the JSON body of your request: {error}")))?;
+        let asked: Asked = serde_json::from_slice(body).map_err(|error| {
+            bad(format!("We could not parse the JSON body of your request: {error}"))
+        })?;
         let model = &asked.model;
         let Some(most) = toy::dimensions(model) else {
-            let text = format!("The model `{model}` does not exist or you do not have access to it.");
+            let text =
+                format!("The model `{model}` does not exist or you do not have access to it.");
             return Err((StatusCode::NOT_FOUND, text, Some("model_not_found")));
         };
         if !matches!(asked.encoding_format.as_deref(), None | Some("float")) {
-            return Err(bad("The sandbox's embeddings have the encoding format float alone.".into()));
+            return Err(bad(
+                "The sandbox's embeddings have the encoding format float alone.".into()
+            ));
         }
         let dimensions = asked.dimensions.unwrap_or(most);
         if !(1..=most).contains(&dimensions) {
-            return Err(bad(format!("'dimensions' must be from 1 to {most} for the model `{model}`.")));
+            return Err(bad(format!(
+                "'dimensions' must be from 1 to {most} for the model `{model}`."
+            )));
         }
         let texts = match asked.input {
             Input::One(text) => vec![text],

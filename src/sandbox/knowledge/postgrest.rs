@@ -71,8 +71,12 @@ impl Refusal {
             "42883" | "42P01" => StatusCode::NOT_FOUND,
             "42501" => StatusCode::FORBIDDEN,
             "23503" | "23505" => StatusCode::CONFLICT,
-            code if code.starts_with("53") || code.starts_with("08") => StatusCode::SERVICE_UNAVAILABLE,
-            code if ["0A", "22", "42", "P0", "25"].iter().any(|class| code.starts_with(class)) => StatusCode::BAD_REQUEST,
+            code if code.starts_with("53") || code.starts_with("08") => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            code if ["0A", "22", "42", "P0", "25"].iter().any(|class| code.starts_with(class)) => {
+                StatusCode::BAD_REQUEST
+            }
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let mut refusal = Self::new(status, code, said.message());
@@ -84,7 +88,9 @@ impl Refusal {
     fn answer(&self) -> Response<Body> {
         let Self { code, message, details, hint, .. } = self;
         let body = match code {
-            Some(code) => json!({"code": code, "details": details, "hint": hint, "message": message}),
+            Some(code) => {
+                json!({"code": code, "details": details, "hint": hint, "message": message})
+            }
             None => json!({"message": message, "hint": hint}),
         };
         (self.status, Json(body)).into_response()
@@ -113,7 +119,8 @@ impl Postgrest {
     }
 
     fn admit(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        let text = |name| headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
+        let text =
+            |name| headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
         match text(header::HeaderName::from_static("apikey")) {
             None => {
                 return Err(Refusal::gateway(
@@ -131,7 +138,11 @@ impl Postgrest {
         }
         let bearer = text(header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
         if bearer.is_some_and(|token| token != &*self.key) {
-            return Err(Refusal::new(StatusCode::UNAUTHORIZED, "PGRST301", "No suitable key or wrong key type"));
+            return Err(Refusal::new(
+                StatusCode::UNAUTHORIZED,
+                "PGRST301",
+                "No suitable key or wrong key type",
+            ));
         }
         Ok(())
     }
@@ -153,7 +164,8 @@ impl Postgrest {
             let text = "Database connection error. Retrying the connection.";
             return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "PGRST000", text));
         };
-        let (client, connection) = database.connect(NoTls).await.map_err(|error| Refusal::of(&error))?;
+        let (client, connection) =
+            database.connect(NoTls).await.map_err(|error| Refusal::of(&error))?;
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection to PostgreSQL ended early");
@@ -162,7 +174,12 @@ impl Postgrest {
         Ok(client)
     }
 
-    async fn call(&self, function: &str, headers: &HeaderMap, body: &[u8]) -> Result<String, Refusal> {
+    async fn call(
+        &self,
+        function: &str,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Result<String, Refusal> {
         self.admit(headers)?;
         let schema = self.schema(headers)?;
         let arguments: Map<String, Value> = serde_json::from_slice(body).map_err(|_| {
@@ -187,10 +204,14 @@ async fn statement(
     let count = i16::try_from(arguments.len()).unwrap_or(i16::MAX);
     let found = client.query(FUNCTIONS, &[&schema, &function, &count]).await;
     for row in found.map_err(|error| Refusal::of(&error))? {
-        let names: Vec<String> = row.try_get::<_, Option<Vec<String>>>(0).map_err(|error| Refusal::of(&error))?.unwrap_or_default();
+        let names: Vec<String> = row
+            .try_get::<_, Option<Vec<String>>>(0)
+            .map_err(|error| Refusal::of(&error))?
+            .unwrap_or_default();
         let types: Vec<String> = row.try_get(1).map_err(|error| Refusal::of(&error))?;
         if names.iter().all(|name| arguments.contains_key(name)) {
-            let typed = names.iter().zip(&types).map(|(name, kind)| format!("{} {kind}", quoted(name)));
+            let typed =
+                names.iter().zip(&types).map(|(name, kind)| format!("{} {kind}", quoted(name)));
             let typed = typed.collect::<Vec<_>>().join(", ");
             let passed = names.iter().map(|name| format!("{0} => a.{0}", quoted(name)));
             let passed = passed.collect::<Vec<_>>().join(", ");
@@ -202,7 +223,8 @@ async fn statement(
         }
     }
     let names = arguments.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-    let text = format!("Could not find the function {schema}.{function}({names}) in the schema cache");
+    let text =
+        format!("Could not find the function {schema}.{function}({names}) in the schema cache");
     let mut refusal = Refusal::new(StatusCode::NOT_FOUND, "PGRST202", text);
     refusal.details = Some(format!(
         "Searched for the function {schema}.{function} with parameters {names} or with a single unnamed json/jsonb parameter, but no matches were found in the schema cache."
@@ -221,7 +243,9 @@ async fn call(
         Err(error) => Err(Refusal::new(StatusCode::BAD_REQUEST, "PGRST102", error.to_string())),
     };
     match answer {
-        Ok(rows) => ([(header::CONTENT_TYPE, "application/json; charset=utf-8")], rows).into_response(),
+        Ok(rows) => {
+            ([(header::CONTENT_TYPE, "application/json; charset=utf-8")], rows).into_response()
+        }
         Err(refusal) => refusal.answer(),
     }
 }
@@ -245,7 +269,9 @@ mod tests {
             });
             pairs.collect::<HeaderMap>()
         };
-        let code = |pairs| api.admit(&headers(pairs)).err().map(|refusal| (refusal.status.as_u16(), refusal.code));
+        let code = |pairs| {
+            api.admit(&headers(pairs)).err().map(|refusal| (refusal.status.as_u16(), refusal.code))
+        };
         assert_eq!(code(&[]), Some((401, None)));
         assert_eq!(code(&[("apikey", "x")]), Some((401, None)));
         let other = code(&[("apikey", "k"), ("authorization", "Bearer x")]);

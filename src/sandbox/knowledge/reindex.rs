@@ -11,8 +11,8 @@ use serde_json::json;
 use tokio_postgres::{Config, NoTls};
 
 use super::corpus::{self, Document};
-use crate::sandbox::client::send;
 use crate::sandbox::SandboxError;
+use crate::sandbox::client::send;
 
 /// The longest answer that is read, in bytes.
 const LONGEST: usize = 8 << 20;
@@ -93,19 +93,24 @@ impl Reindex {
             .flat_map(|document| document.chunks.iter().map(|chunk| (&*document.title, &**chunk)))
             .collect();
         if pieces.is_empty() {
-            return Err(failed("index", format!("there are no documents of {agent} in {}", self.source.display())));
+            return Err(failed(
+                "index",
+                format!("there are no documents of {agent} in {}", self.source.display()),
+            ));
         }
         let texts: Vec<String> = pieces.iter().map(|(title, chunk)| text(title, chunk)).collect();
         let vectors = self.embed(&texts).await?;
         let doing = "write to PostgreSQL";
         let config: Config = self.database.parse().map_err(|error| failed(doing, error))?;
-        let (mut client, connection) = config.connect(NoTls).await.map_err(|error| failed(doing, error))?;
+        let (mut client, connection) =
+            config.connect(NoTls).await.map_err(|error| failed(doing, error))?;
         tokio::spawn(connection);
         let said = |error: tokio_postgres::Error| {
             let text = error.as_db_error().map_or_else(|| error.to_string(), ToString::to_string);
             failed(doing, text)
         };
-        let table = self.table.splitn(2, '.').map(|name| format!("\"{}\"", name.replace('"', "\"\"")));
+        let table =
+            self.table.splitn(2, '.').map(|name| format!("\"{}\"", name.replace('"', "\"\"")));
         let table = table.collect::<Vec<_>>().join(".");
         let change = client.transaction().await.map_err(said)?;
         let remove = format!("DELETE FROM {table} WHERE agent_domain = $1");
@@ -140,7 +145,8 @@ impl Reindex {
             .map_err(|error| failed(doing, error))?;
         let answer = send(host, request).await.map_err(|error| failed(doing, error))?;
         let status = answer.status();
-        let body = to_bytes(answer.into_body(), LONGEST).await.map_err(|error| failed(doing, error))?;
+        let body =
+            to_bytes(answer.into_body(), LONGEST).await.map_err(|error| failed(doing, error))?;
         if !status.is_success() {
             let said: String = String::from_utf8_lossy(&body).chars().take(300).collect();
             return Err(failed(doing, format!("{status} {said}")));

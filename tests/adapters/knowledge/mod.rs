@@ -4,6 +4,7 @@
 //! hold, with many rows and while others read; [`program`] kills the whole program on the way.
 
 mod gate;
+mod pgvector;
 mod program;
 mod quality;
 mod rig;

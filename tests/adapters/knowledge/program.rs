@@ -31,7 +31,10 @@ fn desk(rig: &Rig) -> Desk {
     let desk = Desk::new("");
     let url = private(&desk, "url", &rig.database.url);
     let key = private(&desk, "key", KEY);
-    desk.world.write("documents/01.md", "# Wrong document\n\nLorem ipsum dolor sit amet.\n\nConsectetur adipiscing elit.\n");
+    desk.world.write(
+        "documents/01.md",
+        "# Wrong document\n\nLorem ipsum dolor sit amet.\n\nConsectetur adipiscing elit.\n",
+    );
     desk.environment(&format!(
         "connections:\n  postgres: {{url: {{file: \"{url}\"}}}}\n  knowledge:\n    embeddings: {{url: \"{}\", key: {{file: \"{key}\"}}, model: text-embedding-3-small}}\n    search: {{sql: {{function: scout.search_agent_knowledge}}}}",
         rig.embeddings
@@ -43,7 +46,8 @@ fn desk(rig: &Rig) -> Desk {
         &format!("values:\n  database: {{file: \"{url}\"}}\n  key: {{file: \"{key}\"}}\n  service: \"{}\"\n", rig.embeddings),
     );
     std::fs::write(environment, text).expect("it is writable");
-    let queries = Path::new(env!("CARGO_MANIFEST_DIR")).join("runbooks/orchestrator/knowledge-queries.json");
+    let queries =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("runbooks/orchestrator/knowledge-queries.json");
     desk.runbook(&format!(
         r#"version: 1
 name: book
@@ -82,7 +86,11 @@ phases:
 }
 
 /// Looks at an agent's rows all the time; the answer of the task is how often, and how often there was none.
-fn watch(runtime: &tokio::runtime::Runtime, rig: &Rig, over: Arc<AtomicBool>) -> tokio::task::JoinHandle<(u64, u64)> {
+fn watch(
+    runtime: &tokio::runtime::Runtime,
+    rig: &Rig,
+    over: Arc<AtomicBool>,
+) -> tokio::task::JoinHandle<(u64, u64)> {
     let client = runtime.block_on(rig.database.client());
     runtime.spawn(async move {
         let (mut looks, mut empty) = (0, 0);
@@ -113,7 +121,8 @@ fn rows_that_are_no_good_are_taken_back_wherever_the_program_is_killed() {
         let survived = output.code() == Some(0);
         if !survived {
             kills += 1;
-            let begun = desk.state().join("runs").read_dir().is_ok_and(|mut runs| runs.next().is_some());
+            let begun =
+                desk.state().join("runs").read_dir().is_ok_and(|mut runs| runs.next().is_some());
             // A run that was cut off before its first record leaves nothing to resume.
             let resumed = begun.then(|| desk.resume());
             if resumed.as_ref().is_none_or(|resumed| resumed.code() != Some(0)) {
@@ -125,8 +134,11 @@ fn rows_that_are_no_good_are_taken_back_wherever_the_program_is_killed() {
         let left = "SELECT count(*) FROM pg_tables WHERE schemaname = 'scout'";
         assert_eq!(runtime.block_on(rig.database.rows(left)), ["1"], "point {point}");
         if survived {
-            let restored = &desk.events("applied");
-            assert!(restored.iter().any(|record| record["at"]["step"] == "work/restore-unless-good"), "{restored:?}");
+            let applied = desk.events("applied");
+            assert!(
+                applied.iter().any(|record| record["step"] == "work/restore-unless-good"),
+                "{applied:?}"
+            );
             break;
         }
         point += STRIDE;

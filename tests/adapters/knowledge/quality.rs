@@ -15,12 +15,16 @@ const GARBLE: &str = "UPDATE scout.agent_domain_embeddings SET embedding = (SELE
 async fn what_is_indexed_well_is_found_by_both_ways() {
     for way in [Way::Sql, Way::Postgrest] {
         let rig = Rig::new(way).await;
-        let (summary, facts) = yes(rig.recall(json!({"match_threshold": 0.1})).await.expect("an answer"));
+        let (summary, facts) =
+            yes(rig.recall(json!({"match_threshold": 0.1})).await.expect("an answer"));
         assert_eq!(summary, "recall@5 is 1.000 over 20 queries, wanted at least 0.9", "{way:?}");
         assert_eq!(facts["model"], "text-embedding-3-small");
         assert_eq!(facts["agents"]["odoo_developer"]["dimensions"], json!([64, 64, 64.0]));
         let one = json!({"agent": "bi_architect", "k": 1, "recall": 1.0});
-        assert!(yes(rig.recall(one).await.expect("an answer")).0.contains("over 5 queries"), "{way:?}");
+        assert!(
+            yes(rig.recall(one).await.expect("an answer")).0.contains("over 5 queries"),
+            "{way:?}"
+        );
     }
 }
 
@@ -31,7 +35,10 @@ async fn damaged_rows_are_missed_and_named() {
         rig.database.run(GARBLE).await;
         let agent = json!({"agent": "odoo_developer"});
         let observed = no(rig.recall(agent.clone()).await.expect("an answer"));
-        assert!(observed.starts_with("recall@5 is 0.600 over 5 queries, wanted at least 0.9: "), "{observed}");
+        assert!(
+            observed.starts_with("recall@5 is 0.600 over 5 queries, wanted at least 0.9: "),
+            "{observed}"
+        );
         assert!(observed.contains("(odoo_developer) lacks Computed fields, found "), "{observed}");
         let probe = rig.port.probe_of("knowledge.expect", super::rig::expect(&agent)).await;
         let verdict = probe.observe(&rig.port.cx()).await.expect("an answer");
@@ -39,7 +46,10 @@ async fn damaged_rows_are_missed_and_named() {
         // The agents of others are as they were.
         yes(rig.recall(json!({"agent": "devops_engineer"})).await.expect("an answer"));
         let little = json!({"agent": "odoo_developer", "recall": 0.6});
-        assert_eq!(yes(rig.recall(little).await.expect("an answer")).1["missed"][0]["missed"], json!(["Computed fields"]));
+        assert_eq!(
+            yes(rig.recall(little).await.expect("an answer")).1["missed"][0]["missed"],
+            json!(["Computed fields"])
+        );
     }
 }
 
@@ -47,7 +57,10 @@ async fn damaged_rows_are_missed_and_named() {
 async fn a_threshold_that_nothing_reaches_finds_nothing() {
     let rig = Rig::new(Way::Postgrest).await;
     let observed = no(rig.recall(json!({"match_threshold": 0.999})).await.expect("an answer"));
-    assert!(observed.contains("recall@5 is 0.000") && observed.contains("found nothing first"), "{observed}");
+    assert!(
+        observed.contains("recall@5 is 0.000") && observed.contains("found nothing first"),
+        "{observed}"
+    );
 }
 
 #[tokio::test]
@@ -86,8 +99,16 @@ async fn rows_of_several_models_never_hold() {
 #[tokio::test]
 async fn queries_of_another_model_or_size_are_refused() {
     for (model, change, part) in [
-        ("text-embedding-3-large", json!({}), "its rows are of the model text-embedding-3-small, and queries would be of text-embedding-3-large"),
-        ("text-embedding-3-small", json!({"embeddings": {"dimensions": 32}}), "its rows have 64 dimensions, and queries 32"),
+        (
+            "text-embedding-3-large",
+            json!({}),
+            "its rows are of the model text-embedding-3-small, and queries would be of text-embedding-3-large",
+        ),
+        (
+            "text-embedding-3-small",
+            json!({"embeddings": {"dimensions": 32}}),
+            "its rows have 64 dimensions, and queries 32",
+        ),
     ] {
         let rig = Rig::empty(Way::Sql, model, change).await;
         rig.index("").await;
@@ -123,7 +144,10 @@ async fn what_cannot_be_asked_is_no_data() {
     // Without a database there is no search either.
     let wrong = Rig::empty(Way::Postgrest, "text-embedding-3-huge", json!({})).await;
     wrong.index("").await;
-    wrong.database.run("UPDATE scout.agent_domain_embeddings SET embedding_model = 'text-embedding-3-huge'").await;
+    wrong
+        .database
+        .run("UPDATE scout.agent_domain_embeddings SET embedding_model = 'text-embedding-3-huge'")
+        .await;
     let reason = nothing(wrong.recall(json!({})).await.expect("an answer"));
     assert!(reason.contains("does not exist or you do not have access"), "{reason}");
 }
@@ -156,7 +180,10 @@ async fn echo(status: u16) -> String {
             let mut heard = vec![0; 65_536];
             let length = stream.read(&mut heard).await.unwrap_or_default();
             let body = json!({"code": "P0001", "message": String::from_utf8_lossy(&heard[..length]), "details": null, "hint": "none"}).to_string();
-            let head = format!("HTTP/1.1 {status} Said\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            let head = format!(
+                "HTTP/1.1 {status} Said\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                body.len()
+            );
             // A client that has read enough may leave.
             drop(stream.write_all(format!("{head}{body}").as_bytes()).await);
         }
@@ -166,15 +193,24 @@ async fn echo(status: u16) -> String {
 
 #[tokio::test]
 async fn a_key_that_is_sent_back_is_never_shown() {
-    for (status, kind) in [(400, ErrorKind::Invalid), (403, ErrorKind::Denied), (503, ErrorKind::Failed)] {
+    for (status, kind) in
+        [(400, ErrorKind::Invalid), (403, ErrorKind::Denied), (503, ErrorKind::Failed)]
+    {
         let search = json!({"postgrest": {"url": echo(status).await}});
-        let rig = Rig::empty(Way::Postgrest, "text-embedding-3-small", json!({ "search": search })).await;
+        let rig =
+            Rig::empty(Way::Postgrest, "text-embedding-3-small", json!({ "search": search })).await;
         rig.index("").await;
         let probe = rig.port.probe_of("knowledge.expect", super::rig::expect(&json!({}))).await;
         let error = probe.observe(&rig.port.cx()).await.expect_err("it refuses");
         assert_eq!(error.kind, kind, "{error}");
-        let shown = format!("{error:?} {}", nothing(probe.answer(&rig.port.cx()).await.expect("an answer")));
-        assert!(shown.contains("apikey") && shown.contains("[secret]"), "it was sent back: {shown}");
+        let shown = format!(
+            "{error:?} {}",
+            nothing(probe.answer(&rig.port.cx()).await.expect("an answer"))
+        );
+        assert!(
+            shown.contains("apikey") && shown.contains("[secret]"),
+            "it was sent back: {shown}"
+        );
         assert!(!shown.contains(super::rig::KEY), "{shown}");
     }
 }

@@ -90,7 +90,8 @@ impl Rig {
         if let Some(api) = knowledge["search"].get_mut("postgrest") {
             api["key"] = key.into();
         }
-        let settings = HashMap::from([("postgres".to_owned(), postgres), ("knowledge".to_owned(), knowledge)]);
+        let settings =
+            HashMap::from([("postgres".to_owned(), postgres), ("knowledge".to_owned(), knowledge)]);
         let port = Port::with_connections(settings, secrets);
         Self { database, port, faults, embeddings, _doors: doors }
     }
@@ -140,7 +141,8 @@ pub(super) fn vector(text: &str) -> Vec<f32> {
 
 /// The arguments of `knowledge.expect` with the shipped queries.
 pub(super) fn expect(more: &Value) -> Value {
-    let queries = concat!(env!("CARGO_MANIFEST_DIR"), "/runbooks/orchestrator/knowledge-queries.json");
+    let queries =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/runbooks/orchestrator/knowledge-queries.json");
     let mut args = json!({"table": "scout.agent_domain_embeddings", "queries": queries});
     merge(&mut args, more);
     args
@@ -150,7 +152,9 @@ fn merge(into: &mut Value, more: &Value) {
     let more = more.as_object().expect("a mapping").clone();
     for (key, value) in more {
         match into.get_mut(&key) {
-            Some(known @ Value::Object(_)) if value.is_object() && key == "embeddings" => merge(known, &value),
+            Some(known @ Value::Object(_)) if value.is_object() && key == "embeddings" => {
+                merge(known, &value)
+            }
             _ => into[key] = value,
         }
     }

@@ -74,7 +74,8 @@ async fn without_a_backup_that_holds_exactly_these_rows_nothing_goes() {
 
     let port = backed_up(&database, json!({})).await;
     database.run("UPDATE rollback.snapshots SET run = 'yesterday'").await;
-    let error = port.action(CLEAR, clear()).await.inspect(&port.cx()).await.expect_err("another run's");
+    let error =
+        port.action(CLEAR, clear()).await.inspect(&port.cx()).await.expect_err("another run's");
     assert!(error.message.contains("is of another run, yesterday"), "{error}");
 }
 
