@@ -12,6 +12,7 @@ mod degraded;
 mod evidence;
 mod generated;
 mod hints;
+mod hold;
 mod hostile;
 mod plan;
 mod questions;
