@@ -20,8 +20,8 @@ pub use context::{Predictions, Recorder, StepContext};
 pub use error::{ActionError, ErrorKind, chain};
 pub use gather::{Gather, Gathering, Piece};
 pub use port::{
-    Action, Answer, Description, Evidence, Gate, Hold, Later, Prediction, Probe, Question, Readiness, Repeat,
-    Reversal, Saved, Verdict, Work,
+    Action, Answer, Description, Evidence, Gate, Hold, Later, Prediction, Probe, Question,
+    Readiness, Repeat, Reversal, Saved, Verdict, Work,
 };
 pub use system::{Connection, Reach, Registry, System};
 pub use verb::{Ending, Inventory, Item, LastWord, ResolveContext, Verb, VerbArgs, VerbKind};

@@ -318,6 +318,18 @@ impl RunState {
         Ok(())
     }
 
+    /// Whether a person has ended the hold that an event still tells of.
+    pub(super) fn is_settled_by_a_person(&self, event: &Event) -> bool {
+        let (Event::HoldLooked { at, .. }
+        | Event::Verified { at, .. }
+        | Event::VerifyFailed { at, .. }) = event
+        else {
+            return false;
+        };
+        let ended = |stage| matches!(stage, Stage::Verified | Stage::Failed);
+        self.item(at).is_some_and(|item| item.hold_ms.is_some() && ended(item.stage))
+    }
+
     fn settle_approval(
         &mut self,
         step: Option<&StepId>,

@@ -42,7 +42,8 @@ pub async fn preflight(plan: &Plan, registry: &Registry, connections: &Connectio
         .connections()
         .filter(|block| all.contains(block.key))
         .filter_map(|block| Some((block.key, block.reach?)));
-    let (on_path, beside): (Vec<_>, Vec<_>) = reachable.partition(|(key, _)| decisive.contains(key));
+    let (on_path, beside): (Vec<_>, Vec<_>) =
+        reachable.partition(|(key, _)| decisive.contains(key));
     let answered = CancellationToken::new();
     let on_path = async {
         let asked = on_path.into_iter().map(|(key, reach)| ask(key, reach, connections, deadline));
@@ -50,9 +51,9 @@ pub async fn preflight(plan: &Plan, registry: &Registry, connections: &Connectio
         answered.cancel();
         answers
     };
-    let beside = beside.into_iter().map(|(key, reach)| {
-        ask_beside(key, ask(key, reach, connections, deadline), &answered)
-    });
+    let beside = beside
+        .into_iter()
+        .map(|(key, reach)| ask_beside(key, ask(key, reach, connections, deadline), &answered));
     let (on_path, beside) = join(on_path, join_all(beside)).await;
     let mut found = Preflight::default();
     for (key, answer) in on_path.into_iter().chain(beside) {

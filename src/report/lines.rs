@@ -85,7 +85,8 @@ pub fn tell(record: &Record, view: &View) -> Vec<String> {
             ))
         }
         Event::HoldBegan { at: place, for_ms } => {
-            let until = jiff::SignedDuration::from_millis(i64::try_from(*for_ms).unwrap_or(i64::MAX));
+            let until =
+                jiff::SignedDuration::from_millis(i64::try_from(*for_ms).unwrap_or(i64::MAX));
             let until = record.at.checked_add(until).unwrap_or(record.at);
             let until = until.strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
             line(hold::begun(&label(&place.step, &place.item), *for_ms, &until))

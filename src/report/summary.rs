@@ -113,11 +113,7 @@ fn targets(view: &View) -> Vec<String> {
                 Some(took) => (brief_ms(took), paint(GOOD, "met")),
                 None => ("–".to_owned(), paint(BAD, "NOT REACHED")),
             };
-            format!(
-                "  {:<width$}  {took:>8} of {:<8} {word}",
-                sanitize(name),
-                target.time()
-            )
+            format!("  {:<width$}  {took:>8} of {:<8} {word}", sanitize(name), target.time())
         })
         .collect()
 }
@@ -229,9 +225,8 @@ fn a_hold_failed(view: &View) -> bool {
 fn next(view: &View) -> Vec<(&'static str, String)> {
     let run = &view.header.run;
     let asked = view.open_approvals();
-    let mut commands: Vec<_> = asked
-        .map(|open| (ANSWER, approvals::command(run, open.step.as_ref())))
-        .collect();
+    let mut commands: Vec<_> =
+        asked.map(|open| (ANSWER, approvals::command(run, open.step.as_ref()))).collect();
     if let Some(StopReason::TakenOver { run: other, .. }) = &view.stop {
         commands.push(("see what took it over", format!("rollback status {}", sanitize(other))));
         commands.push(("go on all the same", format!("rollback resume {run} --take-back")));

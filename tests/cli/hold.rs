@@ -57,7 +57,8 @@ fn blue(stage: &Stage) -> usize {
     let balancer = stage.address("load_balancer");
     let ask = |_| {
         let mut stream = TcpStream::connect(&balancer).expect("the load balancer listens");
-        let request = format!("GET /version HTTP/1.1\r\nHost: {balancer}\r\nConnection: close\r\n\r\n");
+        let request =
+            format!("GET /version HTTP/1.1\r\nHost: {balancer}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).expect("it takes a request");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("it answers");
@@ -102,7 +103,8 @@ fn a_run_killed_in_a_hold_goes_on_a_day_later_at_the_right_stage() {
     assert!(other.stderr.contains(&format!("rollback resume {id}")), "{other}");
     assert!(other.stderr.contains(&format!("rollback abort {id}")), "{other}");
 
-    let resumed = finish(stage.world.program().env("ROLLBACK_CLOCK_AHEAD", A_DAY).args(["resume", &id]));
+    let resumed =
+        finish(stage.world.program().env("ROLLBACK_CLOCK_AHEAD", A_DAY).args(["resume", &id]));
     let resumed = resumed.expect_code(0);
     assert!(resumed.stderr.contains("the gate has held for 1d"), "{resumed}");
     let journal = document(&stage, &id);
@@ -134,7 +136,10 @@ fn a_gate_that_fails_stops_the_run_and_the_summary_offers_the_emergency() {
     let stage = stage();
     let run = stage.rollback("--graceful --runbook staged --env sandbox --yes --set gate=green");
     let ended = run.expect_code(7);
-    assert!(ended.stderr.contains("Blue answers fails: `colour` was \"blue\", wanted \"green\""), "{ended}");
+    assert!(
+        ended.stderr.contains("Blue answers fails: `colour` was \"blue\", wanted \"green\""),
+        "{ended}"
+    );
     let command = "rollback --emergency --env sandbox --take-over";
     assert!(ended.stdout.contains(command), "{ended}");
     // Nobody runs the graceful one any more, so an emergency has it without a word.

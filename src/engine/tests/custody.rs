@@ -8,9 +8,7 @@ use tokio::time::sleep;
 use super::verdict;
 use crate::engine::Request;
 use crate::engine::custody::Custody;
-use crate::engine::testing::{
-    Bench, Holding, Switch, after, expect, hold, on, plan, switch,
-};
+use crate::engine::testing::{Bench, Holding, Switch, after, expect, hold, on, plan, switch};
 use crate::event::{RunVerdict, StopReason};
 use crate::plan::{Plan, PlannedApproval, Until};
 
@@ -57,9 +55,8 @@ fn staged() -> Plan {
         tolerate_ms: 0,
         gates: vec!["rate".into()],
     };
-    let staged = |key: &str| {
-        vec![switch(key, on(key)), after(hold("hold", &hour), key, Until::Passed)]
-    };
+    let staged =
+        |key: &str| vec![switch(key, on(key)), after(hold("hold", &hour), key, Until::Passed)];
     plan(vec![staged("half"), staged("quarter"), vec![switch("none", on("none"))]])
 }
 
