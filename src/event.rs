@@ -19,7 +19,9 @@ use crate::clock::Boot;
 use crate::plan::{Plan, PlannedApproval, PlannedItem, StepId};
 use crate::secret::Secrets;
 
-pub use drill::{DRILL_FORMAT, Drill, DrillPart, DrillResult, DrillRun, DrillTarget, InjectedFault, Restored};
+pub use drill::{
+    DRILL_FORMAT, Drill, DrillPart, DrillResult, DrillRun, DrillTarget, InjectedFault, Restored,
+};
 pub use outcome::{Channel, GateSeen, GateState, Outcome, RunVerdict, SkipReason, StopReason};
 pub use standing::Standing;
 

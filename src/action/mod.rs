@@ -24,8 +24,8 @@ pub use error::{ActionError, ErrorKind, chain};
 pub use gather::{Gather, Gathering, Piece};
 pub use nested::ProbeCall;
 pub use port::{
-    Action, Answer, Description, Evidence, Gate, Hold, Later, Prediction, Probe, Question, Readiness, Repeat,
-    Reversal, Saved, Touches, Verdict, Work,
+    Action, Answer, Description, Evidence, Gate, Hold, Later, Prediction, Probe, Question,
+    Readiness, Repeat, Reversal, Saved, Touches, Verdict, Work,
 };
 pub use system::{Between, Connection, Reach, Registry, System};
 pub use verb::{Ending, Inventory, Item, LastWord, ResolveContext, Verb, VerbArgs, VerbKind};

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    ActionError, Answer, Description, ErrorKind, Evidence, Probe, ResolveContext, StepContext, Verb,
-    VerbKind, Verdict, Work,
+    ActionError, Answer, Description, ErrorKind, Evidence, Probe, ResolveContext, StepContext,
+    Verb, VerbKind, Verdict, Work,
 };
 use crate::value::JsonText;
 

@@ -25,7 +25,8 @@ pub(super) fn run(cx: &Context, args: &AbortArgs) -> Result<u8, CliError> {
         let owned = run.ownership().map(|file| file.give_up(run.id())).transpose()?;
         if owned == Some(true) {
             let id = run.id();
-            cx.output.progress(format!("no process is running run {id}; it owns its subject no more"));
+            cx.output
+                .progress(format!("no process is running run {id}; it owns its subject no more"));
             cx.output.progress(format!("go on with it all the same: rollback resume {id}"));
             return Ok(0);
         }

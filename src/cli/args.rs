@@ -8,8 +8,8 @@ use super::context::Context;
 use super::error::{self, CliError, UNEXPECTED, USAGE};
 use super::output::{Color, Format, Output};
 use super::{
-    abort, acknowledge, approve, check, completions, confirm, decide, doctor, drill, evidence, history,
-    init, log, man, panic, plan, report, resume, revert, run, sandbox, schema, status,
+    abort, acknowledge, approve, check, completions, confirm, decide, doctor, drill, evidence,
+    history, init, log, man, panic, plan, report, resume, revert, run, sandbox, schema, status,
 };
 use crate::environment::Config;
 use crate::failpoint;

@@ -130,10 +130,12 @@ pub(super) fn owned_by_another(dir: &LockDir, place: (&str, &str), run: &str) ->
 
 /// The error of a command that has to leave the owner of a subject alone.
 pub(super) fn owned(Owner { holder, waits, .. }: &Owner, what: &str) -> CliError {
-    let (run, state) = (&holder.run, if is_alive(holder) { "waits in" } else { "was interrupted in" });
+    let (run, state) =
+        (&holder.run, if is_alive(holder) { "waits in" } else { "was interrupted in" });
     let told = format!("run {run} of {}, which {state} {waits}", holder.runbook);
-    CliError::new(HELD, format!("{what}: the subject is owned by {told}"))
-        .hint(format!("Watch it with `rollback status {run}`, or give it up with `rollback abort {run}`."))
+    CliError::new(HELD, format!("{what}: the subject is owned by {told}")).hint(format!(
+        "Watch it with `rollback status {run}`, or give it up with `rollback abort {run}`."
+    ))
 }
 
 /// Whether a new run may pass over the owner of its subject: only an emergency, and over a run that is alive only with `--take-over`.
@@ -223,7 +225,8 @@ pub(super) fn still_owned(
         let by = taken_from(owner, run.id())?;
         Some((by.run, by.runbook))
     };
-    let Some((other, runbook)) = by.or_else(recorded).or_else(|| later_emergency(run, header, store))
+    let Some((other, runbook)) =
+        by.or_else(recorded).or_else(|| later_emergency(run, header, store))
     else {
         return Ok(());
     };
@@ -231,7 +234,9 @@ pub(super) fn still_owned(
     let text = format!("resume run {id}: its subject was taken over by run {other} of {runbook}");
     Err(CliError::new(USAGE, text)
         .hint(format!("See what that did: `rollback status {other}`."))
-        .hint(format!("Go on all the same, from where this run was: `rollback resume {id} --take-back`.")))
+        .hint(format!(
+            "Go on all the same, from where this run was: `rollback resume {id} --take-back`."
+        )))
 }
 
 /// An emergency of the same subject that began after the run's last sign of life. A restarted machine forgets who owned what; the
@@ -262,10 +267,17 @@ pub(super) fn told(run: &Run, header: &Header) -> Option<String> {
     let who = |holder: &Holder| format!("{}@{}", holder.by.user, holder.by.host);
     let text = match &owner {
         Owner { holder, taken_over: Some(by), .. } if holder.run == run.id() => {
-            format!("{place} was taken over by run {} of {}, {} at {}", by.run, by.runbook, who(by), since(by))
+            format!(
+                "{place} was taken over by run {} of {}, {} at {}",
+                by.run,
+                by.runbook,
+                who(by),
+                since(by)
+            )
         }
         Owner { holder, waits, .. } => {
-            let here = if holder.run == run.id() { "this run" } else { &format!("run {}", holder.run) };
+            let here =
+                if holder.run == run.id() { "this run" } else { &format!("run {}", holder.run) };
             let state = match is_alive(holder) {
                 true => "waits in",
                 false => "nobody runs now; it was interrupted in",

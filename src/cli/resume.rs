@@ -42,6 +42,10 @@ pub(super) async fn run(cx: Context, args: ResumeArgs) -> Result<u8, CliError> {
     let store = open::store(&cx, &config)?;
     let run = store.find(&args.run)?;
     let left = args.lock.left_elsewhere();
+    if args.take_back {
+        // What asked it to make room is answered by whoever types this.
+        let _stale = run.take()?;
+    }
     let own = run.lock(&holder(&run, None, store.dir()), left)?.published()?;
     let (history, salvaged) = history(&cx, &run, args.salvage)?;
     let header = history

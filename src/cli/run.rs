@@ -282,7 +282,12 @@ pub(super) async fn make_plan(
 }
 
 /// What a run knows of itself, `run.…` in templates; `folder` is where the runbook lies with the files beside it.
-pub(super) fn known_of(run: &str, runbook: &Runbook, path: &Path, drill: bool) -> serde_json::Value {
+pub(super) fn known_of(
+    run: &str,
+    runbook: &Runbook,
+    path: &Path,
+    drill: bool,
+) -> serde_json::Value {
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let folder = path.parent().unwrap_or(Path::new("/")).to_string_lossy();
     let severity = runbook.severity.word();

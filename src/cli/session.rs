@@ -17,9 +17,7 @@ use super::{farewell, logbook, panic};
 use crate::action::{ActionError, ErrorKind, ResolveContext};
 use crate::engine::lifecycle::Stage;
 use crate::engine::{ApprovalAnswer, Ended, Engine, Request, RunState, Vault};
-use crate::event::{
-    Actor, Channel, Event, Header, Place, PrivateRef, Record, RunVerdict,
-};
+use crate::event::{Actor, Channel, Event, Header, Place, PrivateRef, Record, RunVerdict};
 use crate::journal::{self, Journal, Lock, Run, Store};
 use crate::report::{json, summary};
 use crate::signal::Signal;

@@ -39,9 +39,9 @@ pub(super) async fn run(cx: &Context, args: StatusArgs) -> Result<u8, CliError> 
         for record in &history.records {
             tell(cx, record, &mut known);
         }
-        for line in summary::lines(&view) {
-            cx.output.data(line);
-        }
+        let alone = !run.is_running()?;
+        let last = if alone { summary::left_alone(&view) } else { summary::lines(&view) };
+        last.into_iter().for_each(|line| cx.output.data(line));
         custody::told(&run, &view.header).into_iter().for_each(|line| cx.output.data(line));
     } else {
         cx.output.data(json::document(&view).to_string());
@@ -106,7 +106,7 @@ async fn follow(cx: &Context, run: &Run) -> Result<u8, CliError> {
 fn gone(cx: &Context, run: &Run, known: Option<&View>) -> Result<u8, CliError> {
     let view = known.ok_or_else(no_start)?;
     if cx.output.format == Format::Human {
-        summary::lines(view).into_iter().for_each(|line| cx.output.data(line));
+        summary::left_alone(view).into_iter().for_each(|line| cx.output.data(line));
     }
     cx.output.progress(paint(
         DOUBT,

@@ -15,13 +15,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::agenda::Agenda;
 use super::approval;
+use super::custody::{Custody, Lease};
 use super::decide::{Command, outcome};
 use super::emitter::{Emitter, Message, TaskEnd};
 use super::executor::{KILL_GRACE, Kit, RunClock, run_step, undo_step, wants_undo};
 use super::fanout::Limiters;
 use super::item::panic_message;
 use super::lifecycle::Stage;
-use super::custody::{self, Custody};
 use super::state::RunState;
 use super::{Request, Vault, deadline, ladder, verdict};
 use crate::action::{ActionError, ErrorKind, ResolveContext};
@@ -97,9 +97,7 @@ struct Dispatcher {
     attended: bool,
     /// How often this process was told to end by a signal.
     told_to_end: u32,
-    custody: Arc<dyn Custody>,
-    /// Whether the subject is lent.
-    lent: bool,
+    lease: Lease,
 }
 
 /// What ended a wait.
@@ -144,8 +142,7 @@ impl Dispatcher {
             waiting: Vec::new(),
             attended: engine.attended,
             told_to_end: 0,
-            custody: engine.custody,
-            lent: false,
+            lease: Lease::of(engine.custody),
         }
     }
 
@@ -163,7 +160,7 @@ impl Dispatcher {
             if self.state.ended.is_some() {
                 break;
             }
-            self.lend_while_it_waits();
+            self.lease.lend_while_it_waits(&self.state);
             match self.woken().await {
                 Woken::Message(message) => self.on_message(message),
                 Woken::Signal(signal) => self.on_signal(signal),
@@ -314,32 +311,10 @@ impl Dispatcher {
         }
     }
 
-    /// Nothing is changed in a hold, or while somebody is asked for an approval: whoever is allowed to may take the subject.
-    fn lend_while_it_waits(&mut self) {
-        if !self.lent
-            && let Some(step) = custody::waits(&self.state)
-        {
-            self.custody.lend(&step);
-            self.lent = true;
-        }
-    }
-
-    /// Whether the subject is this run's own, so that it may change something.
-    fn has_subject(&mut self) -> bool {
-        if self.lent
-            && let Err(reason) = self.custody.take_back()
-        {
-            self.stop(reason);
-            return false;
-        }
-        self.lent = false;
-        true
-    }
-
     fn start(&mut self, id: &StepId) {
         failpoint::fall_over("engine.start");
-        if !self.has_subject() {
-            return;
+        if let Err(reason) = self.lease.take_back() {
+            return self.stop(reason);
         }
         let left_ms = deadline::left_ms(&self.state, self.now_ms());
         self.emit(Event::StepStarted { step: id.clone(), left_ms });
@@ -366,7 +341,7 @@ impl Dispatcher {
     fn on_message(&mut self, message: Message) {
         match message {
             // A system may echo what it was sent, so nothing of it goes on as it came.
-            Message::Event(event) if self.was_decided(&event) => {}
+            Message::Event(event) if self.state.is_settled_by_a_person(&event) => {}
             Message::Event(event) => {
                 self.emit(event.redacted(self.kit.resolve.connections.secrets()));
             }
@@ -384,18 +359,6 @@ impl Dispatcher {
                 self.finish(&step, end);
             }
         }
-    }
-
-    /// Whether a person has ended the hold that still tells something.
-    fn was_decided(&self, event: &Event) -> bool {
-        let (Event::HoldLooked { at, .. }
-        | Event::Verified { at, .. }
-        | Event::VerifyFailed { at, .. }) = event
-        else {
-            return false;
-        };
-        let ended = |stage| matches!(stage, Stage::Verified | Stage::Failed);
-        self.state.item(at).is_some_and(|item| item.hold_ms.is_some() && ended(item.stage))
     }
 
     fn finish(&mut self, id: &StepId, end: TaskEnd) {
@@ -489,7 +452,8 @@ impl Dispatcher {
             .map(|target| Event::TargetReached {
                 target: target.name.clone(),
                 took_ms: deadline::took_ms(&self.state, target, at_ms),
-                in_time: deadline::target_due_ms(&self.state, target).is_none_or(|due| at_ms <= due),
+                in_time: deadline::target_due_ms(&self.state, target)
+                    .is_none_or(|due| at_ms <= due),
             })
             .collect();
         for event in reached {

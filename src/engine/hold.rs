@@ -14,9 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use super::emitter::Message;
 use super::item::{GRACE, ItemRun};
 use super::lifecycle::Stage;
-use crate::action::{
-    ActionError, Answer, ErrorKind, Evidence, Gate, Hold, StepContext,
-};
+use crate::action::{ActionError, Answer, ErrorKind, Evidence, Gate, Hold, StepContext};
 use crate::event::{Event, GateSeen, GateState};
 use crate::value::brief;
 
@@ -76,11 +74,8 @@ impl ItemRun {
             } else {
                 failing_ms = None;
             }
-            next_ms = if left_ms == 0 {
-                next_ms.min(now_ms + millis(SOON))
-            } else {
-                next_ms.min(due_ms)
-            };
+            next_ms =
+                if left_ms == 0 { next_ms.min(now_ms + millis(SOON)) } else { next_ms.min(due_ms) };
             if !self.wait_until(next_ms, question.as_mut()).await {
                 return;
             }
@@ -147,7 +142,9 @@ impl ItemRun {
         if self.known.stage != Stage::Open {
             let named = look.named(GateState::NoData);
             let lasting = brief(hold.lasting);
-            let text = format!("The {lasting} are over, and there are no data for {named}. Go on without them?");
+            let text = format!(
+                "The {lasting} are over, and there are no data for {named}. Go on without them?"
+            );
             self.kit.emitter.emit(Event::QuestionOpened {
                 at: self.at.clone(),
                 text,

@@ -230,6 +230,7 @@ impl RunState {
             | Event::RunConfirmed { .. } => {}
             Event::RunResumed { salvaged, .. } => {
                 self.session_ms = elapsed_ms;
+                self.forget_approvals(elapsed_ms);
                 self.resume(salvaged.is_some());
             }
             Event::PhaseStarted { phase } => {
@@ -268,6 +269,9 @@ impl RunState {
                 self.settle_approval(step.as_ref(), *approved, event)?;
             }
             Event::ApprovalExpired { step, .. } => {
+                // A program of before may have resumed the run, and found its time passed.
+                let asked = ApprovalState { asked_ms: elapsed_ms, given: None };
+                let _known = self.approvals.entry(step.clone()).or_insert(asked);
                 self.settle_approval(step.as_ref(), false, event)?;
             }
             Event::TargetReached { target, took_ms, in_time } => {
@@ -313,6 +317,18 @@ impl RunState {
             | Event::QuestionAnswered { at, .. } => self.apply_to_item(elapsed_ms, at, event)?,
         }
         Ok(())
+    }
+
+    /// Whether a person has ended the hold that an event still tells of.
+    pub(super) fn is_settled_by_a_person(&self, event: &Event) -> bool {
+        let (Event::HoldLooked { at, .. }
+        | Event::Verified { at, .. }
+        | Event::VerifyFailed { at, .. }) = event
+        else {
+            return false;
+        };
+        let ended = |stage| matches!(stage, Stage::Verified | Stage::Failed);
+        self.item(at).is_some_and(|item| item.hold_ms.is_some() && ended(item.stage))
     }
 
     fn settle_approval(
@@ -401,12 +417,23 @@ impl RunState {
         }
     }
 
+    /// Whoever goes on after a no asks again, and so does who goes on when the time has passed without anybody who could have heard the
+    /// answer. What nobody has answered yet still counts from when it was asked.
+    fn forget_approvals(&mut self, now_ms: u64) {
+        let header = self.header.clone();
+        self.approvals.retain(|step, known| {
+            let within = header.plan.approval_of(step.as_ref()).map_or(0, |approval| {
+                u64::try_from(approval.within.as_millis()).unwrap_or(u64::MAX)
+            });
+            let passed = known.given.is_none() && now_ms >= known.asked_ms.saturating_add(within);
+            known.given != Some(false) && !passed
+        });
+    }
+
     fn resume(&mut self, salvaging: bool) {
         self.stop = None;
         self.killed = false;
         self.ended = None;
-        // Whoever goes on after a no asks again. What nobody has answered yet still counts from when it was asked.
-        self.approvals.retain(|_, known| known.given != Some(false));
         for step in self.steps.values_mut() {
             if step.is_on_its_way_back() {
                 // What was begun is finished first: forward again from half of it could be neither.

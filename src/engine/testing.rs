@@ -19,8 +19,8 @@ use super::custody::{Custody, Kept};
 use super::{Ended, Engine, MemoryVault, Request, RunState};
 use crate::action::{
     Action, ActionError, Answer, Connections, Description, ErrorKind, Evidence, Gate, Hold, Item,
-    Later, Probe, Question, Readiness, Registry, Repeat, ResolveContext, Saved, StepContext, System,
-    SystemConnection, Verb, VerbArgs, VerbKind, Verdict, Window, Work,
+    Later, Probe, Question, Readiness, Registry, Repeat, ResolveContext, Saved, StepContext,
+    System, SystemConnection, Verb, VerbArgs, VerbKind, Verdict, Window, Work,
 };
 use crate::clock::{self, Boot};
 use crate::event::{Actor, Header, Record};
@@ -329,7 +329,12 @@ impl Bench {
         let connections = Connections::new("memory", HashMap::new(), Arc::default());
         let resolve =
             ResolveContext { connections: Arc::new(connections), registry: Arc::new(registry) };
-        Self { resolve: Arc::new(resolve), vault: Arc::default(), attended: false, custody: Arc::new(Kept) }
+        Self {
+            resolve: Arc::new(resolve),
+            vault: Arc::default(),
+            attended: false,
+            custody: Arc::new(Kept),
+        }
     }
 
     pub(super) fn world(&self) -> Arc<World> {

@@ -1,6 +1,7 @@
 //! The engine against a world in memory, in virtual time.
 
 mod approvals;
+mod custody;
 mod faults;
 mod holds;
 mod targets;

@@ -47,9 +47,7 @@ pub fn judge(state: &RunState) -> RunVerdict {
             return if touched { RunVerdict::FailedPartial } else { RunVerdict::FailedClean };
         }
         Some(
-            StopReason::Interrupted
-            | StopReason::Terminated { .. }
-            | StopReason::TakenOver { .. },
+            StopReason::Interrupted | StopReason::Terminated { .. } | StopReason::TakenOver { .. },
         ) => return RunVerdict::Aborted,
         Some(StopReason::NotApproved { .. }) => return RunVerdict::NotApproved,
         Some(

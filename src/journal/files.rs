@@ -93,11 +93,12 @@ pub(super) fn open_to_read(path: &Path) -> Result<File, JournalError> {
     open_trusted(path, OpenOptions::new().read(true))
 }
 
-/// Opens an existing state file for reading and writing, if it can be trusted.
+/// Opens a file that other users may write, too, to read it.
 pub(super) fn open_shared(path: &Path) -> io::Result<File> {
     open(path, OpenOptions::new().read(true), OFlags::NONBLOCK)
 }
 
+/// Opens an existing state file for reading and writing, if it can be trusted.
 pub(super) fn open_to_write(path: &Path) -> Result<File, JournalError> {
     open_trusted(path, OpenOptions::new().read(true).write(true))
 }

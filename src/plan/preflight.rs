@@ -1,14 +1,16 @@
 //! Pre-flight: whether the systems of a plan answer, before anything is changed.
 //!
 //! All at the same time, five seconds at most. A system on the path to the first target refuses the run; any other is a
-//! warning: a dead cache in the third phase never keeps traffic from coming back.
+//! warning: a dead cache in the third phase never keeps traffic from coming back, and a silent one does not hold it up: once those on
+//! the path have answered, the others have a second more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use serde_json::Value;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::layers::path_to_first_target;
 use super::{Concern, Items, Plan, PlannedStep};
@@ -16,6 +18,8 @@ use crate::action::{ActionError, Connections, ErrorKind, Reach, Registry};
 
 /// How long it takes at most.
 pub const PREFLIGHT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How much longer systems may take that do not stand on the path to the first target.
+pub const GRACE: Duration = Duration::from_secs(1);
 
 /// What pre-flight found.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -38,9 +42,21 @@ pub async fn preflight(plan: &Plan, registry: &Registry, connections: &Connectio
         .connections()
         .filter(|block| all.contains(block.key))
         .filter_map(|block| Some((block.key, block.reach?)));
-    let asked = reachable.map(|(key, reach)| ask(key, reach, connections, deadline));
+    let (on_path, beside): (Vec<_>, Vec<_>) =
+        reachable.partition(|(key, _)| decisive.contains(key));
+    let answered = CancellationToken::new();
+    let on_path = async {
+        let asked = on_path.into_iter().map(|(key, reach)| ask(key, reach, connections, deadline));
+        let answers = join_all(asked).await;
+        answered.cancel();
+        answers
+    };
+    let beside = beside
+        .into_iter()
+        .map(|(key, reach)| ask_beside(key, ask(key, reach, connections, deadline), &answered));
+    let (on_path, beside) = join(on_path, join_all(beside)).await;
     let mut found = Preflight::default();
-    for (key, answer) in join_all(asked).await {
+    for (key, answer) in on_path.into_iter().chain(beside) {
         match answer {
             Ok(line) => {
                 let _none = found.reached.insert(key, line);
@@ -52,6 +68,26 @@ pub async fn preflight(plan: &Plan, registry: &Registry, connections: &Connectio
         }
     }
     found
+}
+
+/// The answer of a system that is asked `asking`, unless it takes much longer than those on the path.
+async fn ask_beside(
+    key: &'static str,
+    asking: impl Future<Output = (&'static str, Result<String, ActionError>)>,
+    answered: &CancellationToken,
+) -> (&'static str, Result<String, ActionError>) {
+    let late = async {
+        answered.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        biased;
+        answer = asking => answer,
+        () = late => {
+            let message = format!("reach {key} in time: no answer yet, and it is not waited for");
+            (key, Err(ActionError::new(ErrorKind::TimedOut, message)))
+        }
+    }
 }
 
 async fn ask(
@@ -188,5 +224,15 @@ mod tests {
         let found = preflight(&two_phases("two/b"), &testing::registry(), &connections).await;
         assert_eq!(found.refusals[0].error.kind, ErrorKind::TimedOut);
         assert_eq!(started.elapsed(), PREFLIGHT_TIMEOUT);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_does_not_stand_on_the_path_is_not_waited_for() {
+        let started = Instant::now();
+        let connections = testing::connections(json!({"silent": true}));
+        let found = preflight(&two_phases("one/a"), &testing::registry(), &connections).await;
+        assert!(found.refusals.is_empty());
+        assert_eq!(found.warnings[0].error.kind, ErrorKind::TimedOut);
+        assert_eq!(started.elapsed(), GRACE);
     }
 }

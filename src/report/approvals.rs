@@ -50,6 +50,8 @@ pub(super) fn take(approvals: &mut Vec<ApprovalView>, at_ms: u64, event: &Event)
     let (step, outcome) = match event {
         Event::ApprovalAsked { step, approval } => {
             let (step, approval) = (step.clone(), approval.clone());
+            // Asked anew, since its time passed while nobody ran the run.
+            approvals.retain(|known| known.step != step || known.outcome.is_some());
             approvals.push(ApprovalView { step, approval, asked_ms: at_ms, outcome: None });
             return;
         }

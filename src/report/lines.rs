@@ -1,10 +1,10 @@
 //! Events as lines for people: one line each for what matters at 3 a.m., nothing for the rest.
 
 use super::approvals::{self, subject};
-use super::{hold, reverts};
 use super::state::{ItemStage, StepView, TargetView, View};
 use super::style::{BAD, DOUBT, FAINT, GOOD, STRONG, brief_ms, clock, paint};
 use super::text::sanitize;
+use super::{hold, reverts};
 use crate::event::{Event, Outcome, Record, SkipReason, StopReason};
 use crate::plan::StepId;
 
@@ -89,7 +89,8 @@ pub fn tell(record: &Record, view: &View) -> Vec<String> {
             ))
         }
         Event::HoldBegan { at: place, for_ms } => {
-            let until = jiff::SignedDuration::from_millis(i64::try_from(*for_ms).unwrap_or(i64::MAX));
+            let until =
+                jiff::SignedDuration::from_millis(i64::try_from(*for_ms).unwrap_or(i64::MAX));
             let until = record.at.checked_add(until).unwrap_or(record.at);
             let until = until.strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
             line(hold::begun(&label(&place.step, &place.item), *for_ms, &until))

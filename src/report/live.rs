@@ -12,11 +12,7 @@ use crate::plan::StepId;
 /// The status line at `now_ms` (since the run's start), narrower than `width` columns: a terminal may start a new line
 /// when the last column is written.
 pub fn line(view: &View, now_ms: u64, projected: Option<Duration>, width: usize) -> String {
-    let running: Vec<_> = view
-        .steps
-        .iter()
-        .filter(|(_, step)| step.is_at_work())
-        .collect();
+    let running: Vec<_> = view.steps.iter().filter(|(_, step)| step.is_at_work()).collect();
     let mut plain = Vec::new();
     let mut painted = Vec::new();
     let mut push = |text: String, style| {
@@ -51,9 +47,7 @@ fn next_target(view: &View, now_ms: u64) -> Option<(String, bool)> {
     let open = view.targets.iter().filter(|(_, target)| target.took_ms.is_none());
     let (name, target, passed) = open
         .filter_map(|(name, target)| Some((name, target, view.passed_ms(target, now_ms)?)))
-        .min_by_key(|(_, target, passed)| {
-            i128::from(target.within_ms) - i128::from(*passed)
-        })?;
+        .min_by_key(|(_, target, passed)| i128::from(target.within_ms) - i128::from(*passed))?;
     let name = sanitize(name);
     Some(match target.within_ms.checked_sub(passed) {
         Some(left) => (format!("{} left to {name}", brief_ms(left.max(1000) / 1000 * 1000)), false),

@@ -112,10 +112,7 @@ fn targets(out: &mut String, view: &View) {
             (Some(_), true) => "missed",
             (None, _) => "not reached",
         };
-        line(
-            out,
-            &format!("| {} | {} | {took} | {word} |", escape(name), escape(&target.time())),
-        );
+        line(out, &format!("| {} | {} | {took} | {word} |", escape(name), escape(&target.time())));
     }
 }
 

@@ -176,7 +176,10 @@ impl View {
         let targets = header.plan.targets.iter().map(|target| {
             let within_ms = u64::try_from(target.within.as_millis()).unwrap_or(u64::MAX);
             let from = target.from.clone();
-            (target.name.clone(), TargetView { within_ms, from, began_ms: None, took_ms: None, late: false })
+            (
+                target.name.clone(),
+                TargetView { within_ms, from, began_ms: None, took_ms: None, late: false },
+            )
         });
         Some(Self {
             steps,
@@ -417,7 +420,8 @@ impl View {
     pub fn waits_for_person(&self) -> bool {
         let mut required = self.open_questions().filter(|question| question.required);
         !self.undecided.is_empty()
-            || required.any(|question| self.steps.get(&question.at.step).is_some_and(StepView::is_at_work))
+            || required
+                .any(|question| self.steps.get(&question.at.step).is_some_and(StepView::is_at_work))
     }
 
     /// How much of a target's time has passed at `now_ms`; `None` while it has not begun.

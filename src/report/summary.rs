@@ -7,13 +7,29 @@ use super::reverts;
 use super::state::{ItemStage, StepView, View};
 use super::style::{BAD, DOUBT, FAINT, GOOD, STRONG, brief_ms, paint};
 use super::text::sanitize;
-use crate::event::{Outcome, RunVerdict, Standing};
+use crate::event::{Outcome, RunVerdict, Standing, StopReason};
+use crate::runbook::Scenario;
 
 /// The open items that the last word shows; a long checklist must not push the verdict off the screen.
 const MOST_OPEN_ITEMS: usize = 5;
+/// Why an approval is answered.
+const ANSWER: &str = "answer the approval";
 
-/// The lines of the final verdict.
+/// The lines of the final verdict, or of a run that goes on.
 pub fn lines(view: &View) -> Vec<String> {
+    told(view, next(view))
+}
+
+/// The same for a run that no process runs: nobody can answer it before it is taken up again.
+pub fn left_alone(view: &View) -> Vec<String> {
+    let mut commands = next(view);
+    if view.verdict.is_none() {
+        commands.sort_by_key(|(why, _)| *why == ANSWER);
+    }
+    told(view, commands)
+}
+
+fn told(view: &View, commands: Vec<(&'static str, String)>) -> Vec<String> {
     let mut lines = vec![String::new(), headline(view)];
     lines.extend(standing(view));
     lines.extend(reverts(view));
@@ -25,7 +41,7 @@ pub fn lines(view: &View) -> Vec<String> {
     lines.extend(failures(view));
     lines.push(String::new());
     lines.extend(
-        next(view)
+        commands
             .into_iter()
             .map(|(why, command)| format!("  {why:<28} {}", paint(STRONG, command))),
     );
@@ -133,11 +149,7 @@ fn targets(view: &View) -> Vec<String> {
                 Some(took) => (brief_ms(took), paint(GOOD, "met")),
                 None => ("–".to_owned(), paint(BAD, "NOT REACHED")),
             };
-            format!(
-                "  {:<width$}  {took:>8} of {:<8} {word}",
-                sanitize(name),
-                target.time()
-            )
+            format!("  {:<width$}  {took:>8} of {:<8} {word}", sanitize(name), target.time())
         })
         .collect()
 }
@@ -237,6 +249,14 @@ fn open_items(view: &View) -> Vec<String> {
     lines
 }
 
+/// Whether what should have held for hours did not: what it was meant to find out early is found.
+fn a_hold_failed(view: &View) -> bool {
+    let failed = |step: &StepView| step.outcome == Some(Outcome::Failed);
+    let held = |step: &StepView| step.items.values().any(|item| item.hold.is_some());
+    view.header.plan.scenario != Scenario::Emergency
+        && view.steps.values().any(|step| failed(step) && held(step))
+}
+
 /// What to type next, most urgent first.
 fn next(view: &View) -> Vec<(&'static str, String)> {
     let run = &view.header.run;
@@ -248,9 +268,17 @@ fn next(view: &View) -> Vec<(&'static str, String)> {
         ];
     }
     let asked = view.open_approvals();
-    let mut commands: Vec<_> = asked
-        .map(|open| ("answer the approval", approvals::command(run, open.step.as_ref())))
-        .collect();
+    let mut commands: Vec<_> =
+        asked.map(|open| (ANSWER, approvals::command(run, open.step.as_ref()))).collect();
+    if let Some(StopReason::TakenOver { run: other, .. }) = &view.stop {
+        commands.push(("see what took it over", format!("rollback status {}", sanitize(other))));
+        commands.push(("go on all the same", format!("rollback resume {run} --take-back")));
+    }
+    if a_hold_failed(view) {
+        let environment = sanitize(&view.header.plan.environment);
+        let command = format!("rollback --emergency --env {environment} --take-over");
+        commands.push(("do not wait any longer", command));
+    }
     match view.verdict.map(|(verdict, _)| verdict) {
         None
         | Some(

@@ -17,6 +17,7 @@ use crate::action::{
     Readiness, Registry, Repeat, ResolveContext, Reversal, Saved, StepContext, System,
     SystemConnection, Verb, VerbArgs, VerbKind, Verdict, Work,
 };
+use crate::engine::custody::Kept;
 use crate::engine::testing::{
     actor, from_environment, header, in_virtual_time, numbers, plan, step,
 };
@@ -219,6 +220,7 @@ impl Bench {
             signals: mpsc::unbounded_channel().1,
             requests: mpsc::unbounded_channel().1,
             attended: false,
+            custody: Arc::new(Kept),
         }
     }
 

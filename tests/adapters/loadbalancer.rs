@@ -619,7 +619,10 @@ async fn weights_divide_the_traffic(balancer: Balancer) {
         let answer = balancer.shares(blue, green).await;
         assert!(matches!(answer, Answer::Yes { .. }), "{answer:?}");
         let answer = balancer.shares(blue, green + 1).await;
-        assert!(matches!(&answer, Answer::No { observed } if observed.contains("agents blue=")), "{answer:?}");
+        assert!(
+            matches!(&answer, Answer::No { observed } if observed.contains("agents blue=")),
+            "{answer:?}"
+        );
     }
     let args = json!({"upstream": "agents", "side": "blue"});
     assert!(matches!(balancer.asked("loadbalancer.expect", args).await, Answer::No { .. }));
@@ -698,7 +701,10 @@ async fn a_sample_sees_how_the_traffic_is_divided(balancer: Balancer) {
     assert_eq!(evidence.facts["answers"], 80);
     assert_eq!(evidence.facts["hits"], 20, "{}", evidence.summary);
     let answer = balancer.asked("http.sample", sample(0.45, 0.55)).await;
-    assert!(matches!(&answer, Answer::No { observed } if observed.contains("20 of 80")), "{answer:?}");
+    assert!(
+        matches!(&answer, Answer::No { observed } if observed.contains("20 of 80")),
+        "{answer:?}"
+    );
     let nobody = json!({
         "url": format!("http://127.0.0.1:{}/", free_port()), "requests": 10,
         "share": {"body": {"equals": "blue"}, "at_most": 0.0},

@@ -13,6 +13,7 @@ mod drill;
 mod evidence;
 mod generated;
 mod hints;
+mod hold;
 mod hostile;
 mod knowledge;
 mod log;

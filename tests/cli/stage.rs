@@ -107,10 +107,16 @@ impl Stage {
 
     /// Where the green service is: `127.0.0.1:PORT`.
     pub(super) fn green(&self) -> String {
+        self.address("green")
+    }
+
+    /// Where a part of the sandbox is: `127.0.0.1:PORT`.
+    pub(super) fn address(&self, part: &str) -> String {
         let path = self.world.path("state/rollback/sandbox/world.json");
         let info = std::fs::read_to_string(path).expect("the sandbox has told where it is");
         let info: Value = serde_json::from_str(&info).expect("JSON");
-        info["green"].as_str().expect("an address").to_owned()
+        let address = info[part].as_str().expect("an address");
+        address.strip_prefix("http://").unwrap_or(address).trim_end_matches('/').to_owned()
     }
 
     /// Snapshots hide what differs from run to run, for as long as the guard lives.

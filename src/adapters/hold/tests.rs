@@ -7,9 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::action::contract::{self, World};
-use crate::action::{
-    ActionError, Answer, Connections, ErrorKind, Hold, Registry, Work,
-};
+use crate::action::{ActionError, Answer, Connections, ErrorKind, Hold, Registry, Work};
 use crate::secret::Secrets;
 
 fn registry() -> Registry {
@@ -38,7 +36,10 @@ async fn a_hold_is_a_time_with_gates() {
     });
     let hold = make(args).await.expect("valid");
     let minutes = |count: u64| Duration::from_secs(60 * count);
-    assert_eq!((hold.lasting, hold.every, hold.tolerate), (minutes(24 * 60), minutes(5), minutes(10)));
+    assert_eq!(
+        (hold.lasting, hold.every, hold.tolerate),
+        (minutes(24 * 60), minutes(5), minutes(10))
+    );
     let told = hold.describe();
     assert!(told.starts_with("hold for 1d, and ask every 5m: Error rate: "), "{told}");
     let cx = World::new("run-1").context(Duration::from_secs(30));

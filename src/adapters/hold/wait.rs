@@ -8,9 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::action::{
-    ActionError, Gate, Hold, ProbeCall, ResolveContext, VerbArgs, VerbKind, Work,
-};
+use crate::action::{ActionError, Gate, Hold, ProbeCall, ResolveContext, VerbArgs, VerbKind, Work};
 use crate::value::Lasting;
 
 /// The shortest pause between two looks.
@@ -90,7 +88,10 @@ impl VerbArgs for While {
             ));
         }
         if self.tolerate.is_some_and(|tolerate| tolerate.0 >= self.lasting.0) {
-            return Err("`tolerate` is no shorter than `for`, so that no gate could ever fail the hold".into());
+            return Err(
+                "`tolerate` is no shorter than `for`, so that no gate could ever fail the hold"
+                    .into(),
+            );
         }
         for (index, Entry { item, probe }) in self.gates.iter().enumerate() {
             if item.trim().is_empty() {

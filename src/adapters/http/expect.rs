@@ -168,10 +168,7 @@ impl ExpectProbe {
     }
 
     /// Asks once, and tells whether an answer of the wanted status is as expected otherwise.
-    pub(super) async fn sort(
-        &self,
-        cx: &StepContext,
-    ) -> Result<Result<bool, Miss>, ActionError> {
+    pub(super) async fn sort(&self, cx: &StepContext) -> Result<Result<bool, Miss>, ActionError> {
         Ok(self.fetch(cx).await?.and_then(|answer| {
             self.compare_status(&answer).map_err(Miss::Differs)?;
             Ok(self.compare_content(&answer).is_ok())

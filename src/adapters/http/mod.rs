@@ -32,9 +32,9 @@ pub(in crate::adapters) use client::Client;
 pub use connection::HttpConnection;
 pub(in crate::adapters) use defaults::{builder, is_loopback};
 pub use expect::Expect;
-pub use sample::Sample;
 pub(in crate::adapters) use message::{Content, Message, Method, Resolved, header, parse_url};
 pub(in crate::adapters) use progress::{NoteConnecting, Progress};
+pub use sample::Sample;
 
 /// The system `http`. It has nothing of its own to reach: each step names its URL.
 pub fn system() -> System {

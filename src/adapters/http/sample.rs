@@ -129,7 +129,8 @@ impl VerbArgs for Sample {
             return Err(format!("`requests` must be from 1 to {MOST_REQUESTS}"));
         }
         let Share { json, header, body, at_least, at_most } = &self.share;
-        if json.is_empty() && header.is_empty() && body.contains.is_none() && body.equals.is_none() {
+        if json.is_empty() && header.is_empty() && body.contains.is_none() && body.equals.is_none()
+        {
             return Err("`share` says nothing about the answers that it counts: it needs `json`, `header` or `body`".into());
         }
         if at_least.is_none() && at_most.is_none() {
@@ -242,7 +243,9 @@ fn judge(counted: &Counted, sample: &Sample) -> Answer {
     let (answers, failures, all) = (counted.answers(), counted.failures(), sample.requests);
     let failure = || counted.failure.clone().unwrap_or_default();
     if counted.silent == all {
-        return Answer::NoData { reason: format!("none of {all} requests was answered: {}", failure()) };
+        return Answer::NoData {
+            reason: format!("none of {all} requests was answered: {}", failure()),
+        };
     }
     if f64::from(failures) > sample.failures_at_most * f64::from(all) || answers == 0 {
         let most = percent(sample.failures_at_most);

@@ -44,7 +44,8 @@ pub struct ExpectItem {
 #[async_trait]
 impl VerbArgs for Expect {
     const NAME: &'static str = "loadbalancer.expect";
-    const SUMMARY: &'static str = "Ask which side of an upstream is live, or which shares its sides have";
+    const SUMMARY: &'static str =
+        "Ask which side of an upstream is live, or which shares its sides have";
     const KIND: VerbKind = VerbKind::Probe;
     const TIMEOUT: Duration = Duration::from_secs(5);
     type Item = ExpectItem;

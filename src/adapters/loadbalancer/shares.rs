@@ -55,9 +55,8 @@ pub(super) fn servers(
     let count = |servers: &Vec<String>| servers.len() as u64;
     let used = || settings.sides.iter().filter(|(side, _)| share(side) > 0);
     let common = used().try_fold(1, |all, (_, servers)| lcm(all, count(servers)));
-    let weight = |side: &String, servers: &Vec<String>| {
-        share(side).checked_mul(common? / count(servers))
-    };
+    let weight =
+        |side: &String, servers: &Vec<String>| share(side).checked_mul(common? / count(servers));
     let parts: Option<Vec<u64>> = used().map(|(side, servers)| weight(side, servers)).collect();
     let divisor = parts.iter().flatten().copied().fold(0, gcd).max(1);
     let heaviest = parts.map(|parts| parts.into_iter().max().unwrap_or(0) / divisor);
@@ -110,8 +109,14 @@ mod tests {
     #[test]
     fn weights_are_as_small_as_they_can_be() {
         let one_each = [("new", 1), ("old", 1)];
-        assert_eq!(written(&[("new", 50), ("old", 50)], &one_each), ["new:1 weight=1", "old:1 weight=1"]);
-        assert_eq!(written(&[("new", 25), ("old", 75)], &one_each), ["new:1 weight=1", "old:1 weight=3"]);
+        assert_eq!(
+            written(&[("new", 50), ("old", 50)], &one_each),
+            ["new:1 weight=1", "old:1 weight=1"]
+        );
+        assert_eq!(
+            written(&[("new", 25), ("old", 75)], &one_each),
+            ["new:1 weight=1", "old:1 weight=3"]
+        );
         assert_eq!(written(&[("old", 7), ("new", 0)], &one_each), ["new:1 down", "old:1 weight=1"]);
         assert_eq!(written(&[("old", 7)], &one_each), ["new:1 down", "old:1 weight=1"]);
     }
@@ -119,7 +124,10 @@ mod tests {
     #[test]
     fn a_share_is_that_of_a_side_however_many_servers_it_has() {
         let written = written(&[("new", 50), ("old", 50)], &[("new", 1), ("old", 3)]);
-        assert_eq!(written, ["new:1 weight=3", "old:1 weight=1", "old:2 weight=1", "old:3 weight=1"]);
+        assert_eq!(
+            written,
+            ["new:1 weight=3", "old:1 weight=1", "old:2 weight=1", "old:3 weight=1"]
+        );
     }
 
     #[test]
@@ -133,17 +141,20 @@ mod tests {
             let problem = check(&weights(&shares)).expect_err("refused");
             assert!(problem.contains(part), "{problem}");
         }
-        let error = servers("agents", &weights(&[("red", 1)]), &settings(&[("new", 1), ("old", 1)]));
+        let error =
+            servers("agents", &weights(&[("red", 1)]), &settings(&[("new", 1), ("old", 1)]));
         assert!(error.expect_err("no such side").hints[0].contains("`new`, `old`"));
         let primes = [("a", 997), ("b", 991), ("c", 983)];
-        let error = servers("agents", &weights(&[("a", 1), ("b", 1), ("c", 1)]), &settings(&primes));
+        let error =
+            servers("agents", &weights(&[("a", 1), ("b", 1), ("c", 1)]), &settings(&primes));
         assert!(error.expect_err("no small weights").message.contains("no small weights"));
     }
 
     #[test]
     fn the_shares_are_told_as_parts_of_the_whole() {
         assert_eq!(told(&weights(&[("new", 1), ("old", 2)])), "new 33.3 %, old 66.7 %");
-        let named = named(&weights(&[("old", 75), ("new", 25)]), &settings(&[("new", 1), ("old", 1)]));
+        let named =
+            named(&weights(&[("old", 75), ("new", 25)]), &settings(&[("new", 1), ("old", 1)]));
         assert_eq!(named, "new=25,old=75");
     }
 }

@@ -44,8 +44,7 @@ pub struct WeightItem {
 #[async_trait]
 impl VerbArgs for Weight {
     const NAME: &'static str = "loadbalancer.weight";
-    const SUMMARY: &'static str =
-        "Divide the traffic of an upstream among its sides, proved live";
+    const SUMMARY: &'static str = "Divide the traffic of an upstream among its sides, proved live";
     const KIND: VerbKind = VerbKind::Action;
     const TIMEOUT: Duration = Duration::from_secs(15);
     type Item = WeightItem;

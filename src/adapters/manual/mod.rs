@@ -9,7 +9,6 @@ mod tests;
 
 use crate::action::{System, Verb};
 
-
 /// The system `manual`.
 pub(super) fn system() -> System {
     System {

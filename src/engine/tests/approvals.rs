@@ -181,6 +181,23 @@ async fn a_waiting_approval_counts_from_when_it_was_first_asked_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_approval_whose_time_passed_while_nobody_could_hear_the_answer_is_asked_again() {
+    let bench = Bench::new();
+    let (run, handles) = bench.start(three());
+    assert!(killed_after(10_000, run).await.is_none());
+    let (run, handles) = bench.resume_later(handles.log, Duration::from_secs(3600));
+    let run = tokio::spawn(run);
+    sleep(Duration::from_secs(30)).await;
+    assert!(!run.is_finished(), "with all its time");
+    assert_eq!(count(&handles.log, |event| matches!(event, Event::ApprovalAsked { .. })), 2);
+    handles.requests.send(says("ada", Some("p0/b"), true)).unwrap();
+    assert_eq!(verdict(&run.await.unwrap().state).1, 0);
+    let log = handles.log.cut_after(handles.log.records().len() - 1);
+    let (run, _handles) = bench.resume(log, None);
+    assert_eq!(verdict(&run.await.state).1, 0, "what was recorded so can be followed");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_failure_and_an_interrupt_outweigh_a_no() {
     let bench = Bench::new();
     let failing = Switch { takes_ms: 3000, ..bad("x", Trouble::Fails) };

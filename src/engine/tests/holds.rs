@@ -166,9 +166,7 @@ async fn without_data_a_hold_does_not_end_until_there_are_some() {
             if gates[0].state == GateState::Holds && gates[1].state == GateState::NoData)
     };
     assert_eq!(count(&handles.log, unknown), looks(&handles.log));
-    let asked = |event: &Event| {
-        matches!(event, Event::QuestionOpened { text, required: true, .. } if text.contains("no data for cost"))
-    };
+    let asked = |event: &Event| matches!(event, Event::QuestionOpened { text, required: true, .. } if text.contains("no data for cost"));
     assert_eq!(count(&handles.log, asked), 1);
     bench.world().turn("cost:unknown", false);
     assert_eq!(verdict(&run.await.unwrap().state).1, 0);

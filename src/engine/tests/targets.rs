@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use super::{count, killed_after, verdict};
 use crate::engine::deadline;
-use crate::engine::testing::{
-    Bench, Switch, after, expect, header, on, plan, switch, target,
-};
+use crate::engine::testing::{Bench, Switch, after, expect, header, on, plan, switch, target};
 use crate::event::{Event, RunVerdict};
 use crate::journal::MemoryLog;
 use crate::plan::{Plan, StepId, Until};
@@ -41,10 +39,16 @@ async fn its_time_begins_when_the_step_has_ended() {
     assert_eq!(verdict(&state), (RunVerdict::Recovered, 0));
     assert_eq!(took(&log), Some((20, true)));
     // What the steps before it know: nothing is running yet.
-    let left: Vec<_> = log.records().iter().filter_map(|record| match &record.event {
-        Event::StepStarted { step, left_ms } => Some((step.0.clone(), left_ms.map(|ms| ms / 1000))),
-        _ => None,
-    }).collect();
+    let left: Vec<_> = log
+        .records()
+        .iter()
+        .filter_map(|record| match &record.event {
+            Event::StepStarted { step, left_ms } => {
+                Some((step.0.clone(), left_ms.map(|ms| ms / 1000)))
+            }
+            _ => None,
+        })
+        .collect();
     assert_eq!(left[0], ("p0/prepare".into(), None));
     assert_eq!(left[1], ("p1/decided".into(), None));
     assert_eq!(left[2], ("p1/cut".into(), Some(30)));

@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Finding, Known, PreviewContext, PreviewItem};
 use crate::action::{
-    Action, ActionError, Answer, ErrorKind, Gate, Hold, Prediction, Predictions, Probe, Readiness, StepContext,
-    Verdict, Work,
+    Action, ActionError, Answer, ErrorKind, Gate, Hold, Prediction, Predictions, Probe, Readiness,
+    StepContext, Verdict, Work,
 };
 use crate::plan::{PlannedItem, PlannedStep};
 
@@ -60,7 +60,9 @@ impl<'a> Looker<'a> {
                 let finding = Finding::AsksLater { window: later.window };
                 (finding, Known::Rendered, Vec::new())
             }
-            Ok(Work::Hold(hold)) => (self.ask_gates(step, &hold).await, Known::ReadLive, Vec::new()),
+            Ok(Work::Hold(hold)) => {
+                (self.ask_gates(step, &hold).await, Known::ReadLive, Vec::new())
+            }
             Err(error) => (Finding::CannotTell { error }, Known::Rendered, Vec::new()),
         };
         let item = PreviewItem {
@@ -154,7 +156,8 @@ impl<'a> Looker<'a> {
     /// How the gates of a hold answer now. What does not hold before the steps above may hold after them.
     async fn ask_gates(&self, step: &PlannedStep, hold: &Hold) -> Finding {
         let cx = self.context(step);
-        let asked = hold.gates.iter().map(async |gate| (gate, within(&cx, gate.probe.answer(&cx)).await));
+        let asked =
+            hold.gates.iter().map(async |gate| (gate, within(&cx, gate.probe.answer(&cx)).await));
         let mut unknown = None;
         for (Gate { text, .. }, answer) in join_all(asked).await {
             match answer {

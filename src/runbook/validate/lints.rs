@@ -164,8 +164,7 @@ impl Lints<'_> {
         // Who decides may take all the time: the target's begins with the decision.
         let before = |from: Position| at == from || precedes(self.graphs, at, from);
         let delayed = |from: Option<Position>, proof| delays(proof) && !from.is_some_and(before);
-        let Some((target, ..)) =
-            proofs.into_iter().find(|(_, from, proof)| delayed(*from, *proof))
+        let Some((target, ..)) = proofs.into_iter().find(|(_, from, proof)| delayed(*from, *proof))
         else {
             return;
         };

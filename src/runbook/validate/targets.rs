@@ -83,7 +83,8 @@ fn begins(
         Diagnostic::error("target-from-optional-step", text)
             .hint("Make the step required, or begin with another step.")
     } else if !precedes(graphs, from, proof) {
-        let text = format!("the time of `{name}` begins with a step that need not end before its proof");
+        let text =
+            format!("the time of `{name}` begins with a step that need not end before its proof");
         Diagnostic::error("target-from-later-step", text)
             .hint("Let `from` name a step that `reached_by` waits for, or one of an earlier phase.")
     } else {
@@ -101,9 +102,7 @@ fn unknown(runbook: &Runbook, reference: &str, at: Span) -> Diagnostic {
         .collect();
     let mut problem =
         Diagnostic::error("unknown-step", format!("there is no step `{shown}`")).at(at);
-    let same_step = references
-        .iter()
-        .find(|known| known.rsplit('/').next() == Some(reference));
+    let same_step = references.iter().find(|known| known.rsplit('/').next() == Some(reference));
     match same_step {
         Some(known) => problem = problem.hint(format!("did you mean `{known}`?")),
         None => {

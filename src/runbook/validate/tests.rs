@@ -136,7 +136,7 @@ fn the_guide_is_true() {
     let guide = include_str!("../../../docs/guide/language.md");
     let examples: Vec<&str> =
         guide.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert_eq!(examples.len(), 3);
+    assert_eq!(examples.len(), 4);
     for example in examples {
         let loaded = load(example).unwrap_or_else(|problems| panic!("{}", problems.render(false)));
         assert!(loaded.warnings.is_empty(), "{}", loaded.warnings.render(false));

@@ -1,7 +1,7 @@
 //! What a request gets by a configuration: the virtual server, the location, and the answer.
 
-use std::net::SocketAddr;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Body;
