@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use super::{Change, Past};
-use crate::action::{Action, ActionError, ErrorKind, ResolveContext, Reversal, Work};
+use crate::action::{Action, ActionError, ErrorKind, ResolveContext, Reversal, Verb, Work};
 use crate::plan::{
     Back, Concern, History, Items, Left, Plan, PlannedItem, PlannedPhase, PlannedStep, Refused,
     RetryPolicy, Reverts, StepId, StepPolicy, Until, VerifyPolicy, Wait,
@@ -78,7 +78,7 @@ fn leave(left: &mut Vec<Left>, change: &Change, because: String, cx: &ResolveCon
         known.items += 1;
         return;
     }
-    let message = cx.registry.verb(&change.step.verb).is_some_and(|verb| verb.is_message());
+    let message = cx.registry.verb(&change.step.verb).is_some_and(Verb::is_message);
     left.push(Left { step: change.step.id.clone(), items: 1, because, message });
 }
 

@@ -452,9 +452,9 @@ fn eventful(next: &mut impl FnMut(u64) -> u64) -> Plan {
     let mut phases = Vec::new();
     for phase in 0..3 {
         let mut steps: Vec<PlannedStep> = Vec::new();
-        for place in 0..1 + next(3) {
+        for place in 0..=next(3) {
             let mut sets = Vec::new();
-            for item in 0..1 + next(3) {
+            for item in 0..=next(3) {
                 value += 1;
                 // Steps that may run at the same time have cells of their own.
                 let key = format!("k{}", (place * 3 + item) % (3 + 3 * place));

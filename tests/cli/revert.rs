@@ -62,10 +62,10 @@ fn what_is_not_as_the_run_left_it_is_refused_and_later_runs_are_told_of() {
     let stage = Stage::with(BOTH);
     let _recovered = stage.rollback("run small --env sandbox --yes").expect_code(0);
     let run = latest(&stage);
-    // Somebody goes back to green by hand, to another state than before.
+    // Somebody shifts back to a green whose agents are stopped, and then writes the file by hand.
     let text = BOTH.replace("to: blue", "to: green");
     stage.add("small", "emergency", &text);
-    let _later = stage.rollback("run small --env sandbox --yes --only redirect").expect_code(0);
+    let _later = stage.rollback("run small --env sandbox --yes --only redirect").expect_code(7);
     let later = latest(&stage);
     let before = stage.status();
     let path = "state/rollback/sandbox/root/etc/nginx/conf.d/agents.conf";
