@@ -181,11 +181,8 @@ fn nothing_is_broken_that_nobody_gave_away() {
     // The same systems, as an environment that is not the sandbox.
     let address = |name: &str| info[name].as_str().unwrap_or_default().to_owned();
     let mut other = sandbox.replace("sandbox: true\n", "").replace("name: sandbox", "name: other");
-    other = other
-        .lines()
-        .filter(|line| !line.trim_start().starts_with("postgres:"))
-        .map(|line| format!("{line}\n"))
-        .collect();
+    let kept = other.lines().filter(|line| !line.trim_start().starts_with("postgres:"));
+    other = kept.collect::<Vec<_>>().join("\n");
     while let Some((start, rest)) = other.split_once("{{ sandbox.") {
         let (name, rest) = rest.split_once(" }}").expect("a template's end");
         let name = name.split_whitespace().next().expect("a name");
