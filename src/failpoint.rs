@@ -2,7 +2,7 @@
 //!
 //! Without the feature `failpoints` a point is an empty function. With it, `ROLLBACK_CRASH_AT=N` names the point, and every point
 //! that is passed is appended to the file `ROLLBACK_CRASH_REPORT` as `N name`, so that a loop over N = 1, 2, 3…
-//! knows when it has covered all of them: the run ends by itself.
+//! knows when it has covered all of them: the run ends by itself. `ROLLBACK_CRASH_AT=NAME` is the first point of that name.
 //!
 //! `ROLLBACK_PANIC_AT=NAME` (or `NAME=MESSAGE`) is the other way to fail: a bug at the place of that name.
 
@@ -20,8 +20,8 @@ pub fn reach(name: &'static str) {
     let number = PASSED.fetch_add(1, Ordering::SeqCst) + 1;
     report(number, name);
     fall_over(name);
-    let wanted = std::env::var("ROLLBACK_CRASH_AT").ok().and_then(|text| text.parse().ok());
-    if wanted == Some(number) {
+    let wanted = std::env::var("ROLLBACK_CRASH_AT").unwrap_or_default();
+    if wanted == name || wanted == number.to_string() {
         die();
     }
 }
