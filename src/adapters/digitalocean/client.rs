@@ -13,11 +13,14 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 use url::Url;
 
+use super::app::App;
 use super::connection::{Account, DigitalOceanConnection};
 use super::errors::{self, Intent};
+use super::find;
 use crate::action::{ActionError, Connections, ErrorKind, StepContext};
 use crate::adapters::http::{
     Answer, Client, Content, HttpConnection, Message, Method, Resolved, quoted,
@@ -33,6 +36,8 @@ const REACHING: Duration = Duration::from_secs(4);
 const MOST_BYTES: usize = 16 << 20;
 /// The shortest wait before a refused request is sent again, whatever the server says.
 const SHORTEST_WAIT: Duration = Duration::from_millis(250);
+/// How long a list of apps is good for finding names in.
+const LIST_KEEPS: Duration = Duration::from_secs(5);
 /// The greatest page that the API gives.
 const PAGE: usize = 200;
 /// More pages than any account has.
@@ -51,6 +56,8 @@ pub(in crate::adapters) struct DigitalOcean {
     base: Url,
     /// The marker of the token.
     token: String,
+    /// All apps, as they were when a plan last asked.
+    apps: Mutex<Option<(Instant, Arc<Vec<App>>)>>,
 }
 
 /// A whole answer to a request that only looks: for POST requests that change nothing.
@@ -78,12 +85,26 @@ impl DigitalOcean {
         let Account { base, token, ca_file } = settings.account()?;
         let reached = HttpConnection { ca_file, ..HttpConnection::default() };
         let http = Client::new(reached, secrets, "{digitalocean: {ca_file: …}}");
-        Ok(Self { http: http.reading(MOST_BYTES), base, token })
+        Ok(Self { http: http.reading(MOST_BYTES), base, token, apps: Mutex::default() })
     }
 
     /// The secrets, for what else comes back.
     pub(in crate::adapters) fn secrets(&self) -> &Secrets {
         self.http.secrets()
+    }
+
+    /// All apps, for finding them by their names: the steps of a plan ask for the same list at the same time, and some pages are slow. What
+    /// an app is now, each step asks for itself.
+    pub(super) async fn apps(&self, cx: &StepContext) -> Result<Arc<Vec<App>>, ActionError> {
+        let late = || ActionError::new(ErrorKind::TimedOut, "list apps: no answer in time");
+        let asking = tokio::time::timeout_at(cx.deadline(), self.apps.lock());
+        let mut kept = asking.await.map_err(|_| late())?;
+        if let Some((_, apps)) = kept.as_ref().filter(|(at, _)| at.elapsed() < LIST_KEEPS) {
+            return Ok(apps.clone());
+        }
+        let apps = Arc::new(find::all(self, cx).await?);
+        *kept = Some((Instant::now(), apps.clone()));
+        Ok(apps)
     }
 
     /// Reads what is at a path. `doing` is a fragment such as `read the app web`.

@@ -55,7 +55,7 @@ impl Named {
             ActionError::new(ErrorKind::Invalid, format!("choose apps: {problem}"))
         })?;
         let account = DigitalOcean::of(&cx.connections)?;
-        let all = all(&account, &StepContext::looking(RESOLVING)).await?;
+        let all = account.apps(&StepContext::looking(RESOLVING)).await?;
         let item = |name: &String| if self.app.is_some() { String::new() } else { name.clone() };
         let one = |name: &String| {
             let app = one_of("app", name, &all, |app| app.spec.name(), |app| app.id.clone())?;

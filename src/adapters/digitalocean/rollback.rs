@@ -88,7 +88,8 @@ impl VerbArgs for Rollback {
         let account = DigitalOcean::of(&cx.connections)?;
         let looking = StepContext::looking(RESOLVING);
         let mut items = Vec::new();
-        for (name, app, target) in self.apps.find(cx).await? {
+        for (name, _, target) in self.apps.find(cx).await? {
+            let app = find::look(&account, &looking, &target).await?;
             let all = follow::deployments(&account, &looking, &target).await?;
             let deployment = resolve(&self.to, &target, &app, &all)?;
             let Self { pin, allow_missing_digest, .. } = self;

@@ -233,3 +233,24 @@ async fn both_orchestrators_answer_with_what_they_are() {
     assert_eq!(world.info().orchestrator_old, info.orchestrator_old);
     assert_eq!(world.info().orchestrator, info.orchestrator);
 }
+
+#[tokio::test]
+async fn the_account_has_more_apps_than_a_page_and_remembers_what_was_done() {
+    let (dir, world) = world(1).await;
+    let before = world.status().await.unwrap().account;
+    assert_eq!((before.apps, before.archived.len(), before.unsettled.len()), (230, 0, 0));
+    assert_eq!(before.routes.len(), 4);
+    let agent = "CNAME agent.insightpulseai.net 60 multi-agent-orchestrator.ondigitalocean.app";
+    assert!(before.records.iter().any(|record| record == agent), "{:?}", before.records);
+    world.account().tamper("bi-architect", |app| app.spec["maintenance"]["archive"] = true.into());
+    let host = WorldInfo::host_of(&world.info().digitalocean);
+    let (status, _) = ask(Method::GET, host, "/v2/apps", String::new()).await.unwrap();
+    assert_eq!(status.as_u16(), 401, "nobody comes in without the token");
+    world.close().await;
+    let options = Options { agents: 1, speed: 100.0, ..Options::default() };
+    let world = World::start(dir.path(), options).await.unwrap();
+    let after = world.status().await.unwrap().account;
+    assert_eq!(after.records, before.records);
+    world.reset().await.unwrap();
+    assert_eq!(world.status().await.unwrap().account, before);
+}

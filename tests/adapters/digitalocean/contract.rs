@@ -22,6 +22,7 @@ static ALL: LazyLock<Vec<Description>> = LazyLock::new(|| {
 });
 
 /// One request and its answer.
+#[derive(Hash)]
 pub(super) struct Exchange {
     pub(super) method: String,
     pub(super) path: String,

@@ -53,7 +53,7 @@ fn a_run_that_is_killed_anywhere_changes_everything_once() {
 ";
     let mut point = 1;
     loop {
-        let rig = runtime.block_on(async { Rig::direct() });
+        let rig = runtime.block_on(async { Rig::small() });
         let desk = desk(&rig, steps);
         let mut command = desk.command();
         let report = desk.world.path("report");
@@ -102,7 +102,7 @@ fn texts(folder: &Path, found: &mut Vec<(String, String)>) {
 #[test]
 fn the_token_and_what_apps_are_told_are_shown_nowhere() {
     let runtime = runtime();
-    let rig = runtime.block_on(async { Rig::new() });
+    let rig = runtime.block_on(async { Rig::small() });
     let variable = json!({"key": "PLAIN", "scope": "RUN_TIME", "value": THEIRS});
     let token = rig.token().to_owned();
     rig.account.tamper("bi-architect", |app| {
