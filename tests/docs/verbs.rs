@@ -11,7 +11,7 @@ use serde_json::Value;
 const MESSAGE: &str = "nothing: a message cannot be unsent; `irreversible` need not be declared";
 
 /// What undo does, for every verb that changes something. What an undo does cannot be read from a schema.
-const UNDO: [(&str, &str); 29] = [
+const UNDO: [(&str, &str); 30] = [
     ("dns.point", "brings the former records and their ttl back, or removes what was not there"),
     ("docker.stop", "starts the containers that it stopped"),
     ("docker.start", "stops the containers that it started"),
