@@ -9,13 +9,16 @@ FEATURES := --locked --features failpoints
 WITH_SERVERS := eval "$$(scripts/servers env)" &&
 
 .DEFAULT_GOAL := help
-.PHONY: help test crash durability faults fuzz simulation check bench deny servers servers-down staging staging-down fmt docs
+.PHONY: help test contract crash durability faults fuzz simulation check bench deny servers servers-down staging staging-down fmt docs
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name what; do printf 'make %-14s %s\n' "$$name" "$$what"; done
 
 test: servers ## set up the real servers that are missing, then run every test; TESTS=name runs some
 	@$(WITH_SERVERS) $(CARGO) test $(FEATURES) --no-fail-fast $(TESTS)
+
+contract: ## the digitalocean tests through Prism, which holds both sides against the API's own description; needs Node.js
+	@CARGO=$(CARGO) scripts/contract
 
 crash: servers ## the long form of the crash tests: runs killed at every point, and drills on real servers at random instants
 	@ROLLBACK_CRASH_ROUNDS=all $(CARGO) test $(FEATURES) --test suite recovery::crash -- --nocapture

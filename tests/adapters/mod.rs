@@ -1,5 +1,6 @@
 //! The adapters against the real servers, and against the doubles, with the same assertions.
 
+mod digitalocean;
 mod dns;
 mod docker;
 mod kubernetes;

@@ -11,7 +11,20 @@ use serde_json::Value;
 const MESSAGE: &str = "nothing: a message cannot be unsent; `irreversible` need not be declared";
 
 /// What undo does, for every verb that changes something. What an undo does cannot be read from a schema.
-const UNDO: [(&str, &str); 30] = [
+const UNDO: [(&str, &str); 40] = [
+    ("digitalocean.pause", "deploys the former specification"),
+    ("digitalocean.resume", "archives the apps again, in their former specification"),
+    (
+        "digitalocean.rollback",
+        "reverts the rollback; with `pin: false`, deploys what served before",
+    ),
+    ("digitalocean.commit", "nothing: a committed rollback is no longer known as one"),
+    ("digitalocean.revert", "rolls back again"),
+    ("digitalocean.restart", "nothing: the new containers are of the same version"),
+    ("digitalocean.deploy", "rolls back to the deployment that served before"),
+    ("digitalocean.detach", "gives the route or the function back as it was"),
+    ("digitalocean.attach", "takes it away again, or makes the route what it was"),
+    ("digitalocean.instruct", "gives the former instruction back"),
     ("dns.point", "brings the former records and their ttl back, or removes what was not there"),
     ("docker.stop", "starts the containers that it stopped"),
     ("docker.start", "stops the containers that it started"),

@@ -127,6 +127,9 @@ impl Impostor {
             Subject::Prometheus => {
                 (json!({"url": url, "ca_file": ca}), json!({"query": "up", "equals": 1}))
             }
+            Subject::DigitalOceanLook => {
+                (json!({"url": url, "token": token().1, "ca_file": ca}), subject.item(&url))
+            }
             Subject::RedisGreeting => {
                 (json!({"url": format!("rediss://{at}"), "ca_file": ca}), json!({"pattern": "f:*"}))
             }

@@ -30,6 +30,8 @@ pub(super) enum Act {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wire {
     Http,
+    /// HTTP, which is faulty from the request on that has this method.
+    HttpFrom(&'static str),
     /// Redis, which is faulty from this command on.
     Redis(&'static str),
     Postgres,
@@ -38,6 +40,9 @@ pub(super) enum Wire {
     /// DNS over TCP, which is faulty from the message with this operation on.
     Dns(&'static str),
 }
+
+/// An app of DigitalOcean that a rollback has pinned.
+const PINNED: &str = "HTTP/1.1 200 OK\r\nContent-Length: 60\r\n\r\n{\"app\":{\"spec\":{},\"pinned_deployment\":{\"id\":\"0123\"}}}       ";
 
 impl Wire {
     /// An answer that the adapter is content with.
@@ -55,7 +60,7 @@ impl Wire {
     /// The beginning of a good answer with a body of this length.
     pub(super) fn head_of(self, body: usize) -> Vec<u8> {
         match self {
-            Self::Http => {
+            Self::Http | Self::HttpFrom(_) => {
                 format!("HTTP/1.1 200 OK\r\nContent-Length: {body}\r\nConnection: close\r\n\r\n")
                     .into_bytes()
             }
@@ -73,7 +78,7 @@ impl Wire {
     /// The length of the first whole request, and its text.
     fn request(self, input: &[u8]) -> Option<(usize, String)> {
         let length = match self {
-            Self::Http => whole_http(input)?,
+            Self::Http | Self::HttpFrom(_) => whole_http(input)?,
             Self::Redis(_) => whole_command(input)?,
             Self::Postgres => {
                 let stated = input.get(..4)?.try_into().expect("four bytes");
@@ -117,11 +122,14 @@ impl Wire {
 
     /// What a request that does not matter is answered.
     fn honest(self, request: &str) -> Option<&'static str> {
-        let (Self::Redis(faulty) | Self::Smtp(faulty)) = self else { return None };
+        let (Self::Redis(faulty) | Self::Smtp(faulty) | Self::HttpFrom(faulty)) = self else {
+            return None;
+        };
         if request.contains(faulty) {
             return None;
         }
         Some(match request {
+            _ if matches!(self, Self::HttpFrom(_)) => PINNED,
             "DATA\r\n" => "354 go on\r\n",
             _ if self == Self::Smtp(faulty) => "250 fine\r\n",
             _ if request.contains("server") => {

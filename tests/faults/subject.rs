@@ -46,6 +46,10 @@ pub(super) enum Subject {
     KubernetesScale,
     /// `prometheus.expect` asks for the values of a query.
     Prometheus,
+    /// `digitalocean.expect` reads an app.
+    DigitalOceanLook,
+    /// `digitalocean.commit` keeps a rollback, after it has looked.
+    DigitalOceanCommit,
     /// `redis.delete` connects.
     RedisGreeting,
     /// `redis.delete` unlinks.
@@ -79,7 +83,7 @@ pub(super) enum Told {
 
 impl Subject {
     /// The ones that speak HTTP, in the order of the table's columns.
-    pub(super) const OVER_HTTP: [Self; 14] = [
+    pub(super) const OVER_HTTP: [Self; 16] = [
         Self::Get,
         Self::Put,
         Self::Post,
@@ -94,6 +98,8 @@ impl Subject {
         Self::KubernetesLook,
         Self::KubernetesScale,
         Self::Prometheus,
+        Self::DigitalOceanLook,
+        Self::DigitalOceanCommit,
     ];
     /// The others, in the order of their table's columns.
     pub(super) const OTHERS: [Self; 7] = [
@@ -116,20 +122,37 @@ impl Subject {
             Self::SmtpText => Wire::Smtp("Subject: "),
             Self::DnsLook => Wire::Dns("QUERY"),
             Self::DnsUpdate => Wire::Dns("UPDATE"),
+            Self::DigitalOceanCommit => Wire::HttpFrom("POST"),
             _ => Wire::Http,
         }
     }
 
     /// Whether sending it twice does harm.
     pub(super) fn is_once_only(self) -> bool {
-        matches!(self, Self::Post | Self::Slack | Self::Sms | Self::Webhook | Self::SmtpText)
+        matches!(
+            self,
+            Self::Post
+                | Self::Slack
+                | Self::Sms
+                | Self::Webhook
+                | Self::DigitalOceanCommit
+                | Self::SmtpText
+        )
+    }
+
+    /// Whether it waits as it is told, and asks once more.
+    pub(super) fn is_patient(self) -> bool {
+        matches!(self, Self::DigitalOceanLook | Self::DigitalOceanCommit)
     }
 
     /// The most that it may read of an answer, in bytes.
     pub(super) fn most_read(self) -> usize {
         match self {
             Self::DockerLook | Self::DockerStart => 8 << 20,
-            Self::KubernetesLook | Self::KubernetesScale => 16 << 20,
+            Self::KubernetesLook
+            | Self::KubernetesScale
+            | Self::DigitalOceanLook
+            | Self::DigitalOceanCommit => 16 << 20,
             _ => 1 << 20,
         }
     }
@@ -154,6 +177,11 @@ impl Subject {
                 json!({"server": server, "namespace": "n", "token": token().1})
             }
             Self::Prometheus => json!({"url": format!("http://{address}")}),
+            Self::DigitalOceanLook | Self::DigitalOceanCommit => {
+                // A token goes in the open to this machine alone.
+                let scheme = if address.starts_with("127.") { "http" } else { "https" };
+                json!({"url": format!("{scheme}://{address}"), "token": token().1})
+            }
             Self::RedisGreeting | Self::RedisUnlink => json!({"url": format!("redis://{address}")}),
             Self::Postgres => {
                 json!({"url": format!("postgresql://app@{address}/app?sslmode=disable")})
@@ -183,6 +211,8 @@ impl Subject {
             Self::KubernetesLook => "kubernetes.expect",
             Self::KubernetesScale => "kubernetes.scale",
             Self::Prometheus => "prometheus.expect",
+            Self::DigitalOceanLook => "digitalocean.expect",
+            Self::DigitalOceanCommit => "digitalocean.commit",
             Self::RedisGreeting | Self::RedisUnlink => "redis.delete",
             Self::Postgres => "postgres.run",
             Self::SmtpGreeting | Self::SmtpText => "notify.email",
@@ -209,6 +239,10 @@ impl Subject {
             Self::KubernetesLook => json!({"target": workload(), "wanted": {"replicas": 1}}),
             Self::KubernetesScale => json!({"target": workload(), "replicas": 0}),
             Self::Prometheus => json!({"query": "up", "equals": 1}),
+            Self::DigitalOceanLook => {
+                json!({"target": {"id": "1", "name": "web"}, "wanted": {"pinned": false}})
+            }
+            Self::DigitalOceanCommit => json!({"id": "1", "name": "web"}),
             Self::RedisGreeting | Self::RedisUnlink => json!({"pattern": "f:*"}),
             Self::Postgres => json!({"statements": [{"sql": "SELECT 1"}]}),
             Self::SmtpGreeting | Self::SmtpText => {
@@ -252,7 +286,7 @@ impl Subject {
             StepContext::new(deadline, CancellationToken::new(), std::env::temp_dir(), "run-1");
         let saved = Saved::public(
             json!({
-                "id": "0123", "was_running": false, "uid": "0123", "replicas": 1,
+                "id": "0123", "was_running": false, "uid": "0123", "replicas": 1, "deployment": "0123",
                 "former": null, "kept_for": 5, "servers": [], "found": "", "spreads_s": 5,
             }),
         );

@@ -8,33 +8,34 @@ use super::fault::Wait;
 /// The columns of [`Subject::OVER_HTTP`](super::subject::Subject::OVER_HTTP).
 #[rustfmt::skip]
 pub(super) const OVER_HTTP: &[(Fault, &str)] = &[
-    //                            GET      PUT      POST     expect   slack    pagerduty  sms      webhook  look     start    proof    k8s look  k8s scale  prometheus
-    (NoName,                     "again    again    again    not-yet  again    again      again    again    again    again    -        again     again      again"),
-    (Refused,                    "again    again    again    not-yet  again    again      again    again    again    again    not-yet  again     again      again"),
-    (Silence,                    "unknown  unknown  unknown  not-yet  unknown  unknown    unknown  unknown  again    unknown  not-yet  again     unknown    again"),
-    (Reset,                      "unknown  unknown  unknown  not-yet  unknown  unknown    unknown  unknown  again    unknown  not-yet  again     unknown    again"),
-    (ResetInHead,                "unknown  unknown  unknown  not-yet  unknown  unknown    unknown  unknown  again    unknown  not-yet  again     unknown    again"),
+    //                            GET      PUT      POST     expect   slack    pagerduty  sms      webhook  look     start    proof    k8s look  k8s scale  prometheus  do app  do commit
+    (NoName,                     "again    again    again    not-yet  again    again      again    again    again    again    -        again     again      again       again   again"),
+    (Refused,                    "again    again    again    not-yet  again    again      again    again    again    again    not-yet  again     again      again       again   again"),
+    (Silence,                    "unknown  unknown  unknown  not-yet  unknown  unknown    unknown  unknown  again    unknown  not-yet  again     unknown    again       again   unknown"),
+    (Reset,                      "unknown  unknown  unknown  not-yet  unknown  unknown    unknown  unknown  again    unknown  not-yet  again     unknown    again       again   unknown"),
+    (ResetInHead,                "unknown  unknown  unknown  not-yet  unknown  unknown    unknown  unknown  again    unknown  not-yet  again     unknown    again       again   unknown"),
     // Where the status says all, a body that breaks off changes nothing.
-    (ResetInBody,                "unknown  unknown  unknown  not-yet  done     done       done     done     again    done     not-yet  again     unknown    again"),
-    (SlowLoris,                  "unknown  unknown  unknown  not-yet  unknown  unknown    unknown  unknown  again    unknown  not-yet  again     unknown    again"),
-    (HalfClose,                  "unknown  unknown  unknown  not-yet  unknown  unknown    unknown  unknown  again    unknown  not-yet  again     unknown    again"),
-    (Garbage,                    "unknown  unknown  unknown  not-yet  unknown  unknown    unknown  unknown  again    unknown  not-yet  again     unknown    again"),
-    (Flood,                      "done     done     done     done     done     done       done     done     failed   done     not-yet  failed    unknown    failed"),
-    (RedirectLoop,               "failed   failed   failed   not-yet  failed   failed     failed   failed   failed   failed   not-yet  failed    failed     failed"),
-    (RedirectToFile,             "failed   failed   failed   not-yet  failed   failed     failed   failed   failed   failed   not-yet  failed    failed     failed"),
-    (RedirectElsewhere,          "failed   failed   failed   not-yet  failed   failed     failed   failed   failed   failed   not-yet  failed    failed     failed"),
-    // What may be repeated waits as long as it is told, and is sent once more; what may not is for the engine.
-    (TooMany(Wait::Second),      "done     done     again    not-yet  again    again      again    again    again    again    not-yet  again     again      again"),
+    (ResetInBody,                "unknown  unknown  unknown  not-yet  done     done       done     done     again    done     not-yet  again     unknown    again       again   unknown"),
+    (SlowLoris,                  "unknown  unknown  unknown  not-yet  unknown  unknown    unknown  unknown  again    unknown  not-yet  again     unknown    again       again   unknown"),
+    (HalfClose,                  "unknown  unknown  unknown  not-yet  unknown  unknown    unknown  unknown  again    unknown  not-yet  again     unknown    again       again   unknown"),
+    (Garbage,                    "unknown  unknown  unknown  not-yet  unknown  unknown    unknown  unknown  again    unknown  not-yet  again     unknown    again       again   unknown"),
+    (Flood,                      "done     done     done     done     done     done       done     done     failed   done     not-yet  failed    unknown    failed      failed  done"),
+    (RedirectLoop,               "failed   failed   failed   not-yet  failed   failed     failed   failed   failed   failed   not-yet  failed    failed     failed      failed  failed"),
+    (RedirectToFile,             "failed   failed   failed   not-yet  failed   failed     failed   failed   failed   failed   not-yet  failed    failed     failed      failed  failed"),
+    (RedirectElsewhere,          "failed   failed   failed   not-yet  failed   failed     failed   failed   failed   failed   not-yet  failed    failed     failed      failed  failed"),
+    // What may be repeated waits as long as it is told, and is sent once more; what may not is for the engine. DigitalOcean promises that
+    // nothing was done, so all of it waits; what the look is answered then is no app.
+    (TooMany(Wait::Second),      "done     done     again    not-yet  again    again      again    again    again    again    not-yet  again     again      again       failed  done"),
     // Never within the deadline: not again. The Docker Engine has no `Retry-After`.
-    (TooMany(Wait::Ages),        "failed   failed   failed   not-yet  failed   failed     failed   failed   again    again    not-yet  again     again      again"),
-    (TooMany(Wait::UntilLate),   "failed   failed   failed   not-yet  failed   failed     failed   failed   again    again    not-yet  again     again      again"),
-    (TooMany(Wait::Nonsense),    "again    again    again    not-yet  again    again      again    again    again    again    not-yet  again     again      again"),
-    (Status(409),                "failed   failed   failed   not-yet  failed   failed     failed   failed   failed   failed   not-yet  again     again      failed"),
+    (TooMany(Wait::Ages),        "failed   failed   failed   not-yet  failed   failed     failed   failed   again    again    not-yet  again     again      again       failed  failed"),
+    (TooMany(Wait::UntilLate),   "failed   failed   failed   not-yet  failed   failed     failed   failed   again    again    not-yet  again     again      again       failed  failed"),
+    (TooMany(Wait::Nonsense),    "again    again    again    not-yet  again    again      again    again    again    again    not-yet  again     again      again       again   again"),
+    (Status(409),                "failed   failed   failed   not-yet  failed   failed     failed   failed   failed   failed   not-yet  again     again      failed      again   again"),
     // A server error of a request that must not be repeated may come after its effect. A container is looked at again.
-    (Status(500),                "again    again    unknown  not-yet  unknown  again      unknown  unknown  again    again    not-yet  again     unknown    again"),
-    (Status(502),                "again    again    unknown  not-yet  unknown  again      unknown  unknown  again    again    not-yet  again     unknown    again"),
-    (Status(503),                "again    again    unknown  not-yet  unknown  again      unknown  unknown  again    again    not-yet  again     again      again"),
-    (Status(504),                "again    again    unknown  not-yet  unknown  again      unknown  unknown  again    again    not-yet  again     unknown    again"),
+    (Status(500),                "again    again    unknown  not-yet  unknown  again      unknown  unknown  again    again    not-yet  again     unknown    again       again   unknown"),
+    (Status(502),                "again    again    unknown  not-yet  unknown  again      unknown  unknown  again    again    not-yet  again     unknown    again       again   unknown"),
+    (Status(503),                "again    again    unknown  not-yet  unknown  again      unknown  unknown  again    again    not-yet  again     again      again       again   unknown"),
+    (Status(504),                "again    again    unknown  not-yet  unknown  again      unknown  unknown  again    again    not-yet  again     unknown    again       again   unknown"),
 ];
 
 /// The columns of [`Subject::OTHERS`](super::subject::Subject::OTHERS). PostgreSQL's later messages are cut one by one in

@@ -86,11 +86,6 @@ impl DigitalOcean {
         self.http.secrets()
     }
 
-    /// The API's address.
-    pub(super) fn base(&self) -> &Url {
-        &self.base
-    }
-
     /// Reads what is at a path. `doing` is a fragment such as `read the app web`.
     pub(in crate::adapters) async fn get<T: DeserializeOwned>(
         &self,
