@@ -258,7 +258,8 @@ impl Account {
             touched.push((gone.name, gone.kind));
         }
         for patch in batch.patches {
-            let record = fresh.iter_mut().find(|record| record.id == patch.id).ok_or_else(absent)?;
+            let record =
+                fresh.iter_mut().find(|record| record.id == patch.id).ok_or_else(absent)?;
             record.content = patch.content.unwrap_or_else(|| record.content.clone());
             record.ttl = patch.ttl.unwrap_or(record.ttl);
             touched.push((record.name.clone(), record.kind.clone()));
@@ -288,13 +289,20 @@ fn sound(records: &[Record]) -> Result<(), Refusal> {
     let complain = |code, text| Err(Refusal(StatusCode::BAD_REQUEST, code, text));
     for (index, record) in records.iter().enumerate() {
         if record.ttl != AUTOMATIC && !(60..=86_400).contains(&record.ttl) {
-            return complain(9_021, "Invalid TTL. Must be between 60 and 86400 seconds, or 1 for Automatic.");
+            return complain(
+                9_021,
+                "Invalid TTL. Must be between 60 and 86400 seconds, or 1 for Automatic.",
+            );
         }
         for other in records.iter().skip(index + 1).filter(|other| other.name == record.name) {
             let aliases = [record, other].into_iter().filter(|one| one.kind == "CNAME").count();
-            let addresses = [record, other].into_iter().any(|one| matches!(one.kind.as_str(), "A" | "AAAA"));
+            let addresses =
+                [record, other].into_iter().any(|one| matches!(one.kind.as_str(), "A" | "AAAA"));
             if aliases == 2 || (aliases == 1 && addresses) {
-                return complain(81_053, "An A, AAAA, or CNAME record with that host already exists.");
+                return complain(
+                    81_053,
+                    "An A, AAAA, or CNAME record with that host already exists.",
+                );
             }
             if record.kind == other.kind && record.content == other.content {
                 return complain(81_058, "An identical record already exists.");

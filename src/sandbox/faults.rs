@@ -44,11 +44,15 @@ pub enum Double {
     Tracker,
     /// The name servers.
     Dns,
+    /// The orchestrator before the deployment.
+    OldOrchestrator,
+    /// The orchestrator with specialists.
+    NewOrchestrator,
 }
 
 impl Double {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Docker,
         Self::LoadBalancer,
         Self::Blue,
@@ -63,6 +67,8 @@ impl Double {
         Self::Mail,
         Self::Tracker,
         Self::Dns,
+        Self::OldOrchestrator,
+        Self::NewOrchestrator,
     ];
 
     /// The name in the grammar.
@@ -82,6 +88,8 @@ impl Double {
             Self::Mail => "mail",
             Self::Tracker => "tracker",
             Self::Dns => "dns",
+            Self::OldOrchestrator => "old-orchestrator",
+            Self::NewOrchestrator => "new-orchestrator",
         }
     }
 }
@@ -123,7 +131,7 @@ pub enum FaultError {
     Shape(String),
     /// Not one of the doubles.
     #[error(
-        "read the fault: no system `{0}`; there are docker, loadbalancer, blue, green, chat, redis, prometheus, kubernetes, digitalocean, pager, sms, mail, tracker and dns"
+        "read the fault: no system `{0}`; there are docker, loadbalancer, blue, green, chat, redis, prometheus, kubernetes, digitalocean, pager, sms, mail, tracker, dns, old-orchestrator and new-orchestrator"
     )]
     System(String),
     /// Not a setting, or one with a wrong value.

@@ -178,7 +178,8 @@ pub fn open_datagrams<F: Future<Output = Option<Vec<u8>>> + Send + 'static>(
     Door::open(|stopped| async move {
         let socket = Arc::new(socket);
         let mut buffer = vec![0; usize::from(u16::MAX)];
-        while let Some(received) = stopped.run_until_cancelled(socket.recv_from(&mut buffer)).await {
+        while let Some(received) = stopped.run_until_cancelled(socket.recv_from(&mut buffer)).await
+        {
             // An earlier answer may have met a client that has gone, which the socket tells here.
             let Ok((length, from)) = received else { continue };
             let (answering, socket) = (answer(buffer[..length].to_vec()), socket.clone());

@@ -117,9 +117,9 @@ async fn attempts_in_a_namespace() {
     let (mut wrong, mut tried) = (Vec::new(), 0);
     let subjects = Subject::OVER_HTTP.into_iter().chain(Subject::OTHERS);
     // They ask for the same name in the same way as their neighbours; a proof's address is no name.
-    for subject in
-        subjects.filter(|s| !matches!(s, Subject::Proof | Subject::RedisUnlink | Subject::SmtpText | Subject::DnsUpdate))
-    {
+    for subject in subjects.filter(|s| {
+        !matches!(s, Subject::Proof | Subject::RedisUnlink | Subject::SmtpText | Subject::DnsUpdate)
+    }) {
         let mut attempts = tokio::task::JoinSet::new();
         let speaks_tls = matches!(
             subject,

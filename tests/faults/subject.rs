@@ -284,18 +284,18 @@ impl Subject {
         let deadline = Instant::now() + time;
         let cx =
             StepContext::new(deadline, CancellationToken::new(), std::env::temp_dir(), "run-1");
-        let saved = Saved::public(
-            json!({
-                "id": "0123", "was_running": false, "uid": "0123", "replicas": 1, "deployment": "0123",
-                "former": null, "kept_for": 5, "servers": [], "found": "", "spreads_s": 5,
-            }),
-        );
+        let saved = Saved::public(json!({
+            "id": "0123", "was_running": false, "uid": "0123", "replicas": 1, "deployment": "0123",
+            "former": null, "kept_for": 5, "servers": [], "found": "", "spreads_s": 5,
+        }));
         match work {
             Work::Probe(probe) => Ok(match probe.observe(&cx).await? {
                 Verdict::Holds { .. } => Told::Done,
                 Verdict::NotYet { .. } => Told::NotYet,
             }),
-            Work::Action(action) if matches!(self, Self::DockerLook | Self::Postgres | Self::DnsLook) => {
+            Work::Action(action)
+                if matches!(self, Self::DockerLook | Self::Postgres | Self::DnsLook) =>
+            {
                 action.inspect(&cx).await.map(|_| Told::Done)
             }
             Work::Action(action) => action.apply(&cx, &saved).await.map(|_| Told::Done),

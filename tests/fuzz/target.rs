@@ -143,7 +143,8 @@ pub(super) struct Records {
 
 impl Default for Records {
     fn default() -> Self {
-        let connections = Connections::new("fuzz", std::collections::HashMap::new(), Arc::default());
+        let connections =
+            Connections::new("fuzz", std::collections::HashMap::new(), Arc::default());
         let (connections, registry) = (Arc::new(connections), adapters::registry());
         let resolve = ResolveContext { connections, registry: Arc::new(registry.clone()) };
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");

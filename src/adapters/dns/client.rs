@@ -86,7 +86,9 @@ impl Dns {
         let stated = self.settings.rfc2136.as_ref().and_then(|updates| updates.zone.clone());
         let zone = match stated.filter(|zone| name.is_in(zone)) {
             Some(zone) => zone,
-            None if servers.is_empty() => zone_of(&self.resolvers(patience).await?, name, patience).await?,
+            None if servers.is_empty() => {
+                zone_of(&self.resolvers(patience).await?, name, patience).await?
+            }
             None => zone_of(&servers, name, patience).await?,
         };
         if self.settings.nameservers.is_empty() {
@@ -94,7 +96,8 @@ impl Dns {
         }
         let mut known: Vec<Source> = Vec::new();
         for server in servers {
-            let again = |other: &Source| other.addresses.iter().any(|a| server.addresses.contains(a));
+            let again =
+                |other: &Source| other.addresses.iter().any(|a| server.addresses.contains(a));
             if !known.iter().any(again) {
                 known.push(server);
             }
@@ -171,7 +174,8 @@ pub(super) async fn reach(connections: &Connections) -> Result<String, ActionErr
             return Err(ActionError::new(ErrorKind::Unreachable, text));
         }
         if !servers.is_empty() {
-            let of = if silent.is_empty() { String::new() } else { format!(" of {}", servers.len()) };
+            let of =
+                if silent.is_empty() { String::new() } else { format!(" of {}", servers.len()) };
             let many = if servers.len() == 1 { "" } else { "s" };
             counts.push(format!("{answering}{of} {word}{many}"));
         }

@@ -100,7 +100,8 @@ impl SystemConnection for DnsConnection {
 impl DnsConnection {
     /// Checks what the schema cannot say.
     pub(super) fn check(&self) -> Result<(), ActionError> {
-        let chosen = [self.rfc2136.is_some(), self.digitalocean.is_some(), self.cloudflare.is_some()];
+        let chosen =
+            [self.rfc2136.is_some(), self.digitalocean.is_some(), self.cloudflare.is_some()];
         if chosen.iter().filter(|chosen| **chosen).count() > 1 {
             return Err(invalid("it names several places where records are kept")
                 .hint("Keep one of `rfc2136`, `digitalocean` and `cloudflare`."));
@@ -257,7 +258,8 @@ mod tests {
 
     #[test]
     fn one_provider_and_no_secret_in_the_open() {
-        let updates = |secret: &str| json!({"server": "192.0.2.1", "key": {"name": "k", "secret": secret}});
+        let updates =
+            |secret: &str| json!({"server": "192.0.2.1", "key": {"name": "k", "secret": secret}});
         assert!(checked(&json!({"nameservers": ["192.0.2.1"]})).is_ok());
         assert!(checked(&json!({"rfc2136": updates("SECRET")})).is_ok());
         let open = checked(&json!({"rfc2136": updates("c2VjcmV0")})).unwrap_err();

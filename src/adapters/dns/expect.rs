@@ -118,7 +118,8 @@ impl Expect {
 #[async_trait]
 impl VerbArgs for Expect {
     const NAME: &'static str = "dns.expect";
-    const SUMMARY: &'static str = "Ask every authoritative server, and the caches, where a name points";
+    const SUMMARY: &'static str =
+        "Ask every authoritative server, and the caches, where a name points";
     const KIND: VerbKind = VerbKind::Probe;
     const TIMEOUT: Duration = Duration::from_secs(30);
     type Item = Self;
@@ -175,10 +176,9 @@ impl Asking {
             Err(miss) => return Ok(Err(miss)),
         };
         let mut summary = format!("{name} is {}", shown(*kind, Some(&set)));
-        for part in [
-            self.propagated(cx, &set, &mut facts).await?,
-            self.caches_expired(cx, &mut facts)?,
-        ] {
+        for part in
+            [self.propagated(cx, &set, &mut facts).await?, self.caches_expired(cx, &mut facts)?]
+        {
             match part {
                 Ok(told) => summary.push_str(&told),
                 Err(miss) => return Ok(Err(miss)),
@@ -192,7 +192,11 @@ impl Asking {
         let set: RecordSet = serde_json::from_value(predicted)
             .map_err(|error| Miss::Unknown(format!("the prediction cannot be read: {error}")))?;
         self.compare(&set)?;
-        Ok(Evidence::new(format!("{} will be {}", self.args.name, shown(self.args.kind, Some(&set)))))
+        Ok(Evidence::new(format!(
+            "{} will be {}",
+            self.args.name,
+            shown(self.args.kind, Some(&set))
+        )))
     }
 
     fn compare(&self, set: &RecordSet) -> Result<(), Miss> {
@@ -262,7 +266,9 @@ impl Asking {
         let newest = told.iter().filter_map(|told| told.serial).max();
         let newest = newest.map(|serial| format!("; the newest serial is {serial}"));
         match sets.as_slice() {
-            [first, rest @ ..] if sets.len() == told.len() && rest.iter().all(|set| set == first) => {
+            [first, rest @ ..]
+                if sets.len() == told.len() && rest.iter().all(|set| set == first) =>
+            {
                 Ok((*first).clone())
             }
             _ => {
@@ -309,8 +315,7 @@ impl Asking {
             ));
         }
         let Expect { name, kind, .. } = &self.args;
-        let asked =
-            propagation::ask(&resolvers, name, *kind, &set.values, &patience(cx)).await;
+        let asked = propagation::ask(&resolvers, name, *kind, &set.values, &patience(cx)).await;
         facts.insert("propagation".to_owned(), asked.facts());
         Ok(match asked.missing() {
             Some(missing) if asked.is_known() => Err(Miss::Differs(missing)),
@@ -346,7 +351,10 @@ impl Asking {
         facts.insert("former_ttl_s".to_owned(), mark.former_ttl.into());
         facts.insert("caches_expire_in_s".to_owned(), left.as_secs().into());
         Ok(if left.is_zero() {
-            Ok(format!(", and no cache holds the former records, whose ttl of {} has passed", ttl(mark.former_ttl)))
+            Ok(format!(
+                ", and no cache holds the former records, whose ttl of {} has passed",
+                ttl(mark.former_ttl)
+            ))
         } else {
             Err(Miss::Differs(format!(
                 "caches may hold the former records, whose ttl is {}, for {} more",

@@ -119,7 +119,9 @@ fn zone_in(answer: &Message, asked: &DomainName) -> Option<DomainName> {
     };
     match answer.answers.as_slice() {
         // An alias leads elsewhere, and what is said about that place says nothing about this one.
-        [] => owner(&answer.authorities).filter(|zone| !zone.as_str().is_empty() && asked.is_in(zone)),
+        [] => {
+            owner(&answer.authorities).filter(|zone| !zone.as_str().is_empty() && asked.is_in(zone))
+        }
         answers => owner(answers).filter(|zone| zone == asked),
     }
 }
@@ -302,7 +304,8 @@ pub(in crate::adapters) async fn addresses(
 
 /// The error of a question that has no answer. Nothing was changed by it.
 pub(super) fn unread(trouble: &Trouble, doing: &str) -> ActionError {
-    let error = |kind, again| ActionError::new(kind, format!("{doing}: {trouble}")).retryable(again);
+    let error =
+        |kind, again| ActionError::new(kind, format!("{doing}: {trouble}")).retryable(again);
     match trouble {
         Trouble::Unreachable(_) => error(ErrorKind::Unreachable, true),
         Trouble::NoAnswer(_) | Trouble::Late => error(ErrorKind::TimedOut, true),

@@ -123,9 +123,7 @@ impl DomainName {
 
     /// Whether it is `zone` or lies below it.
     pub(super) fn is_in(&self, zone: &Self) -> bool {
-        self.0
-            .strip_suffix(&zone.0)
-            .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        self.0.strip_suffix(&zone.0).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
     }
 
     /// The name as seen from its zone: `agent`, or `@` for the zone itself.

@@ -205,7 +205,9 @@ impl Pointing {
                     listed(from),
                     shown(*kind, set.as_ref())
                 ))
-                .hint("Somebody has changed it. Look who and why, then mend `from` or leave it out.")),
+                .hint(
+                    "Somebody has changed it. Look who and why, then mend `from` or leave it out.",
+                )),
         }
     }
 
@@ -278,9 +280,13 @@ impl Pointing {
     fn evidence(&self, before: &Before, sent: bool) -> Evidence {
         let Target { name, kind, to, .. } = &self.target;
         let what = shown(*kind, Some(to));
-        let summary =
-            if sent { format!("{name} points to {what}") } else { format!("{name} already points to {what}") };
-        let facts = json!({"name": name, "type": kind, "from": before.former, "to": to, "sent": sent});
+        let summary = if sent {
+            format!("{name} points to {what}")
+        } else {
+            format!("{name} already points to {what}")
+        };
+        let facts =
+            json!({"name": name, "type": kind, "from": before.former, "to": to, "sent": sent});
         Evidence::with(summary, facts)
     }
 }
@@ -344,7 +350,10 @@ impl Action for Pointing {
         let held = self.held(cx).await?;
         if held.set.as_ref() != Some(to) {
             let place = self.dns.keeper()?.place();
-            return Ok(Verdict::not_yet(format!("{place} has {}", shown(*kind, held.set.as_ref()))));
+            return Ok(Verdict::not_yet(format!(
+                "{place} has {}",
+                shown(*kind, held.set.as_ref())
+            )));
         }
         let told = self.told(cx, &held).await?;
         let missing = self.missing(&told);
@@ -424,7 +433,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_refused_offline() {
-        let point = |kind: &str, to: Value| json!({"name": "a.example.net", "type": kind, "to": to});
+        let point =
+            |kind: &str, to: Value| json!({"name": "a.example.net", "type": kind, "to": to});
         for (args, why) in [
             (point("CNAME", json!(["b.example.net", "c.example.net"])), "at most one CNAME"),
             (point("CNAME", json!("A.example.net.")), "itself"),
@@ -433,7 +443,10 @@ mod tests {
             (point("AAAA", json!("192.0.2.1")), "no IPv6 address"),
             (point("A", json!([])), "at least one"),
             (json!({"name": "a..b", "type": "A", "to": "192.0.2.1"}), "no domain name"),
-            (json!({"name": "a.b", "type": "A", "to": "192.0.2.1", "ttl": "1500ms"}), "whole seconds"),
+            (
+                json!({"name": "a.b", "type": "A", "to": "192.0.2.1", "ttl": "1500ms"}),
+                "whole seconds",
+            ),
             (json!({"name": "a.b", "type": "A", "to": "192.0.2.1", "from": "x"}), "`from`"),
         ] {
             let told = refused(args.clone()).unwrap_or_default();

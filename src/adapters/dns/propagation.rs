@@ -66,7 +66,9 @@ impl Propagation {
     pub(super) fn missing(&self) -> Option<String> {
         let behind: Vec<String> = self
             .behind()
-            .map(|(server, reading)| format!("{server}: {}", shown(self.kind, reading.set.as_ref())))
+            .map(|(server, reading)| {
+                format!("{server}: {}", shown(self.kind, reading.set.as_ref()))
+            })
             .collect();
         let silent: Vec<String> = self
             .answers

@@ -170,7 +170,8 @@ impl Client {
             builder = builder.pool_max_idle_per_host(0);
         }
         if route.asks {
-            builder = builder.dns_resolver(Arc::new(Names(self.settings.nameservers.as_slice().into())));
+            builder =
+                builder.dns_resolver(Arc::new(Names(self.settings.nameservers.as_slice().into())));
         }
         for (host, address) in &route.resolved {
             builder = builder.resolve(host, *address);

@@ -97,7 +97,10 @@ mod tests {
         let told = |spreads: [Option<u64>; 3]| {
             let steps: Vec<_> =
                 names.iter().zip(spreads).map(|(id, spreads)| step(id, spreads)).collect();
-            late(&plan, &steps).iter().map(|late| format!("{}>{}", late.step, late.target)).collect::<Vec<_>>()
+            late(&plan, &steps)
+                .iter()
+                .map(|late| format!("{}>{}", late.step, late.target))
+                .collect::<Vec<_>>()
         };
         assert_eq!(told([Some(61), None, None]), ["p/a>near"]);
         assert!(told([Some(60), None, Some(300)]).is_empty());

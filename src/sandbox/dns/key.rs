@@ -48,7 +48,8 @@ impl Key {
     pub(super) fn check(&self, message: &Message, bytes: &[u8]) -> Signed {
         let Some(signature) = message.signature() else { return Signed::Not };
         let tsig = &signature.data;
-        if signature.name != *self.signer.signer_name() || tsig.algorithm != *self.signer.algorithm()
+        if signature.name != *self.signer.signer_name()
+            || tsig.algorithm != *self.signer.algorithm()
         {
             return Signed::Badly(TsigError::BadKey);
         }
@@ -60,7 +61,12 @@ impl Key {
     }
 
     /// The answer to a message, signed as its signature deserves.
-    pub(super) fn sign(&self, mut answer: Message, asked: &Message, signed: &Signed) -> Option<Vec<u8>> {
+    pub(super) fn sign(
+        &self,
+        mut answer: Message,
+        asked: &Message,
+        signed: &Signed,
+    ) -> Option<Vec<u8>> {
         let id = answer.metadata.id;
         let context = match signed {
             Signed::Not => return answer.to_vec().ok(),

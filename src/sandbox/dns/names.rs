@@ -156,8 +156,15 @@ impl NameServers {
     }
 
     /// Replaces all records of a name and type as somebody does who keeps them elsewhere and has them served here.
-    pub fn publish(&self, name: &str, ttl: u32, kind: &str, data: &[String]) -> Result<(), SandboxError> {
-        let lines: Vec<String> = data.iter().map(|data| format!("{name} {ttl} {kind} {data}")).collect();
+    pub fn publish(
+        &self,
+        name: &str,
+        ttl: u32,
+        kind: &str,
+        data: &[String],
+    ) -> Result<(), SandboxError> {
+        let lines: Vec<String> =
+            data.iter().map(|data| format!("{name} {ttl} {kind} {data}")).collect();
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
         let fresh = Zone::new(name, &lines)?;
         let mut primary = locked(&self.0.primary);
@@ -175,7 +182,8 @@ impl NameServers {
 
     /// The primary's records, `NAME TTL TYPE DATA`, and what the secondary has not yet.
     pub fn shown(&self) -> Vec<String> {
-        let primary: Vec<String> = locked(&self.0.primary).all().iter().flat_map(Zone::shown).collect();
+        let primary: Vec<String> =
+            locked(&self.0.primary).all().iter().flat_map(Zone::shown).collect();
         let secondary: Vec<String> =
             locked(&self.0.secondary).all().iter().flat_map(Zone::shown).collect();
         let behind = primary.iter().filter(|line| !secondary.contains(line));

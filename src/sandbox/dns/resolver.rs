@@ -75,7 +75,11 @@ impl Cache {
         if let Some(heard) = known {
             let mut heard = heard.clone();
             let left = (heard.until - now).as_secs_f64().ceil();
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a TTL in seconds")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a TTL in seconds"
+            )]
             let left = left as u32;
             for record in heard.answers.iter_mut().chain(&mut heard.authorities) {
                 record.ttl = left;
@@ -85,7 +89,8 @@ impl Cache {
         let told = authority(name, kind);
         let answers: Vec<Record> =
             told.answers.into_iter().filter(|record| record.name == *name).collect();
-        let code = if answers.is_empty() { told.metadata.response_code } else { ResponseCode::NoError };
+        let code =
+            if answers.is_empty() { told.metadata.response_code } else { ResponseCode::NoError };
         let authorities = if answers.is_empty() { told.authorities } else { Vec::new() };
         let ttl = answers.iter().chain(&authorities).map(|record| record.ttl).min().unwrap_or(0);
         let kept = answers.first().map_or(kind, Record::record_type);

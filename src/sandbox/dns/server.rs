@@ -91,7 +91,10 @@ impl Server {
     fn path(&self, message: &Message) -> String {
         let about = match message.metadata.op_code {
             OpCode::Update => message.authorities.first().map(|record| record.name.to_string()),
-            _ => message.queries.first().map(|query| format!("{} {}", query.query_type(), query.name())),
+            _ => message
+                .queries
+                .first()
+                .map(|query| format!("{} {}", query.query_type(), query.name())),
         };
         format!("{}{} {}", self.word, message.metadata.op_code, about.unwrap_or_default())
     }

@@ -28,7 +28,8 @@ pub(super) fn carry_out(zone: &Zone, update: &Message) -> Result<Zone, ResponseC
 
 /// Records count as equal whatever their TTL, and a new TTL is a change.
 fn differs(one: &Zone, other: &Zone) -> bool {
-    let ttls = |zone: &Zone| zone.sets.values().flatten().map(|record| record.ttl).collect::<Vec<_>>();
+    let ttls =
+        |zone: &Zone| zone.sets.values().flatten().map(|record| record.ttl).collect::<Vec<_>>();
     one != other || ttls(one) != ttls(other)
 }
 
@@ -39,9 +40,13 @@ fn prerequisites(zone: &Zone, wanted: &[Record]) -> Result<(), ResponseCode> {
         let (in_use, there) = (zone.kinds(name).next().is_some(), !zone.set(name, kind).is_empty());
         let holds = match (record.dns_class, kind) {
             (DNSClass::ANY, RecordType::ANY) if !in_use => Err(ResponseCode::NXDomain),
-            (DNSClass::ANY, kind) if kind != RecordType::ANY && !there => Err(ResponseCode::NXRRSet),
+            (DNSClass::ANY, kind) if kind != RecordType::ANY && !there => {
+                Err(ResponseCode::NXRRSet)
+            }
             (DNSClass::NONE, RecordType::ANY) if in_use => Err(ResponseCode::YXDomain),
-            (DNSClass::NONE, kind) if kind != RecordType::ANY && there => Err(ResponseCode::YXRRSet),
+            (DNSClass::NONE, kind) if kind != RecordType::ANY && there => {
+                Err(ResponseCode::YXRRSet)
+            }
             (DNSClass::ANY | DNSClass::NONE, _) => Ok(()),
             (DNSClass::IN, _) => same(zone, wanted, name, kind),
             _ => Err(ResponseCode::FormErr),
@@ -52,19 +57,14 @@ fn prerequisites(zone: &Zone, wanted: &[Record]) -> Result<(), ResponseCode> {
 }
 
 /// Whether a zone has exactly the records of this name and type that are wanted, whatever their TTL.
-fn same(
-    zone: &Zone,
-    wanted: &[Record],
-    name: &Name,
-    kind: RecordType,
-) -> Result<(), ResponseCode> {
+fn same(zone: &Zone, wanted: &[Record], name: &Name, kind: RecordType) -> Result<(), ResponseCode> {
     let wanted = wanted.iter().filter(|record| {
         record.dns_class == DNSClass::IN && record.name == *name && record.record_type() == kind
     });
     let (wanted, there): (Vec<&RData>, _) =
         (wanted.map(|record| &record.data).collect(), zone.set(name, kind));
-    let equal = wanted.len() == there.len()
-        && there.iter().all(|record| wanted.contains(&&record.data));
+    let equal =
+        wanted.len() == there.len() && there.iter().all(|record| wanted.contains(&&record.data));
     if equal { Ok(()) } else { Err(ResponseCode::NXRRSet) }
 }
 

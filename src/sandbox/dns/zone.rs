@@ -34,7 +34,8 @@ impl Zone {
     pub fn new(origin: &str, records: &[&str]) -> Result<Self, SandboxError> {
         let name = |text: &str| Name::from_ascii(text).map_err(|error| wrong(text, &error));
         let origin = name(origin)?;
-        let (server, person) = (name("ns1.insightpulseai.net.")?, name("hostmaster.insightpulseai.net.")?);
+        let (server, person) =
+            (name("ns1.insightpulseai.net.")?, name("hostmaster.insightpulseai.net.")?);
         let soa = SOA::new(server, person, 1, 3600, 600, 86_400, ABSENT_FOR);
         let mut zone = Self { origin: origin.clone(), sets: Sets::new() };
         zone.insert(Record::from_rdata(origin, USUAL_TTL, RData::SOA(soa)));

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use tokio::net::TcpListener;
 
 use super::info::WorldInfo;
+use super::orchestrators;
 use crate::sandbox::SandboxError;
 use crate::sandbox::dns::{Addresses, Sockets as NameSockets};
 use crate::sandbox::docker::engine::digest_of;
@@ -30,6 +31,7 @@ pub(super) struct Sockets {
     pub(super) digitalocean: TcpListener,
     pub(super) messengers: Listeners,
     pub(super) names: NameSockets,
+    pub(super) orchestrators: orchestrators::Listeners,
     pub(super) control: TcpListener,
 }
 
@@ -64,6 +66,7 @@ impl Sockets {
                 tracker: bind(at(|info| &info.tracker)).await?,
             },
             names: NameSockets::bind(former.and_then(name_servers)).await?,
+            orchestrators: orchestrators::Listeners::bind(former).await?,
             control: bind(at(|info| &info.control)).await?,
         })
     }
@@ -78,7 +81,7 @@ fn name_servers(former: &WorldInfo) -> Option<Addresses> {
     })
 }
 
-async fn bind(former: Option<&str>) -> Result<TcpListener, SandboxError> {
+pub(super) async fn bind(former: Option<&str>) -> Result<TcpListener, SandboxError> {
     if let Some(address) = former
         && let Ok(listener) = TcpListener::bind(address).await
     {

@@ -16,6 +16,7 @@ mod messengers;
 mod metrics;
 mod names;
 mod open;
+mod orchestrators;
 mod seed;
 
 #[cfg(test)]

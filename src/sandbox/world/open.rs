@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::addresses::{Sockets, address, sockets_folder};
 use super::info::WorldInfo;
 use super::messengers::Messengers;
-use super::{account, cluster, files, keys, metrics, names, seed};
+use super::{account, cluster, files, keys, metrics, names, orchestrators, seed};
 use crate::sandbox::chat::Chat;
 use crate::sandbox::digitalocean::Account;
 use crate::sandbox::dns::NameServers;
@@ -17,13 +17,14 @@ use crate::sandbox::docker::{Engine, Setup, routes};
 use crate::sandbox::faults::{Double, Fault, Faults};
 use crate::sandbox::kubernetes::Cluster;
 use crate::sandbox::ledger::Ledger;
+use crate::sandbox::orchestrator::Generation;
 use crate::sandbox::postgres::{Choice, Database, DatabaseStatus, Place};
 use crate::sandbox::prometheus::Prometheus;
 use crate::sandbox::redis::Redis;
 use crate::sandbox::services::{self, Colour};
 use crate::sandbox::texts::ACCOUNT;
 use crate::sandbox::wire::{Door, Front, open_tcp, open_unix, plain_refusal, routed};
-use crate::sandbox::{SandboxError, control, nginx, store};
+use crate::sandbox::{SandboxError, control, nginx, orchestrator, store};
 
 /// What a world starts with.
 #[derive(Debug, Clone)]
@@ -141,6 +142,7 @@ impl World {
             digitalocean,
             messengers: carrying,
             names: naming,
+            orchestrators: answering,
             control,
         } = sockets;
         let balancer = nginx::Server::start(nginx::Start {
@@ -149,7 +151,13 @@ impl World {
             faults: faults.clone(),
             ledger: ledger.clone(),
             speed: options.speed,
-            inherited: vec![load_balancer, proof, discovery_proof],
+            inherited: vec![
+                load_balancer,
+                proof,
+                discovery_proof,
+                answering.front,
+                answering.proof,
+            ],
         })
         .await?;
         let front = |double, handler| Front {
@@ -177,6 +185,13 @@ impl World {
             open_tcp(kubernetes, cluster.front(Some(faults.clone()))),
             open_tcp(digitalocean, account.front(Some(faults.clone()))),
         ];
+        let specialists: Arc<dyn orchestrator::Specialists> = Arc::new(orchestrators::AllAtWork);
+        for (listener, generation) in
+            [(answering.old, Generation::Old), (answering.new, Generation::New)]
+        {
+            let service = orchestrator::router(generation, specialists.clone());
+            doors.push(open_tcp(listener, front(generation.double(), routed(service))));
+        }
         doors.extend(messengers.serve(carrying, &info, &faults));
         doors.extend(names.serve(naming));
         doors.extend(database_door);
@@ -379,6 +394,11 @@ fn describe(
         dns_resolver: naming.resolver.to_string(),
         dns_key_file: names::key_file(dir),
         key: secret.clone(),
+        orchestrator: sockets.orchestrators.url()?,
+        orchestrator_old: address(&sockets.orchestrators.old)?,
+        orchestrator_front: address(&sockets.orchestrators.front)?,
+        orchestrator_new: address(&sockets.orchestrators.new)?,
+        orchestrator_proof: address(&sockets.orchestrators.proof)?,
         control: url(&sockets.control)?,
         postgres: None,
         lacks: Vec::new(),

@@ -70,7 +70,8 @@ impl Cloud {
     fn port_with(&self, token: &str, more: Value) -> Port {
         let mut secrets = Secrets::default();
         let token = secrets.insert("connections.dns.cloudflare.token", token.to_owned().into());
-        let mut cloudflare = json!({"token": token, "url": format!("http://{}/client/v4/", self.api)});
+        let mut cloudflare =
+            json!({"token": token, "url": format!("http://{}/client/v4/", self.api)});
         if let Value::Object(more) = more {
             cloudflare.as_object_mut().expect("an object").extend(more);
         }
@@ -115,7 +116,9 @@ async fn sets_texts_and_what_was_not_there() {
         oracle::records(cloud.primary, "set.cloud.test", "A"),
         ["120 192.0.2.1", "120 192.0.2.2"]
     );
-    let text = port.point(json!({"name": "txt.cloud.test", "type": "TXT", "to": "v=spf1 \"x\" -all"})).await;
+    let text = port
+        .point(json!({"name": "txt.cloud.test", "type": "TXT", "to": "v=spf1 \"x\" -all"}))
+        .await;
     let (saved, _) = port.carry_out(text.as_ref()).await;
     assert!(cloud.kept("txt.cloud.test")[0].ends_with(r#"60 "v=spf1 \"x\" -all""#));
     port.undo(text.as_ref(), &saved, None).await;
@@ -137,7 +140,9 @@ async fn what_somebody_else_changed_is_left_alone() {
     assert_eq!(error.kind, ErrorKind::Conflict, "{error:?}");
     assert_eq!(cloud.kept(name), ["r1 300 theirs.example"]);
     cloud.put("r2", ("beside.cloud.test", "A"), "192.0.2.1", 300, false);
-    let beside = port.point(json!({"name": "beside.cloud.test", "type": "CNAME", "to": "old.example"})).await;
+    let beside = port
+        .point(json!({"name": "beside.cloud.test", "type": "CNAME", "to": "old.example"}))
+        .await;
     let error = port.refused(beside.as_ref()).await;
     assert!(error.message.contains("has A, and a CNAME stands beside nothing else"), "{error}");
 }
@@ -148,7 +153,8 @@ async fn a_proxied_record_is_proved_by_the_api_alone() {
     let name = "proxied.cloud.test";
     cloud.put("r1", (name, "CNAME"), "new.example", 1, true);
     let port = cloud.port();
-    let action = port.point(json!({"name": name, "type": "CNAME", "to": "old.example", "ttl": "1s"})).await;
+    let action =
+        port.point(json!({"name": name, "type": "CNAME", "to": "old.example", "ttl": "1s"})).await;
     let (saved, _) = port.carry_out(action.as_ref()).await;
     assert_eq!(saved.spreads().map(|time| time.as_secs()), Some(300), "automatic");
     assert_eq!(cloud.kept(name), ["r1 1 old.example"]);
@@ -176,11 +182,13 @@ async fn refusals_and_lost_answers_keep_their_meaning() {
     assert_eq!((error.kind, error.retryable), (ErrorKind::Denied, false), "{error:?}");
     assert!(error.hints[0].contains("DNS:Edit"), "{error:?}");
     assert!(!format!("{error:?}").contains("wrong-token"), "{error:?}");
-    let short = port.point(json!({"name": name, "type": "CNAME", "to": "old.example", "ttl": "30s"})).await;
+    let short =
+        port.point(json!({"name": name, "type": "CNAME", "to": "old.example", "ttl": "30s"})).await;
     let error = short.apply(&port.cx(), &saved).await.expect_err("too short");
     assert_eq!(error.kind, ErrorKind::Invalid, "{error:?}");
     assert!(error.hints[0].contains("60s"), "{error:?}");
-    let elsewhere = port.point(json!({"name": "a.example.org", "type": "CNAME", "to": "b.example"})).await;
+    let elsewhere =
+        port.point(json!({"name": "a.example.org", "type": "CNAME", "to": "b.example"})).await;
     assert_eq!(port.refused(elsewhere.as_ref()).await.kind, ErrorKind::NotFound);
 
     for (fault, path, kind, again) in [

@@ -75,7 +75,8 @@ pub(super) async fn the_time_that_caches_need_is_told_within_two_seconds(rig: Ri
     assert_eq!(oracle::remembered(rig.resolver, &name, "CNAME").len(), 1);
     sleep(Duration::from_secs(2)).await;
     let port = rig.port();
-    let action = port.point(json!({"name": name, "type": "CNAME", "to": "old.example", "ttl": "5s"})).await;
+    let action =
+        port.point(json!({"name": name, "type": "CNAME", "to": "old.example", "ttl": "5s"})).await;
     port.carry_out(action.as_ref()).await;
     let args = json!({"name": name, "type": "CNAME", "value": "old.example", "propagated": true});
     let seen = port.observe(args.clone()).await.expect_err("a cache has the former one");
@@ -108,7 +109,8 @@ pub(super) async fn caches_are_expired_when_the_former_ttl_has_passed(rig: Rig) 
     rig.set_everywhere((&name, "CNAME"), &["new.example."], ttl);
     let port = rig.port();
     let action = port.point(json!({"name": name, "type": "CNAME", "to": "old.example"})).await;
-    let args = json!({"name": name, "type": "CNAME", "value": "old.example", "caches_expired": true});
+    let args =
+        json!({"name": name, "type": "CNAME", "value": "old.example", "caches_expired": true});
     let before = Instant::now();
     let (saved, _) = port.carry_out(action.as_ref()).await;
     let seen = port.observe(args.clone()).await.expect_err("caches may hold it");
@@ -120,7 +122,8 @@ pub(super) async fn caches_are_expired_when_the_former_ttl_has_passed(rig: Rig) 
     assert_eq!(facts["former_ttl_s"], json!(TTL));
 
     port.undo(action.as_ref(), &saved, None).await;
-    let back = json!({"name": name, "type": "CNAME", "value": "new.example", "caches_expired": true});
+    let back =
+        json!({"name": name, "type": "CNAME", "value": "new.example", "caches_expired": true});
     let until = Instant::now() + HANG;
     loop {
         let seen = port.observe(back.clone()).await.expect_err("nothing is known of this");
@@ -142,7 +145,8 @@ pub(super) async fn a_plan_knows_what_it_will_write(rig: Rig) {
     rig.set((&name, "CNAME"), &["new.example."], 30);
     let port = rig.port();
     let action = port.point(json!({"name": name, "type": "CNAME", "to": "old.example"})).await;
-    let Ok(rollback::action::Readiness::Needed { predicted, .. }) = action.inspect(&port.cx()).await
+    let Ok(rollback::action::Readiness::Needed { predicted, .. }) =
+        action.inspect(&port.cx()).await
     else {
         panic!("it is needed");
     };

@@ -1,9 +1,9 @@
 //! Changing records.
 
+use hickory_proto::rr::RData;
+use hickory_proto::rr::rdata::TXT;
 use rollback::action::{ErrorKind, Repeat, Reversal, Verdict};
 use serde_json::json;
-use hickory_proto::rr::rdata::TXT;
-use hickory_proto::rr::RData;
 
 use super::oracle;
 use super::proxy::{Interference, Proxy};
@@ -64,7 +64,8 @@ pub(super) async fn sets_of_addresses_and_texts_are_sets(rig: Rig) {
     rig.set((&name, "TXT"), &["first", "second"], 120);
     let to = json!(["192.0.2.3", "192.0.2.2", "192.0.2.2"]);
     let from = json!(["192.0.2.2", "192.0.2.1"]);
-    let action = port.point(json!({"name": name, "type": "A", "to": to, "from": from, "ttl": "30s"})).await;
+    let action =
+        port.point(json!({"name": name, "type": "A", "to": to, "from": from, "ttl": "30s"})).await;
     let (saved, _) = port.carry_out(action.as_ref()).await;
     assert_eq!(rig.records(&name, "A"), ["30 192.0.2.2", "30 192.0.2.3"]);
     // Other types of the name stay as they are.
@@ -76,7 +77,10 @@ pub(super) async fn sets_of_addresses_and_texts_are_sets(rig: Rig) {
     port.undo(action.as_ref(), &saved, None).await;
     assert_eq!(rig.records(&name, "A"), ["120 192.0.2.1", "120 192.0.2.2"]);
     let texts = rig.records(&name, "TXT").concat();
-    assert!(texts.contains("120") && texts.contains("first") && texts.contains("second"), "{texts}");
+    assert!(
+        texts.contains("120") && texts.contains("first") && texts.contains("second"),
+        "{texts}"
+    );
 }
 
 pub(super) async fn a_text_comes_back_cut_as_it_was(rig: Rig) {
@@ -125,7 +129,10 @@ pub(super) async fn what_somebody_else_changed_is_left_alone(rig: Rig) {
     from["from"] = json!("new.example.");
     let error = port.refused(port.point(from.clone()).await.as_ref()).await;
     assert_eq!(error.kind, ErrorKind::Conflict);
-    assert!(error.message.contains("`from` says new.example, and there is CNAME theirs.example"), "{error}");
+    assert!(
+        error.message.contains("`from` says new.example, and there is CNAME theirs.example"),
+        "{error}"
+    );
     from["from"] = json!("Theirs.Example");
     port.carry_out(port.point(from.clone()).await.as_ref()).await;
     // What is there already needs no former state.
@@ -163,7 +170,8 @@ pub(super) async fn an_undo_takes_back_only_what_this_step_wrote(rig: Rig) {
     let name = rig.name("undo", FOLLOWS);
     rig.set((&name, "CNAME"), &["new.example."], 30);
     let port = rig.port();
-    let action = port.point(json!({"name": name, "type": "CNAME", "to": "old.example", "ttl": "30s"})).await;
+    let action =
+        port.point(json!({"name": name, "type": "CNAME", "to": "old.example", "ttl": "30s"})).await;
     let (saved, applied) = port.carry_out(action.as_ref()).await;
     for (there, ttl) in [("theirs.example.", 30), ("old.example.", 31)] {
         rig.set((&name, "CNAME"), &[there], ttl);
@@ -232,7 +240,8 @@ pub(super) async fn every_authoritative_server_must_have_it(rig: Rig) {
         faults.add(format!("dns:silence,path=TRANSFER {LAGS}").parse().expect("a fault"));
     }
     let port = rig.port();
-    let action = port.point(json!({"name": name, "type": "CNAME", "to": "old.example", "ttl": "30s"})).await;
+    let action =
+        port.point(json!({"name": name, "type": "CNAME", "to": "old.example", "ttl": "30s"})).await;
     let saved = port.needed(action.as_ref()).await;
     let applied = action.apply(&port.cx(), &saved).await.expect("the primary has it");
     let serials = (oracle::serial(rig.primary, LAGS), oracle::serial(rig.secondary, LAGS));
@@ -252,7 +261,10 @@ pub(super) async fn every_authoritative_server_must_have_it(rig: Rig) {
     let again = port.needed(action.as_ref()).await;
     assert_eq!(again.found(), Some("now CNAME old.example (ttl 30s)"));
     let told = action.apply(&port.cx(), &saved).await.expect("nothing is left to do");
-    assert_eq!((&told.facts["sent"], oracle::serial(rig.primary, LAGS)), (&json!(false), serials.0));
+    assert_eq!(
+        (&told.facts["sent"], oracle::serial(rig.primary, LAGS)),
+        (&json!(false), serials.0)
+    );
     let expected = json!({"name": name, "type": "CNAME", "value": "old.example"});
     let seen = port.observe(expected.clone()).await.expect_err("one lags");
     assert!(seen.contains(&format!("at serial {}", serials.1)), "{seen}");

@@ -72,8 +72,7 @@ impl Rig {
         faults.add(format!("dns:silence,path=TRANSFER {LAGS}").parse().expect("a fault"));
         let secret = b"0123456789abcdef0123456789abcdef";
         let key = Key::new("rollback-test.", secret).expect("a key");
-        let start =
-            Start { dir: folder.path(), key, ledger, faults: Some(faults.clone()) };
+        let start = Start { dir: folder.path(), key, ledger, faults: Some(faults.clone()) };
         let servers = NameServers::open(start).expect("they open");
         let zone = |origin: &str| {
             let server = format!("{origin}. 60 NS ns1.{FOLLOWS}.");
@@ -154,7 +153,8 @@ impl Rig {
     /// The same with another key.
     pub(super) fn port_with(&self, primary: SocketAddr, key: &SharedKey) -> Port {
         let mut secrets = Secrets::default();
-        let marker = secrets.insert("connections.dns.rfc2136.key.secret", key.secret.clone().into());
+        let marker =
+            secrets.insert("connections.dns.rfc2136.key.secret", key.secret.clone().into());
         let settings = self.settings(primary, &key.name, &marker);
         Port::new(settings, secrets, self.folder.path().to_owned())
     }
@@ -238,7 +238,9 @@ impl Port {
                 let text = serde_json::to_string(&saved).expect("a saved state is JSON");
                 serde_json::from_str(&text).expect("and reads back")
             }
-            Readiness::AlreadyDone { evidence } => panic!("it is needed, not: {}", evidence.summary),
+            Readiness::AlreadyDone { evidence } => {
+                panic!("it is needed, not: {}", evidence.summary)
+            }
         }
     }
 
@@ -282,7 +284,12 @@ impl Port {
     }
 
     /// Undoes, twice.
-    pub(super) async fn undo(&self, action: &dyn Action, saved: &Saved, applied: Option<&Evidence>) {
+    pub(super) async fn undo(
+        &self,
+        action: &dyn Action,
+        saved: &Saved,
+        applied: Option<&Evidence>,
+    ) {
         for attempt in ["undo", "undo again"] {
             action.undo(&self.cx(), saved, applied).await.expect(attempt);
         }

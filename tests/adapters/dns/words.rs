@@ -21,7 +21,10 @@ pub(super) async fn answers_are_those_of_a_real_server(rig: Rig) {
     let followed = oracle::ask(primary, &alias, "A", false);
     assert_eq!((followed.answers.len(), followed.metadata.authoritative), (2, true));
     let nodata = oracle::ask(primary, &name, "TXT", false);
-    assert_eq!((code(&nodata), nodata.answers.len(), nodata.authorities.len()), (ResponseCode::NoError, 0, 1));
+    assert_eq!(
+        (code(&nodata), nodata.answers.len(), nodata.authorities.len()),
+        (ResponseCode::NoError, 0, 1)
+    );
     assert_eq!(nodata.authorities[0].ttl, 5);
     let nothing = oracle::ask(primary, &rig.name("nothing", FOLLOWS), "A", false);
     assert_eq!((code(&nothing), nothing.authorities.len()), (ResponseCode::NXDomain, 1));
@@ -34,7 +37,10 @@ pub(super) async fn answers_are_those_of_a_real_server(rig: Rig) {
     let update = || oracle::replacing(FOLLOWS, &name, "A", &oracle::data("A", &["192.0.2.2"]), 30);
     let unsigned = oracle::over_tcp(primary, &update().to_vec().expect("a message"));
     assert_eq!(code(&Message::from_vec(&unsigned).expect("a message")), ResponseCode::Refused);
-    let wrong = SharedKey { secret: "d3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmctd28=".into(), ..rig.key.clone() };
+    let wrong = SharedKey {
+        secret: "d3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmctd3Jvbmctd28=".into(),
+        ..rig.key.clone()
+    };
     let answer = oracle::signed(primary, update(), &wrong, 0);
     assert_eq!((code(&answer), error(&answer)), (ResponseCode::NotAuth, Some(TsigError::BadSig)));
     let unknown = SharedKey { name: "nobody".into(), ..rig.key.clone() };
@@ -46,7 +52,8 @@ pub(super) async fn answers_are_those_of_a_real_server(rig: Rig) {
     assert_eq!(other.len(), 6, "the server's own time");
     let elsewhere = oracle::replacing("example.org", "a.example.org", "A", &[], 30);
     assert_eq!(code(&oracle::signed(primary, elsewhere, &rig.key, 0)), ResponseCode::NotAuth);
-    let outside = oracle::replacing(FOLLOWS, "a.example.org", "A", &oracle::data("A", &["192.0.2.2"]), 30);
+    let outside =
+        oracle::replacing(FOLLOWS, "a.example.org", "A", &oracle::data("A", &["192.0.2.2"]), 30);
     assert_eq!(code(&oracle::signed(primary, outside, &rig.key, 0)), ResponseCode::NotZone);
     let answer = oracle::over_tcp(secondary, &update().to_vec().expect("a message"));
     assert_eq!(code(&Message::from_vec(&answer).expect("a message")), ResponseCode::Refused);

@@ -228,11 +228,10 @@ impl Keeper for Zones {
             quoted_for_url(name.as_str())
         );
         let found: Vec<RecordEntry> = self.ask(cx, Method::Get, &path, Content::Empty).await?;
-        let here = found.into_iter().filter(|record| {
-            DomainName::parse(&record.name).is_ok_and(|found| found == *name)
-        });
-        let (own, others): (Vec<_>, Vec<_>) =
-            here.partition(|record| record.kind == kind.word());
+        let here = found
+            .into_iter()
+            .filter(|record| DomainName::parse(&record.name).is_ok_and(|found| found == *name));
+        let (own, others): (Vec<_>, Vec<_>) = here.partition(|record| record.kind == kind.word());
         let mut held = Held { proxied: own.iter().any(|r| r.proxied), ..Held::default() };
         let excludes = |other: &str| kind == Kind::Cname || other == Kind::Cname.word();
         let mut beside: Vec<&str> =
@@ -242,7 +241,10 @@ impl Keeper for Zones {
         for record in own {
             let text = if kind == Kind::Txt { unquoted(&record.content) } else { record.content };
             let datum = Datum::parse(kind, &text).map_err(|why| {
-                ActionError::new(ErrorKind::Failed, format!("read {kind} {name} at cloudflare: {why}"))
+                ActionError::new(
+                    ErrorKind::Failed,
+                    format!("read {kind} {name} at cloudflare: {why}"),
+                )
             })?;
             held.records.push(Kept { id: record.id, datum, ttl: record.ttl });
         }

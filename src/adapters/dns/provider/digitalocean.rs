@@ -104,9 +104,8 @@ impl Keeper for Domains {
                 continue;
             }
             let data = record.data.unwrap_or_default();
-            let datum = datum(kind, &data, &domain).map_err(|why| {
-                ActionError::new(ErrorKind::Failed, format!("{doing}: {why}"))
-            })?;
+            let datum = datum(kind, &data, &domain)
+                .map_err(|why| ActionError::new(ErrorKind::Failed, format!("{doing}: {why}")))?;
             let (id, ttl) = (record.id.to_string(), record.ttl.unwrap_or_default());
             held.records.push(Kept { id, datum, ttl });
         }

@@ -235,8 +235,9 @@ impl Keeper for Updates {
             match why {
                 Unread::Trouble(trouble) => unread(&trouble, &doing),
                 Unread::Refused(why) => {
-                    ActionError::new(ErrorKind::Failed, format!("{doing}: {why}"))
-                        .hint("It must serve the zone: see `connections: {dns: {rfc2136: {server: …}}}`.")
+                    ActionError::new(ErrorKind::Failed, format!("{doing}: {why}")).hint(
+                        "It must serve the zone: see `connections: {dns: {rfc2136: {server: …}}}`.",
+                    )
                 }
             }
         })?;
@@ -300,10 +301,11 @@ fn unsent(trouble: &Trouble, doing: &str) -> ActionError {
             ActionError::new(ErrorKind::Unknown, format!("learn what became of it: {doing}: {why}"))
                 .retryable(true)
         }
-        Trouble::Garbled(_) | Trouble::Cancelled { sent: true } => {
-            ActionError::new(ErrorKind::Unknown, format!("learn what became of it: {doing}: {trouble}"))
-                .retryable(true)
-        }
+        Trouble::Garbled(_) | Trouble::Cancelled { sent: true } => ActionError::new(
+            ErrorKind::Unknown,
+            format!("learn what became of it: {doing}: {trouble}"),
+        )
+        .retryable(true),
         Trouble::Unreachable(_) | Trouble::Late | Trouble::Cancelled { sent: false } => {
             unread(trouble, doing)
         }
