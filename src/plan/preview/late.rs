@@ -68,3 +68,45 @@ pub(super) fn late(plan: &Plan, steps: &[PreviewStep]) -> Vec<Late> {
     }
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::preview::{Known, PreviewItem};
+    use crate::plan::testing::{plan, planned, planned_phase};
+
+    fn step(id: &str, spreads: Option<u64>) -> PreviewStep {
+        let spreads = spreads.map(Duration::from_secs);
+        let finding = Finding::WouldChange { found: None, spreads };
+        let item = PreviewItem {
+            name: String::new(),
+            does: "do it".into(),
+            undo: String::new(),
+            finding,
+            known: Known::ReadLive,
+        };
+        PreviewStep { id: StepId(id.into()), optional: false, items: vec![item] }
+    }
+
+    #[test]
+    fn the_nearest_target_that_a_change_stands_before_is_told() {
+        let names = ["p/a", "p/b", "p/c"];
+        let steps = names.iter().map(|name| planned(name, &[])).collect();
+        let targets = [("near", 60, "p/b"), ("far", 300, "p/c")];
+        let plan = plan(vec![planned_phase("p", steps)], &targets);
+        let told = |spreads: [Option<u64>; 3]| {
+            let steps: Vec<_> =
+                names.iter().zip(spreads).map(|(id, spreads)| step(id, spreads)).collect();
+            late(&plan, &steps)
+                .iter()
+                .map(|late| format!("{}>{}", late.step, late.target))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(told([Some(61), None, None]), ["p/a>near"]);
+        assert!(told([Some(60), None, Some(300)]).is_empty());
+        assert_eq!(told([None, Some(301), None]), ["p/b>near"]);
+        // What comes after the step that proves a target is not held against it.
+        assert_eq!(told([None, None, Some(301)]), ["p/c>far"]);
+        assert!(told([None, None, Some(61)]).is_empty());
+    }
+}

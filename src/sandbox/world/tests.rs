@@ -196,6 +196,30 @@ async fn faults_are_set_and_cleared_while_the_world_runs() {
     world.ended().await;
 }
 
+#[tokio::test]
+async fn the_agents_name_leads_to_the_new_orchestrator_and_a_reset_brings_it_back() {
+    let (dir, world) = world(1).await;
+    let ours = "agent.insightpulseai.net. 5 CNAME orchestrator.insightpulseai.net.".to_owned();
+    let names = world.status().await.unwrap().names;
+    assert!(names.contains(&ours), "{names:?}");
+    assert!(
+        names.iter().any(|line| line.starts_with("wr2azp5dsl6mu6xvxtpglk5v.agents.do-ai.run. "))
+    );
+    let secret = fs::read_to_string(&world.info().dns_key_file).unwrap();
+    assert!(!secret.is_empty() && !world.info().dns_resolver.is_empty());
+    let elsewhere = ["elsewhere.example.".to_owned()];
+    world.names().publish("agent.insightpulseai.net.", 60, "CNAME", &elsewhere).unwrap();
+    let moved = world.status().await.unwrap().names;
+    assert!(!moved.contains(&ours) && moved.iter().any(|line| line.contains("elsewhere")));
+    world.close().await;
+    let options = Options { agents: 1, speed: 100.0, ..Options::default() };
+    let world = World::start(dir.path(), options).await.unwrap();
+    let kept = world.status().await.unwrap().names;
+    assert!(kept.iter().any(|line| line.contains("elsewhere")), "{kept:?}");
+    world.reset().await.unwrap();
+    assert_eq!(world.status().await.unwrap().names, names);
+}
+
 /// One port at two addresses, as one name may lead to either; the front of the new orchestrator is nginx.
 #[tokio::test]
 async fn both_orchestrators_answer_with_what_they_are() {

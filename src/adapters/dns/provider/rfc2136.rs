@@ -311,3 +311,24 @@ fn unsent(trouble: &Trouble, doing: &str) -> ActionError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_distance_of_the_clocks_is_told_where_the_server_tells_its_time() {
+        let tsig = |other: Vec<u8>| {
+            let error = Some(TsigError::BadTime);
+            TSIG::new(TsigAlgorithm::HmacSha256, 0, FUDGE, Vec::new(), 1, error, other)
+        };
+        let at = |ahead: i64| {
+            let time = u64::try_from(clock::now().as_second() + ahead).unwrap();
+            apart(&tsig(time.to_be_bytes()[2..].to_vec()))
+        };
+        assert!(at(3630).starts_with("its clock is 1h"), "{}", at(3630));
+        assert!(at(3630).ends_with("ahead of this machine's"));
+        assert!(at(-3630).ends_with("behind this machine's"));
+        assert_eq!(apart(&tsig(Vec::new())), "the clocks are too far apart");
+    }
+}
