@@ -40,6 +40,10 @@ pub enum Double {
     Mail,
     /// The tracker.
     Tracker,
+    /// The orchestrator before the deployment.
+    OldOrchestrator,
+    /// The orchestrator with specialists.
+    NewOrchestrator,
     /// The embeddings.
     Embeddings,
     /// The search of the knowledge base.
@@ -48,7 +52,7 @@ pub enum Double {
 
 impl Double {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Docker,
         Self::LoadBalancer,
         Self::Blue,
@@ -61,6 +65,8 @@ impl Double {
         Self::Sms,
         Self::Mail,
         Self::Tracker,
+        Self::OldOrchestrator,
+        Self::NewOrchestrator,
         Self::Embeddings,
         Self::Supabase,
     ];
@@ -80,6 +86,8 @@ impl Double {
             Self::Sms => "sms",
             Self::Mail => "mail",
             Self::Tracker => "tracker",
+            Self::OldOrchestrator => "old-orchestrator",
+            Self::NewOrchestrator => "new-orchestrator",
             Self::Embeddings => "embeddings",
             Self::Supabase => "supabase",
         }
@@ -122,7 +130,7 @@ pub enum FaultError {
     Shape(String),
     /// Not one of the doubles.
     #[error(
-        "read the fault: no system `{0}`; there are docker, loadbalancer, blue, green, chat, redis, prometheus, kubernetes, pager, sms, mail, tracker, embeddings and supabase"
+        "read the fault: no system `{0}`; there are docker, loadbalancer, blue, green, chat, redis, prometheus, kubernetes, pager, sms, mail, tracker, old-orchestrator, new-orchestrator, embeddings and supabase"
     )]
     System(String),
     /// Not a setting, or one with a wrong value.

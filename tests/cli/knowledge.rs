@@ -72,7 +72,8 @@ fn the_ill_agent_is_indexed_anew_and_nobody_else() {
         run.stderr.contains("✓ remove-agent") && run.stderr.contains("`left_over` is 0"),
         "{run}"
     );
-    let run = stage.rollback(&format!("{RUN} --set agent=all")).expect_code(0);
+    let run =
+        stage.rollback(RUN.replace("knowledge-base", "knowledge-base all").as_str()).expect_code(0);
     assert!(
         run.stderr.contains("scout.agent_domain_embeddings has the 40 rows of its shadow"),
         "{run}"

@@ -1,9 +1,10 @@
 use std::fs;
 
-use axum::http::Method;
+use axum::body::{Body, to_bytes};
+use axum::http::{Method, Request};
 
 use super::*;
-use crate::sandbox::client::ask;
+use crate::sandbox::client::{ask, send};
 use crate::sandbox::nginx;
 
 async fn world(agents: usize) -> (tempfile::TempDir, World) {
@@ -193,4 +194,42 @@ async fn faults_are_set_and_cleared_while_the_world_runs() {
     assert_eq!(ping, format!("{{\"pid\":{}}}", std::process::id()));
     assert_eq!(call(Method::POST, "/down", "").await.0, 202);
     world.ended().await;
+}
+
+/// One port at two addresses, as one name may lead to either; the front of the new orchestrator is nginx.
+#[tokio::test]
+async fn both_orchestrators_answer_with_what_they_are() {
+    let (dir, world) = world(1).await;
+    let info = world.info().clone();
+    let port = |address: &str| address.rsplit_once(':').map(|(_, port)| port.to_owned());
+    assert_eq!(port(&info.orchestrator_old), port(&info.orchestrator_front));
+    assert!(info.orchestrator.ends_with(&port(&info.orchestrator_front).unwrap()));
+    let status = world.status().await.unwrap();
+    let version = |name: &str| status.orchestrators[name].version.clone().unwrap_or_default();
+    assert_eq!(["old", "new", "front"].map(version), ["2.0.0", "3.0.0", "3.0.0"]);
+    let say = async |address: &str, message: &str| {
+        let body = serde_json::json!({"message": message, "conversation_id": "t"}).to_string();
+        let request = Request::post("/chat")
+            .header("host", address)
+            .header("content-type", "application/json")
+            .body(Body::from(body))
+            .unwrap();
+        let answer = send(address, request).await.unwrap();
+        let (status, body) = (answer.status(), to_bytes(answer.into_body(), 4096).await.unwrap());
+        (status.as_u16(), serde_json::from_slice::<serde_json::Value>(&body).unwrap())
+    };
+    let (status, answer) = say(&info.orchestrator_old, "What is your version?").await;
+    assert_eq!((status, &answer["version"]), (200, &"2.0.0".into()));
+    assert!(answer["response"].as_str().unwrap().contains("2.0.0"), "{answer}");
+    let question = "Generate BIR Form 1601-C for January 2025";
+    let (_, answer) = say(&info.orchestrator_front, question).await;
+    assert_eq!(answer["handled_by"], "finance-ssc-expert");
+    let (_, answer) = say(&info.orchestrator_old, question).await;
+    assert_eq!(answer["handled_by"], "orchestrator");
+    world.close().await;
+
+    // Where they were before.
+    let world = World::start(dir.path(), Options::default()).await.unwrap();
+    assert_eq!(world.info().orchestrator_old, info.orchestrator_old);
+    assert_eq!(world.info().orchestrator, info.orchestrator);
 }
