@@ -72,7 +72,8 @@ fn the_ill_agent_is_indexed_anew_and_nobody_else() {
         run.stderr.contains("✓ remove-agent") && run.stderr.contains("`left_over` is 0"),
         "{run}"
     );
-    let run = stage.rollback(&format!("{RUN} --set agent=all")).expect_code(0);
+    let run =
+        stage.rollback(RUN.replace("knowledge-base", "knowledge-base all").as_str()).expect_code(0);
     assert!(
         run.stderr.contains("scout.agent_domain_embeddings has the 40 rows of its shadow"),
         "{run}"
@@ -90,7 +91,7 @@ fn rows_that_are_no_good_never_reach_an_agent() {
         let text = std::fs::read_to_string(entry.path()).expect("a document");
         let title = text.lines().next().expect("a title").to_owned();
         let wrong = text.replace(&title, "# Lorem ipsum dolor");
-        std::fs::write(entry.path(), wrong.replace('a', "").replace('e', "")).expect("it is ours");
+        std::fs::write(entry.path(), wrong.replace(['a', 'e'], "")).expect("it is ours");
     }
     let run = stage.rollback(RUN);
     assert_ne!(run.code(), Some(0), "{run}");

@@ -1,5 +1,6 @@
 //! Answers of a service for embeddings, and files of labelled queries.
 
+use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
@@ -130,7 +131,7 @@ impl Target for LabelledQueries {
         let path = self.folder.path().join("queries.json");
         std::fs::write(&path, input).expect("it is ours");
         let registry = Arc::new(adapters::registry());
-        let connections = Connections::new("fuzz", Default::default(), Arc::default());
+        let connections = Connections::new("fuzz", HashMap::new(), Arc::default());
         let cx = ResolveContext { connections: Arc::new(connections), registry: registry.clone() };
         let verb = registry.verb("knowledge.expect").expect("a verb of this program");
         let args = json!({"table": "t", "queries": path});

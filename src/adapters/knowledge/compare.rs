@@ -300,7 +300,7 @@ mod tests {
         Agent { documents, chunks, without: 0, dimensions: Some((3, 3, 3.0)), models }
     }
 
-    fn judge(args: Value, now: &Agents, before: Option<&Agents>) -> Result<String, String> {
+    fn judge(args: &Value, now: &Agents, before: Option<&Agents>) -> Result<String, String> {
         let mut all = json!({"table": "t"});
         all.as_object_mut()
             .expect("a mapping")
@@ -319,11 +319,7 @@ mod tests {
         let before = Agents::from([("a".into(), agent(10, 100))]);
         let bounds = json!({"before": "s", "documents": {"at_least": 0.9}, "chunks": {"at_least": 0.5, "at_most": 2}});
         let held = |documents, chunks| {
-            judge(
-                bounds.clone(),
-                &Agents::from([("a".into(), agent(documents, chunks))]),
-                Some(&before),
-            )
+            judge(&bounds, &Agents::from([("a".into(), agent(documents, chunks))]), Some(&before))
         };
         assert_eq!(
             held(9, 200).expect("within"),
@@ -337,10 +333,10 @@ mod tests {
             held(10, 201),
             Err("`a` has 201 chunks after 100, wanted 0.5 to 2 times as many".into())
         );
-        let gone = judge(bounds.clone(), &Agents::from([("b".into(), agent(1, 1))]), Some(&before));
+        let gone = judge(&bounds, &Agents::from([("b".into(), agent(1, 1))]), Some(&before));
         assert_eq!(gone, Err("`a` has no row any more".into()));
         assert_eq!(
-            judge(json!({"agent": "a"}), &Agents::new(), None),
+            judge(&json!({"agent": "a"}), &Agents::new(), None),
             Err("there is no row of `a`".into())
         );
     }
@@ -350,10 +346,12 @@ mod tests {
         let with = |change: fn(&mut Agent)| {
             let mut agent = agent(1, 2);
             change(&mut agent);
-            judge(json!({}), &Agents::from([("a".into(), agent)]), None)
+            judge(&json!({}), &Agents::from([("a".into(), agent)]), None)
                 .expect_err("it does not hold")
         };
-        let mixed = with(|agent| drop(agent.models.insert("n".into(), 1)));
+        let mixed = with(|agent| {
+            let _none = agent.models.insert("n".into(), 1);
+        });
         assert!(mixed.contains("several models: m (2 rows), n (1 rows)"), "{mixed}");
         let other = with(|agent| agent.models = [("n".into(), 2)].into());
         assert_eq!(other, "rows of `a` are of the model n, wanted m");

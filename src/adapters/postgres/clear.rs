@@ -151,12 +151,9 @@ impl Change for ClearTable {
         let removed = tx.execute(&doing, &format!("DELETE FROM {}", table.sql), &[]).await?;
         tx.settle().await?;
         let touched = Touched::read(tx).await?.since(&before);
-        let more: &[&Table] = match touched.agrees(&table, Counts { removed, ..Counts::default() })
-        {
-            true => &[],
-            false => &[&table],
-        };
-        touched.refuse_along(&[&table], more)?;
+        let along = !touched.agrees(&table, Counts { removed, ..Counts::default() });
+        let more = [&table];
+        touched.refuse_along(&[&table], if along { &more } else { &[] })?;
         let summary = format!("{} is empty: {removed} rows are in `{}`", table.shown, taken.name);
         Ok(Outcome { summary, more: json!({ "removed": removed }), ..Outcome::default() })
     }

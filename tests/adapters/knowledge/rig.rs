@@ -153,7 +153,7 @@ fn merge(into: &mut Value, more: &Value) {
     for (key, value) in more {
         match into.get_mut(&key) {
             Some(known @ Value::Object(_)) if value.is_object() && key == "embeddings" => {
-                merge(known, &value)
+                merge(known, &value);
             }
             _ => into[key] = value,
         }
