@@ -105,6 +105,7 @@ async fn run(header: Header, cx: Arc<ResolveContext>) {
         signals,
         requests,
         attended: false,
+        custody: Arc::new(rollback::engine::custody::Kept),
     };
     let _ended = engine.run(header).await;
 

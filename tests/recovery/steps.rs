@@ -152,6 +152,7 @@ impl Bench {
             signals,
             requests,
             attended: false,
+            custody: Arc::new(rollback::engine::custody::Kept),
         };
         engine.run(header).await
     }
