@@ -17,11 +17,12 @@ use std::time::Duration;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use indexmap::IndexMap;
 use serde_json::Value;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::budget::Schedule;
 use super::inputs::Inputs;
 use super::layers::{path_to_first_target, step_id, waits};
+use super::preflight::GRACE;
 use super::{Concern, Items, Plan, PlannedPhase, PlannedStep, PlannedTarget, Refused, StepId};
 use crate::action::{ActionError, ErrorKind, Registry, ResolveContext, Verb};
 use crate::environment::Environment;
@@ -201,18 +202,38 @@ fn resolver<'a>(request: &Request<'a>) -> Resolver<'a> {
     }
 }
 
-/// The items of every step, in the order of the runbook.
+/// The items of every step, in the order of the runbook. Once the required steps have theirs, the optional ones have a moment more:
+/// a silent system that nothing depends on must not hold up the start.
 async fn resolve_all(resolver: &Resolver<'_>, runbook: &Runbook) -> Vec<Resolution> {
-    let steps = runbook.phases.iter().flat_map(|phase| &phase.steps);
+    let steps: Vec<&Step> = runbook.phases.iter().flat_map(|phase| &phase.steps).collect();
     // As their turn comes, since ten thousand at once are a lot of memory; and past one that waits, since a silent system must not
     // take the time of the others.
     let futures = steps
+        .iter()
         .enumerate()
         .map(|(place, step)| async move { (place, resolver.resolve(step).await) }.boxed());
-    let mut resolved: Vec<(usize, Resolution)> =
-        stream::iter(futures).buffer_unordered(PARALLEL_STEPS).collect().await;
-    resolved.sort_by_key(|(place, _)| *place);
-    resolved.into_iter().map(|(_, resolution)| resolution).collect()
+    let mut resolving = stream::iter(futures).buffer_unordered(PARALLEL_STEPS);
+    let mut resolved: Vec<Option<Resolution>> = steps.iter().map(|_| None).collect();
+    let mut required = steps.iter().filter(|step| !step.optional).count();
+    let mut until = Instant::now() + if required == 0 { GRACE } else { STEP_TIMEOUT + GRACE };
+    while let Ok(Some((place, resolution))) = timeout_at(until, resolving.next()).await {
+        resolved[place] = Some(resolution);
+        if !steps[place].optional {
+            required -= 1;
+        }
+        if required == 0 {
+            until = until.min(Instant::now() + GRACE);
+        }
+    }
+    drop(resolving);
+    let late = |step: &Step| {
+        let message =
+            format!("resolve `{}` in time: no answer yet, and it is not waited for", step.verb);
+        let error = ActionError::new(ErrorKind::TimedOut, message);
+        Resolution::Unresolved { error, args: Vec::new(), probe: None }
+    };
+    let steps = steps.into_iter().zip(resolved);
+    steps.map(|(step, resolution)| resolution.unwrap_or_else(|| late(step))).collect()
 }
 
 fn scope(request: &Request<'_>) -> template::Scope {

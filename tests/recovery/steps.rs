@@ -157,6 +157,7 @@ impl Bench {
             signals,
             requests,
             attended: false,
+            custody: Arc::new(rollback::engine::custody::Kept),
         }
     }
 }

@@ -195,6 +195,20 @@ async fn a_silent_system_costs_five_seconds_and_no_more() {
     assert_eq!(started.elapsed(), STEP_TIMEOUT);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_silent_system_that_nothing_depends_on_is_not_waited_for() {
+    let started = Instant::now();
+    let mut extra = set("extra", "more");
+    extra.optional = true;
+    let built = World::new(json!({"silent": true}))
+        .build(&runbook(vec![("one", vec![extra])]), &inputs(json!({})))
+        .await
+        .expect("it does without");
+    assert_eq!(started.elapsed(), crate::plan::preflight::GRACE);
+    let skip = find(&built.plan, "one/extra").skip.as_deref().expect("dropped");
+    assert!(skip.contains("it is not waited for"), "{skip}");
+}
+
 #[tokio::test]
 async fn an_unread_input_counts_where_it_is_used() {
     let mut runbook = three_phases();
