@@ -154,7 +154,11 @@ fn what_somebody_has_changed_since_is_refused_before_anything_starts_and_named()
     }
     assert_eq!(side(&rig), after);
     assert_eq!(rig.status()["effects_total"], effects);
-    assert_eq!(rig.run_ids(), [run.clone()], "a run that did not begin leaves nothing behind");
+    assert_eq!(
+        rig.run_ids(),
+        std::slice::from_ref(&run),
+        "a run that did not begin leaves nothing behind"
+    );
     std::fs::remove_file(root.join("somebody-was-here.yaml")).expect("it is there");
     let _done = revert(&rig, &run, &["--yes"]).expect_code(0);
 }
