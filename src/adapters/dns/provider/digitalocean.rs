@@ -39,13 +39,18 @@ impl Domains {
         DigitalOcean::new(settings, secrets).map(Self)
     }
 
-    /// The domain of the account that a name lies in.
-    async fn domain(&self, cx: &StepContext, name: &DomainName) -> Result<DomainName, ActionError> {
+    /// The domain of the account that a name lies in, and what is at that name.
+    async fn records(
+        &self,
+        cx: &StepContext,
+        name: &DomainName,
+    ) -> Result<(DomainName, Vec<RecordEntry>), ActionError> {
         for domain in name.upwards().filter(|domain| domain.as_str().contains('.')) {
-            let doing = format!("read the domain {domain} at digitalocean");
-            let path = format!("/v2/domains/{}", segment(domain.as_str()));
-            match self.0.get::<Value>(cx, &doing, &path).await {
-                Ok(_) => return Ok(domain),
+            let doing = format!("read {name} in the domain {domain} at digitalocean");
+            let name = segment(name.as_str());
+            let path = format!("/v2/domains/{}/records?name={name}", segment(domain.as_str()));
+            match self.0.list::<RecordEntry>(cx, &doing, &path, "domain_records").await {
+                Ok(records) => return Ok((domain, records)),
                 Err(error) if error.kind == ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
@@ -84,14 +89,8 @@ impl Keeper for Domains {
         name: &DomainName,
         kind: Kind,
     ) -> Result<Held, ActionError> {
-        let domain = self.domain(cx, name).await?;
+        let (domain, found) = self.records(cx, name).await?;
         let doing = format!("read {kind} {name} at digitalocean");
-        let path = format!(
-            "/v2/domains/{}/records?name={}",
-            segment(domain.as_str()),
-            segment(name.as_str())
-        );
-        let found: Vec<RecordEntry> = self.0.list(cx, &doing, &path, "domain_records").await?;
         let within = name.within(&domain);
         let here = found.into_iter().filter(|record| record.name.eq_ignore_ascii_case(&within));
         let mut held = Held::default();
@@ -121,7 +120,7 @@ impl Keeper for Domains {
 
     async fn change(&self, cx: &StepContext, change: &Change<'_>) -> Result<(), ActionError> {
         let Change { name, kind, to, .. } = change;
-        let domain = self.domain(cx, name).await?;
+        let (domain, _) = self.records(cx, name).await?;
         let doing = format!("set {name} to {}", shown(*kind, *to));
         let path = format!("/v2/domains/{}/records", segment(domain.as_str()));
         let (steps, ttl) = (change.steps(), to.map(|set| set.ttl));
