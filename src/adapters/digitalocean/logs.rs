@@ -97,6 +97,9 @@ pub(super) struct Logs {
     /// How many lines are kept, from the end.
     #[serde(default = "lines")]
     lines: usize,
+    /// Texts that none of these lines may hold, such as `ERROR`.
+    #[serde(default)]
+    without: Vec<String>,
 }
 
 fn lines() -> usize {
@@ -112,6 +115,8 @@ pub(super) struct Log {
     component: Option<String>,
     deployment: Option<String>,
     lines: usize,
+    #[serde(default)]
+    without: Vec<String>,
 }
 
 #[async_trait]
@@ -127,15 +132,18 @@ impl VerbArgs for Logs {
         if !(1..=MOST_LINES).contains(&self.lines) {
             return Err(format!("`lines` is a number from 1 to {MOST_LINES}"));
         }
+        if self.without.iter().any(String::is_empty) {
+            return Err("every line holds an empty text of `without`".to_owned());
+        }
         Ok(())
     }
 
     async fn expand(self, cx: &ResolveContext) -> Result<Vec<(String, Log)>, ActionError> {
         let found = self.apps.find(cx).await?;
-        let Self { kind, component, deployment, lines, .. } = self;
+        let Self { kind, component, deployment, lines, without, .. } = self;
         let log = |target| {
             let (component, deployment) = (component.clone(), deployment.clone());
-            Log { target, kind, component, deployment, lines }
+            Log { target, kind, component, deployment, lines, without: without.clone() }
         };
         Ok(found.into_iter().map(|(name, _, target)| (name, log(target))).collect())
     }
@@ -153,17 +161,25 @@ struct Fetching {
 #[async_trait]
 impl Probe for Fetching {
     fn describe(&self) -> Description {
-        let Log { target, kind, lines, .. } = &self.item;
-        Description::question(format!(
-            "the last {lines} lines of the {} log of {target}",
-            kind.word()
-        ))
+        let Log { target, kind, lines, without, .. } = &self.item;
+        let unwanted = match without.as_slice() {
+            [] => String::new(),
+            texts => format!(", without {}", texts.join(", ")),
+        };
+        let kind = kind.word();
+        Description::question(format!("the last {lines} lines of the {kind} log of {target}{unwanted}"))
     }
 
     async fn observe(&self, cx: &StepContext) -> Result<Verdict, ActionError> {
         let account = DigitalOcean::of(&self.connections)?;
         let text = self.item.fetch(&account, cx).await?;
         let last = last_lines(&text, self.item.lines);
+        let unwanted = |line: &&String| self.item.without.iter().any(|word| line.contains(word));
+        if let Some(line) = last.iter().rev().find(unwanted) {
+            let (count, all) = (last.iter().filter(unwanted).count(), last.len());
+            let log = format!("{} log of {}", self.item.kind.word(), self.item.target);
+            return Ok(Verdict::not_yet(format!("{count} of {all} lines of the {log}: {line}")));
+        }
         let summary = match last.len() {
             0 => format!("the {} log of {} is empty", self.item.kind.word(), self.item.target),
             count => format!(

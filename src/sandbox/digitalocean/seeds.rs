@@ -31,7 +31,9 @@ impl Seed {
         let mut seed = Self::default();
         let lookalikes =
             SPECIALISTS.iter().flat_map(|name| LOOKALIKES.map(|suffix| format!("{name}{suffix}")));
-        let named = SPECIALISTS.map(str::to_owned).into_iter().chain(lookalikes);
+        let orchestrator = ["multi-agent-orchestrator".to_owned()];
+        let named =
+            SPECIALISTS.map(str::to_owned).into_iter().chain(lookalikes).chain(orchestrator);
         // The specialists do not stand together, nor all on the first page of a list.
         let mut names: Vec<String> = (1..=apps).map(|number| format!("app-{number:03}")).collect();
         for (place, name) in named.enumerate().take(apps) {
