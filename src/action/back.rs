@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use super::{
-    Action, ActionError, Description, Evidence, Readiness, Repeat, Reversal, Saved, StepContext,
+    Action, ActionError, Description, ErrorKind, Evidence, Readiness, Repeat, Reversal, Saved, StepContext,
     Touches, Verdict,
 };
 
@@ -77,6 +77,11 @@ impl TakeBack {
     }
 }
 
+/// Whether an error tells of what was found, and not of the way there.
+fn is_of_the_state(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::NotFound | ErrorKind::Conflict | ErrorKind::Invalid)
+}
+
 fn says_nothing(saved: &Saved) -> bool {
     let empty = match &saved.state {
         Value::Null => true,
@@ -115,12 +120,24 @@ impl Action for TakeBack {
         Ok(Evidence::new(self.action.describe().undo))
     }
 
-    /// The change is in force no more when the action would make it again.
+    /// The change is in force no more when the action would make it again, or could not even do that: what it was made from is gone. An action
+    /// that knows its own work by a note, and not by the state, is asked whether what it reported is still so.
     async fn verify(&self, cx: &StepContext, _: &Evidence) -> Result<Verdict, ActionError> {
-        Ok(match self.action.inspect(&self.behalf(cx)).await? {
-            Readiness::Needed { .. } => Verdict::Holds { evidence: Evidence::default() },
-            Readiness::AlreadyDone { evidence } => Verdict::not_yet(evidence.summary),
-        })
+        let cx = self.behalf(cx);
+        let in_force = match self.action.inspect(&cx).await {
+            Ok(Readiness::AlreadyDone { evidence }) => evidence,
+            Ok(Readiness::Needed { .. }) => return Ok(Verdict::Holds { evidence: Evidence::default() }),
+            Err(error) if is_of_the_state(error.kind) => {
+                return Ok(Verdict::Holds { evidence: Evidence::default() });
+            }
+            Err(error) => return Err(error),
+        };
+        if let Some(applied) = &self.past.applied
+            && let Verdict::NotYet { .. } = self.action.verify(&cx, applied).await?
+        {
+            return Ok(Verdict::Holds { evidence: Evidence::default() });
+        }
+        Ok(Verdict::not_yet(in_force.summary))
     }
 
     /// Never asked for: it says that it is irreversible.
@@ -130,7 +147,7 @@ impl Action for TakeBack {
         _: &Saved,
         _: Option<&Evidence>,
     ) -> Result<(), ActionError> {
-        Err(ActionError::new(super::ErrorKind::Invalid, "take a revert back"))
+        Err(ActionError::new(ErrorKind::Invalid, "take a revert back"))
     }
 
     fn touches(&self) -> Touches {

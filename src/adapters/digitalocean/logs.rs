@@ -320,7 +320,14 @@ pub(super) async fn gather(
                 let target = Target { id: app.id.clone(), name };
                 let log = |kind: &Kind| {
                     let (target, kind) = (target.clone(), *kind);
-                    Log { target, kind, component: None, deployment: None, lines: MOST_LINES }
+                    Log {
+                        target,
+                        kind,
+                        component: None,
+                        deployment: None,
+                        lines: MOST_LINES,
+                        without: Vec::new(),
+                    }
                 };
                 logs.extend(types.iter().map(log));
             }
@@ -360,6 +367,7 @@ mod tests {
             component: component.map(str::to_owned),
             deployment: deployment.map(str::to_owned),
             lines: 1,
+            without: Vec::new(),
         };
         assert_eq!(log(None, None).path(), "/v2/apps/1/logs?type=RUN_RESTARTED&follow=false");
         let all = log(Some("a/../b"), Some("d1")).path();
