@@ -41,10 +41,10 @@ struct ScenarioArgs {
     /// Run the graceful runbook: in stages, over hours
     #[arg(long, group = "scenario", help_heading = "Scenarios")]
     graceful: bool,
-    /// Run the partial runbook of this name: one part of the system
+    /// Run the partial runbook for this part of the system (or the partial runbook of this name)
     #[arg(long, group = "scenario", value_name = "NAME", help_heading = "Scenarios")]
     partial: Option<String>,
-    /// Run the knowledge-base runbook (of this name)
+    /// Run the knowledge-base runbook (for this part, or of this name)
     #[arg(long, group = "scenario", value_name = "NAME", num_args = 0..=1, help_heading = "Scenarios")]
     #[expect(clippy::option_option, reason = "clap's form of a flag whose value may be left out")]
     knowledge_base: Option<Option<String>>,

@@ -9,7 +9,9 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::context::Context;
-use super::error::{self, CliError, EVALUATE, NO_DATA, PREPARE, ROLL_BACK, UNEXPECTED, USAGE};
+use super::error::{
+    self, CliError, EVALUATE, NO_DATA, OPTIMIZE, PREPARE, ROLL_BACK, UNEXPECTED, USAGE,
+};
 use super::open;
 use super::output::Format;
 use crate::environment::{Config, Environment, FoundRunbook, locate, runbooks as found};
@@ -28,8 +30,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Ask the decision table once whether to roll back; read-only
 ///
 /// Every condition is asked at the same time. It says what fires with the values that show it, then what to do, the
-/// command to type, who has to approve, and how soon. It starts nothing. Exit code 0: nothing to do; 30: roll back at
-/// once; 31: pause deployments and evaluate; 32: monitor and prepare; 33: nothing fires, and some conditions have no data.
+/// command to type, who has to approve, and how soon. It starts nothing. Exit code 0: nothing to do; 30: roll back;
+/// 31: pause deployments and evaluate; 32: monitor and prepare; 33: nothing fires, and some conditions have no data;
+/// 34: improve it, no rollback.
 #[derive(Debug, Args)]
 pub(super) struct DecideArgs {
     /// The file of the table [default: the project's only one]
@@ -103,7 +106,8 @@ fn code(decision: Decision<'_>) -> u8 {
         Decision::Quiet => 0,
         Decision::NoData => NO_DATA,
         Decision::Respond(trigger) => match trigger.response {
-            Response::ImmediateRollback => ROLL_BACK,
+            Response::ImmediateRollback | Response::PlannedRollback => ROLL_BACK,
+            Response::Optimize => OPTIMIZE,
             Response::PauseAndEvaluate => EVALUATE,
             Response::MonitorAndPrepare => PREPARE,
         },
@@ -200,6 +204,8 @@ impl Told<'_> {
         };
         let (head, lead) = match trigger.response {
             Response::ImmediateRollback => (paint(BAD, "ROLL BACK NOW"), "type"),
+            Response::PlannedRollback => (paint(BAD, "ROLL BACK"), "type"),
+            Response::Optimize => (paint(DOUBT, "IMPROVE IT, NO ROLLBACK"), "if it gets worse"),
             Response::PauseAndEvaluate => {
                 (paint(DOUBT, "PAUSE DEPLOYMENTS AND EVALUATE"), "if it has to be rolled back")
             }
@@ -209,7 +215,7 @@ impl Told<'_> {
         };
         let mut lines =
             vec![format!("{head} within {within}, {approval}: {}", sanitize(&trigger.title))];
-        if trigger.response != Response::ImmediateRollback {
+        if trigger.response < Response::PlannedRollback {
             lines.push(format!("  see what it would change: {look}"));
         }
         lines.push(format!("  {lead}: {command}"));

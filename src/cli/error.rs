@@ -25,7 +25,7 @@ pub const HELD: u8 = 8;
 pub const ABORTED: u8 = 10;
 /// A question could not be asked: no terminal.
 pub const NO_TERMINAL: u8 = 11;
-/// `decide`: roll back at once.
+/// `decide`: roll back, at once or in an orderly way.
 pub const ROLL_BACK: u8 = 30;
 /// `decide`: pause deployments and evaluate.
 pub const EVALUATE: u8 = 31;
@@ -33,6 +33,8 @@ pub const EVALUATE: u8 = 31;
 pub const PREPARE: u8 = 32;
 /// `decide`: nothing fires, and of some triggers nobody knows.
 pub const NO_DATA: u8 = 33;
+/// `decide`: improve it; no rollback.
+pub const OPTIMIZE: u8 = 34;
 /// A bug in this program.
 pub const INTERNAL: u8 = 20;
 

@@ -12,7 +12,7 @@ use crate::environment::{Config, Environment, EnvironmentFile, locate};
 use crate::journal::{Holder, Store};
 use crate::report::style::{DOUBT, FAINT, paint};
 use crate::report::text::sanitize;
-use crate::runbook::{Loaded, Scenario, load};
+use crate::runbook::{Loaded, Runbook, Scenario, load};
 use crate::sandbox::process as sandbox;
 
 /// Which runbook is meant.
@@ -38,6 +38,8 @@ pub(super) struct Opened {
     pub(super) path: PathBuf,
     pub(super) environment: Environment,
     pub(super) resolve: Arc<ResolveContext>,
+    /// The input whose value the scenario's flag carries, with that value.
+    pub(super) argument: Option<(String, String)>,
 }
 
 impl Opened {
@@ -54,7 +56,7 @@ pub(super) async fn open(
     env: Option<&str>,
 ) -> Result<Opened, CliError> {
     let config = cx.config.clone();
-    let found = find(cx, which, &config).await?;
+    let (found, carried) = find(cx, which, env, &config).await?;
     let registry = Arc::new(crate::adapters::registry());
     let loaded = load_runbook(cx, &found.path, &registry)?;
     if let Which::Scenario { scenario, .. } = which
@@ -66,11 +68,12 @@ pub(super) async fn open(
         )
         .hint(format!("Run it as it is with `rollback run {}`.", found.path.display())));
     }
+    let argument = carried.map(|value| argument(&loaded.runbook, value)).transpose()?;
     let choice = locate::locate(env, &found.path, &config)
         .map_err(|error| CliError::new(USAGE, error.to_string()).hints(error.hints()))?;
     let (environment, resolve) = enter(cx, &choice.path, registry, &config).await?;
     let store = store(cx, &config)?;
-    Ok(Opened { config, store, loaded, path: found.path, environment, resolve })
+    Ok(Opened { config, store, loaded, path: found.path, environment, resolve, argument })
 }
 
 /// The runs of this user.
@@ -128,27 +131,66 @@ pub(super) async fn enter(
     Ok((environment, Arc::new(ResolveContext { connections, registry })))
 }
 
-async fn find(cx: &Context, which: &Which, config: &Config) -> Result<FoundRunbook, CliError> {
+/// The input that a NAME behind the scenario's flag is for.
+fn argument(runbook: &Runbook, value: String) -> Result<(String, String), CliError> {
+    match runbook.argument() {
+        Some(input) => Ok((input.to_owned(), value)),
+        None => Err(CliError::new(
+            USAGE,
+            format!("give `{value}` to the runbook `{}`: it takes no name", runbook.name),
+        )
+        .hint(format!("Run it as it is with `rollback run {}`.", runbook.name))),
+    }
+}
+
+/// The runbook, and what of the command line is for its argument: the NAME of a scenario's flag is a runbook's name where there is such
+/// a runbook of that scenario, else it is for the scenario's runbook.
+async fn find(
+    cx: &Context,
+    which: &Which,
+    env: Option<&str>,
+    config: &Config,
+) -> Result<(FoundRunbook, Option<String>), CliError> {
     let folder = std::env::current_dir()
         .map_err(|error| CliError::new(UNEXPECTED, "find the current folder").caused_by(&error))?;
-    let (found, wanted) = match which {
-        Which::Runbook(name)
-        | Which::Scenario { runbook: Some(name), .. }
-        | Which::Scenario { name: Some(name), .. } => {
-            (runbooks::named(name, &folder, config), format!("the runbook `{name}`"))
+    let (found, carried, wanted) = match which {
+        Which::Runbook(name) => {
+            (runbooks::named(name, &folder, config), None, format!("the runbook `{name}`"))
         }
-        Which::Scenario { scenario, .. } => (
-            runbooks::of_scenario(*scenario, &folder, config),
-            format!("a runbook for the scenario {}", scenario_name(*scenario)),
-        ),
+        Which::Scenario { runbook: Some(runbook), name, .. } => {
+            let wanted = format!("the runbook `{runbook}`");
+            (runbooks::named(runbook, &folder, config), name.clone(), wanted)
+        }
+        Which::Scenario { scenario, name, .. } => {
+            let wanted = format!("a runbook for the scenario {}", scenario_name(*scenario));
+            let all = runbooks::of_scenario(*scenario, &folder, config);
+            match name.as_deref().map(|name| (name, runbooks::named(name, &folder, config))) {
+                // What is there of this name is another scenario's, or what is meant is misspelt.
+                Some((name, named)) if matches!(all, Found::None { .. }) => {
+                    (named, None, format!("the runbook `{name}`"))
+                }
+                Some((_, named)) if is_of(&named, *scenario) => (named, None, wanted),
+                _ => (all, name.clone(), wanted),
+            }
+        }
     };
-    match found {
-        Found::One(found) => Ok(found),
-        Found::Several(found) => choose(cx, which, found, &wanted).await,
+    match found.with_environment(env, config) {
+        Found::One(found) => Ok((found, carried)),
+        Found::Several(found) => Ok((choose(cx, which, found, &wanted).await?, carried)),
         Found::None { hints, .. } => {
             Err(CliError::new(USAGE, format!("find {wanted}")).hints(hints))
         }
     }
+}
+
+/// Whether all that was found is of a scenario.
+fn is_of(found: &Found, scenario: Scenario) -> bool {
+    let found = match found {
+        Found::One(one) => std::slice::from_ref(one),
+        Found::Several(several) => several.as_slice(),
+        Found::None { .. } => return false,
+    };
+    found.iter().all(|found| found.scenario == Some(scenario))
 }
 
 async fn choose(

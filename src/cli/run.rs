@@ -215,6 +215,7 @@ async fn gather_inputs(
     if let Some(reason) = args.reason.as_ref().filter(|_| runbook.inputs.contains_key("reason")) {
         flags.push(("reason".to_owned(), reason.clone()));
     }
+    flags.extend(opened.argument.clone());
     for flag in &args.set {
         flags.push(
             inputs::split_flag(flag)
@@ -240,6 +241,9 @@ async fn gather_inputs(
         if !cx.output.interactive {
             let flag = match question.input.as_str() {
                 "reason" => "--reason TEXT".to_owned(),
+                name if runbook.argument() == Some(name) => {
+                    format!("--{} NAME", open::scenario_name(runbook.scenario))
+                }
                 name => format!("--set {name}=VALUE"),
             };
             return Err(

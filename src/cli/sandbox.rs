@@ -67,7 +67,8 @@ struct ServeArgs {
 
 #[derive(Debug, Args)]
 struct FaultArgs {
-    /// `SYSTEM:KIND`: docker, loadbalancer, blue, green, chat, redis, prometheus, kubernetes, digitalocean, pager, sms, mail or tracker;
+    /// `SYSTEM:KIND`: docker, loadbalancer, blue, green, chat, redis, prometheus, kubernetes, digitalocean, pager, sms, mail, tracker,
+    /// old-orchestrator or new-orchestrator;
     /// latency=400ms, error=503, reset, lost or silence; then perhaps `,path=/stop,times=2`
     #[arg(required_unless_present = "clear")]
     fault: Vec<Fault>,
@@ -180,6 +181,18 @@ fn show(cx: &Context, status: &Status) {
         balancer.version.as_deref().unwrap_or("–"),
         balancer.agents.unwrap_or(0)
     ));
+    let answering = |name: &str| {
+        let answer = status.orchestrators.get(name);
+        let version = answer.and_then(|answer| answer.version.as_deref()).unwrap_or("nothing");
+        sanitize(version)
+    };
+    if !status.orchestrators.is_empty() {
+        let [old, new, front] = ["old", "new", "front"].map(answering);
+        let front = paint(STRONG, front);
+        out(format!(
+            "orchestrators  old {old}, new {new}; the front of the new one serves {front}"
+        ));
+    }
     for (project, states) in &status.containers {
         let counts: Vec<_> =
             states.iter().map(|(state, count)| format!("{count} {state}")).collect();

@@ -6,8 +6,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Config;
 use super::document::Document;
+use super::{Config, locate};
 use crate::runbook::{Scenario, suggest};
 
 /// Folders deeper than this are not searched.
@@ -42,6 +42,21 @@ pub enum Found {
         /// Sentences for a person.
         hints: Vec<String>,
     },
+}
+
+impl Found {
+    /// Of several only those for which there is the environment that was asked for; all of them where there is none.
+    #[must_use]
+    pub fn with_environment(self, env: Option<&str>, config: &Config) -> Self {
+        let Self::Several(all) = self else { return self };
+        let has = |found: &FoundRunbook| locate::locate(env, &found.path, config).is_ok();
+        let mut those: Vec<FoundRunbook> = all.iter().filter(|found| has(found)).cloned().collect();
+        match those.len() {
+            0 => Self::Several(all),
+            1 => Self::One(those.remove(0)),
+            _ => Self::Several(those),
+        }
+    }
 }
 
 /// The runbook that a person named: a path, or the name of one of the project's runbooks.
@@ -241,6 +256,24 @@ mod tests {
         assert!(hints[0].contains("rollback check"), "{hints:?}");
         assert!(hints[0].contains("broken.yaml"), "{hints:?}");
         assert!(hints[1].contains("one-graceful"), "{hints:?}");
+    }
+
+    #[test]
+    fn of_several_the_one_that_has_the_environment_is_meant() {
+        let root = project();
+        let config = config(root.path());
+        let narrowed = |env| {
+            let found = of_scenario(Scenario::Emergency, root.path(), &config);
+            match found.with_environment(env, &config) {
+                Found::One(one) => vec![one.name],
+                Found::Several(several) => several.into_iter().map(|found| found.name).collect(),
+                Found::None { .. } => Vec::new(),
+            }
+        };
+        assert_eq!(narrowed(Some("live")), ["one-emergency"]);
+        for all in [None, Some("elsewhere")] {
+            assert_eq!(narrowed(all), ["one-emergency", "two-emergency"]);
+        }
     }
 
     #[test]

@@ -72,6 +72,9 @@ pub(super) struct InputForm {
     /// Whether a run needs a value.
     #[serde(default)]
     pub(super) required: bool,
+    /// Whether it is the NAME of the scenario's flag: `rollback --partial NAME`, `rollback --knowledge-base NAME`. One input of a runbook can be.
+    #[serde(default)]
+    pub(super) argument: bool,
     /// The question to ask on a terminal.
     pub(super) prompt: Option<Text>,
     /// The value when nothing else gives one; may hold templates over `environment`.

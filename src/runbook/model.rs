@@ -79,6 +79,13 @@ pub struct Runbook {
     pub phases: Vec<Phase>,
 }
 
+impl Runbook {
+    /// The name of the input whose value the scenario's flag carries, if there is one.
+    pub fn argument(&self) -> Option<&str> {
+        self.inputs.iter().find(|(_, input)| input.argument).map(|(name, _)| name.as_str())
+    }
+}
+
 /// An input's declaration.
 #[derive(Debug, Clone)]
 pub struct Input {
@@ -86,6 +93,8 @@ pub struct Input {
     pub kind: InputType,
     /// Whether a run needs it and nothing but a flag, a file, the environment or a person can give it.
     pub required: bool,
+    /// Whether the scenario's flag carries its value.
+    pub argument: bool,
     /// The question to ask on a terminal.
     pub prompt: Option<String>,
     /// The value when nothing else gives one; may hold templates over `environment`.

@@ -42,11 +42,15 @@ pub enum Double {
     Mail,
     /// The tracker.
     Tracker,
+    /// The orchestrator before the deployment.
+    OldOrchestrator,
+    /// The orchestrator with specialists.
+    NewOrchestrator,
 }
 
 impl Double {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Docker,
         Self::LoadBalancer,
         Self::Blue,
@@ -60,6 +64,8 @@ impl Double {
         Self::Sms,
         Self::Mail,
         Self::Tracker,
+        Self::OldOrchestrator,
+        Self::NewOrchestrator,
     ];
 
     /// The name in the grammar.
@@ -78,6 +84,8 @@ impl Double {
             Self::Sms => "sms",
             Self::Mail => "mail",
             Self::Tracker => "tracker",
+            Self::OldOrchestrator => "old-orchestrator",
+            Self::NewOrchestrator => "new-orchestrator",
         }
     }
 }
@@ -118,7 +126,7 @@ pub enum FaultError {
     Shape(String),
     /// Not one of the doubles.
     #[error(
-        "read the fault: no system `{0}`; there are docker, loadbalancer, blue, green, chat, redis, prometheus, kubernetes, digitalocean, pager, sms, mail and tracker"
+        "read the fault: no system `{0}`; there are docker, loadbalancer, blue, green, chat, redis, prometheus, kubernetes, digitalocean, pager, sms, mail, tracker, old-orchestrator and new-orchestrator"
     )]
     System(String),
     /// Not a setting, or one with a wrong value.

@@ -18,6 +18,7 @@ pub mod kubernetes;
 pub mod ledger;
 pub mod mail;
 pub mod nginx;
+pub mod orchestrator;
 pub mod pager;
 pub mod postgres;
 pub mod process;

@@ -53,7 +53,7 @@ fn ids(table: &Table, problems: &mut Vec<Diagnostic>) {
 }
 
 fn approval(table: &Table, trigger: &Trigger, problems: &mut Vec<Diagnostic>) {
-    let rolls_back = trigger.response == Response::ImmediateRollback;
+    let rolls_back = trigger.response >= Response::PlannedRollback;
     match &trigger.approval {
         Approval::Role(role) if !table.roles.contains_key(role) => {
             let message =
@@ -69,7 +69,7 @@ fn approval(table: &Table, trigger: &Trigger, problems: &mut Vec<Diagnostic>) {
             problems.push(
                 Diagnostic::error("automated-judgement", message)
                     .at(trigger.approval_span)
-                    .hint("Name the role that judges, or let the action be `immediate-rollback`."),
+                    .hint("Name the role that judges, or let the action be a rollback."),
             );
         }
         // Without it, a condition that the rollback does not mend at once would start the next one.
@@ -176,6 +176,13 @@ fn disagreement(first: Ranged<'_>, second: Ranged<'_>) -> Option<Diagnostic> {
             return Some(
                 at("overlap", message).hint("Leave one out, or bound them so that they meet."),
             );
+        }
+        // First it is watched; more is asked for when it lasts.
+        let escalates = |one: Ranged<'_>, other: Ranged<'_>| {
+            one.0.sustained_for < other.0.sustained_for && one.0.response < other.0.response
+        };
+        if escalates(first, second) || escalates(second, first) {
+            return None;
         }
         let message = format!(
             "`{one}` and `{two}` are both {severity} and fire at the same values, with two answers: {} and {}",

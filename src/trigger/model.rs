@@ -45,9 +45,13 @@ impl Severity {
 pub enum Response {
     /// Watch it, and have the rollback ready.
     MonitorAndPrepare,
+    /// Improve it in the course of ordinary work; no rollback.
+    Optimize,
     /// Deploy nothing more, and find out whether to roll back.
     PauseAndEvaluate,
-    /// Roll back.
+    /// Roll back in an orderly way.
+    PlannedRollback,
+    /// Roll back at once.
     ImmediateRollback,
 }
 
@@ -56,7 +60,9 @@ impl Response {
     pub fn word(self) -> &'static str {
         match self {
             Self::MonitorAndPrepare => "monitor-and-prepare",
+            Self::Optimize => "optimize",
             Self::PauseAndEvaluate => "pause-and-evaluate",
+            Self::PlannedRollback => "planned-rollback",
             Self::ImmediateRollback => "immediate-rollback",
         }
     }

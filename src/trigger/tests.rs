@@ -278,6 +278,18 @@ fn decided(letters: &str) -> String {
     }
 }
 
+/// First it is watched, and when it lasts it is acted on: no contradiction, but the other way round is one.
+#[test]
+fn what_lasts_may_ask_for_more_and_not_for_less() {
+    let low = on_m("above: 0.01, at_most: 0.05");
+    let watched = ("medium", &*low, MONITOR, "");
+    let lasts = |action| ("medium", &*low, action, "sustained_for: 24h");
+    assert_eq!(codes(&[watched, lasts("planned-rollback")]), Vec::<String>::new());
+    assert_eq!(codes(&[watched, lasts("optimize")]), Vec::<String>::new());
+    let at_once = ("medium", &*low, ROLL_BACK, "");
+    assert_eq!(codes(&[at_once, lasts(MONITOR)]), vec!["contradiction"]);
+}
+
 #[test]
 fn what_asks_for_most_decides_and_missing_data_are_never_silence() {
     for (letters, wanted) in [

@@ -8,6 +8,7 @@ fn input(kind: InputType) -> Input {
     Input {
         kind,
         required: true,
+        argument: false,
         prompt: None,
         default: None,
         from: None,

@@ -138,6 +138,7 @@ impl Build {
             prompt: form.prompt.map(|prompt| prompt.0),
             default: node.get("default").cloned(),
             from: node.get("from").and_then(call).map(|(key, args)| (key.name, args)),
+            argument: form.argument,
             at_least: form.at_least,
             one_of: form.one_of.map(|values| values.into_iter().map(|value| value.0).collect()),
             sample: node.get("sample").cloned(),

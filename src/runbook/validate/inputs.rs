@@ -5,7 +5,7 @@ use std::str::FromStr as _;
 use serde_json::Value;
 
 use crate::runbook::diagnostic::Diagnostic;
-use crate::runbook::model::{Input, InputType, Runbook};
+use crate::runbook::model::{Input, InputType, Runbook, Scenario};
 use crate::runbook::node::{Node, NodeValue};
 use crate::runbook::{suggest, template};
 use crate::value::Lasting;
@@ -36,6 +36,37 @@ pub(super) fn check(runbook: &Runbook, problems: &mut Vec<Diagnostic>) {
                 problems.push(Diagnostic::error("wrong-type", message).at(input.span));
             }
         }
+    }
+    argument(runbook, problems);
+}
+
+/// A flag carries one name, and only some scenarios' flags do.
+fn argument(runbook: &Runbook, problems: &mut Vec<Diagnostic>) {
+    let mut carried = runbook.inputs.iter().filter(|(_, input)| input.argument);
+    let Some((name, first)) = carried.next() else { return };
+    for (other, again) in carried {
+        let message = format!("`{name}` and `{other}` are both the NAME of the flag");
+        problems.push(
+            Diagnostic::error("two-arguments", message)
+                .at(again.span)
+                .also(first.span, "the first")
+                .hint("Leave `argument` out of all but one: the others are given by `--set`."),
+        );
+    }
+    if first.kind != InputType::String {
+        let message = format!("`{name}` is {}, and the flag carries a name", noun(first.kind));
+        problems.push(
+            Diagnostic::error("argument-not-text", message)
+                .at(first.span)
+                .hint("Write `type: string`."),
+        );
+    }
+    if !matches!(runbook.scenario, Scenario::Partial | Scenario::KnowledgeBase) {
+        let message =
+            format!("`{name}` is the NAME of the flag, and this scenario's flag has none");
+        problems.push(Diagnostic::error("argument-without-flag", message).at(first.span).hint(
+            "Leave `argument` out, or write `scenario: partial` or `scenario: knowledge-base`.",
+        ));
     }
 }
 

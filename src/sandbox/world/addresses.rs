@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use tokio::net::TcpListener;
 
 use super::info::WorldInfo;
+use super::orchestrators;
 use crate::sandbox::SandboxError;
 use crate::sandbox::docker::engine::digest_of;
 
@@ -28,6 +29,7 @@ pub(super) struct Sockets {
     pub(super) kubernetes: TcpListener,
     pub(super) digitalocean: TcpListener,
     pub(super) messengers: Listeners,
+    pub(super) orchestrators: orchestrators::Listeners,
     pub(super) control: TcpListener,
 }
 
@@ -61,12 +63,13 @@ impl Sockets {
                 mail: bind(at(|info| &info.mail)).await?,
                 tracker: bind(at(|info| &info.tracker)).await?,
             },
+            orchestrators: orchestrators::Listeners::bind(former).await?,
             control: bind(at(|info| &info.control)).await?,
         })
     }
 }
 
-async fn bind(former: Option<&str>) -> Result<TcpListener, SandboxError> {
+pub(super) async fn bind(former: Option<&str>) -> Result<TcpListener, SandboxError> {
     if let Some(address) = former
         && let Ok(listener) = TcpListener::bind(address).await
     {

@@ -87,9 +87,16 @@ fn load_balancer(info: &WorldInfo) -> Result<(), SandboxError> {
                  location /agents/ {{\n            \
                      proxy_pass http://agent-services;\n        \
                  }}\n    \
+             }}\n\n    \
+             server {{\n        \
+                 listen {};\n\n        \
+                 location / {{\n            \
+                     proxy_pass http://orchestrator;\n        \
+                 }}\n    \
              }}\n\
          }}\n",
         WorldInfo::host_of(&info.load_balancer),
+        info.orchestrator_front,
     );
     write(&info.nginx_conf, &main)?;
     write(&info.root.join("etc/nginx/templates/agent-discovery.conf.tpl"), DISCOVERY)?;
@@ -100,6 +107,15 @@ fn load_balancer(info: &WorldInfo) -> Result<(), SandboxError> {
              server {{ listen {}; location / {{ return 200 \"deployed-green\"; }} }}\n",
             info.green,
             WorldInfo::host_of(&info.discovery_proof),
+        ),
+    )?;
+    write(
+        &orchestrator_file(info),
+        &format!(
+            "# Who answers behind the front, and the proof that this file is live.\n\
+             upstream orchestrator {{ server {}; }}\n\
+             server {{ listen {}; location / {{ return 200 \"deployed-new\"; }} }}\n",
+            info.orchestrator_new, info.orchestrator_proof,
         ),
     )?;
     write(
@@ -114,6 +130,11 @@ fn load_balancer(info: &WorldInfo) -> Result<(), SandboxError> {
     )
 }
 
+/// The configuration file of the upstream behind the new orchestrator's front.
+pub(super) fn orchestrator_file(info: &WorldInfo) -> PathBuf {
+    info.root.join("etc/nginx/conf.d/orchestrator.conf")
+}
+
 /// Puts new addresses in the place of former ones, when a port was taken while the world did not run.
 pub(super) fn readdress(former: &WorldInfo, info: &WorldInfo) -> Result<(), SandboxError> {
     let pairs = [
@@ -122,8 +143,13 @@ pub(super) fn readdress(former: &WorldInfo, info: &WorldInfo) -> Result<(), Sand
         (&former.load_balancer, &info.load_balancer),
         (&former.proof, &info.proof),
         (&former.discovery_proof, &info.discovery_proof),
+        (&former.orchestrator_old, &info.orchestrator_old),
+        (&former.orchestrator_new, &info.orchestrator_new),
+        (&former.orchestrator_front, &info.orchestrator_front),
+        (&former.orchestrator_proof, &info.orchestrator_proof),
     ];
-    for file in [info.nginx_conf.clone(), upstream_file(info), discovery_file(info)] {
+    let files = [upstream_file(info), discovery_file(info), orchestrator_file(info)];
+    for file in [info.nginx_conf.clone()].into_iter().chain(files) {
         let mut text = fs::read_to_string(&file).map_err(SandboxError::file("read", &file))?;
         // In two passes, so that a port that changed its owner is not replaced twice.
         for (index, (from, _)) in pairs.iter().enumerate() {

@@ -59,6 +59,21 @@ pub struct WorldInfo {
     /// What all of them are opened with: the pager's routing key, the auth token of the text messages, the password of the mail server.
     #[serde(default)]
     pub key: String,
+    /// What the orchestrator's users reach, by the name that leads to the old one or the front of the new one.
+    #[serde(default)]
+    pub orchestrator: String,
+    /// The old orchestrator, `127.0.0.2:PORT`.
+    #[serde(default)]
+    pub orchestrator_old: String,
+    /// The load balancer before the new orchestrator, `127.0.0.3:PORT`.
+    #[serde(default)]
+    pub orchestrator_front: String,
+    /// The new orchestrator itself, `127.0.0.1:PORT`.
+    #[serde(default)]
+    pub orchestrator_new: String,
+    /// The server that proves which configuration of that load balancer is live, `127.0.0.1:PORT`.
+    #[serde(default)]
+    pub orchestrator_proof: String,
     /// The control endpoint, `http://127.0.0.1:PORT`.
     pub control: String,
     /// The folder of PostgreSQL's Unix socket; none when there is no PostgreSQL.

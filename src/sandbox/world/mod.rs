@@ -15,6 +15,7 @@ mod keys;
 mod messengers;
 mod metrics;
 mod open;
+mod orchestrators;
 mod seed;
 
 #[cfg(test)]

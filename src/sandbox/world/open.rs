@@ -16,13 +16,14 @@ use crate::sandbox::docker::{Engine, Setup, routes};
 use crate::sandbox::faults::{Double, Fault, Faults};
 use crate::sandbox::kubernetes::Cluster;
 use crate::sandbox::ledger::Ledger;
+use crate::sandbox::orchestrator::Generation;
 use crate::sandbox::postgres::{Choice, Database, DatabaseStatus, Place};
 use crate::sandbox::prometheus::Prometheus;
 use crate::sandbox::redis::Redis;
 use crate::sandbox::services::{self, Colour};
 use crate::sandbox::texts::ACCOUNT;
 use crate::sandbox::wire::{Door, Front, open_tcp, open_unix, plain_refusal, routed};
-use crate::sandbox::{SandboxError, control, nginx, store};
+use crate::sandbox::{SandboxError, control, nginx, orchestrator, store};
 
 /// What a world starts with.
 #[derive(Debug, Clone)]
@@ -137,6 +138,7 @@ impl World {
             kubernetes,
             digitalocean,
             messengers: carrying,
+            orchestrators: answering,
             control,
         } = sockets;
         let balancer = nginx::Server::start(nginx::Start {
@@ -145,7 +147,13 @@ impl World {
             faults: faults.clone(),
             ledger: ledger.clone(),
             speed: options.speed,
-            inherited: vec![load_balancer, proof, discovery_proof],
+            inherited: vec![
+                load_balancer,
+                proof,
+                discovery_proof,
+                answering.front,
+                answering.proof,
+            ],
         })
         .await?;
         let front = |double, handler| Front {
@@ -173,6 +181,14 @@ impl World {
             open_tcp(kubernetes, cluster.front(Some(faults.clone()))),
             open_tcp(digitalocean, account.front(Some(faults.clone()))),
         ];
+        let specialists: Arc<dyn orchestrator::Specialists> =
+            Arc::new(account::Behind(account.clone()));
+        for (listener, generation) in
+            [(answering.old, Generation::Old), (answering.new, Generation::New)]
+        {
+            let service = orchestrator::router(generation, specialists.clone());
+            doors.push(open_tcp(listener, front(generation.double(), routed(service))));
+        }
         doors.extend(messengers.serve(carrying, &info, &faults));
         doors.extend(database_door);
         store::write_json(&WorldInfo::path(&dir), &info)?;
@@ -362,6 +378,11 @@ fn describe(
         mail: address(&sockets.messengers.mail)?,
         tracker: format!("{}/hooks/{secret}", url(&sockets.messengers.tracker)?),
         key: secret.clone(),
+        orchestrator: sockets.orchestrators.url()?,
+        orchestrator_old: address(&sockets.orchestrators.old)?,
+        orchestrator_front: address(&sockets.orchestrators.front)?,
+        orchestrator_new: address(&sockets.orchestrators.new)?,
+        orchestrator_proof: address(&sockets.orchestrators.proof)?,
         control: url(&sockets.control)?,
         postgres: None,
         lacks: Vec::new(),

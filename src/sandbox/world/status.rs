@@ -33,6 +33,9 @@ pub struct Status {
     pub blue: Answer,
     /// What the green service answers.
     pub green: Answer,
+    /// What the orchestrators answer: the old one, the new one, and the front of the new one.
+    #[serde(default)]
+    pub orchestrators: BTreeMap<String, Answer>,
     /// What the proof server of the load balancer answers.
     pub proof: Option<String>,
     /// The beginning of the SHA-256 of each file, by path below the root. What only logs or runs is left out.
@@ -110,6 +113,7 @@ impl Inhabitants {
             load_balancer: health(WorldInfo::host_of(&info.load_balancer)).await,
             blue: health(&info.blue).await,
             green: health(&info.green).await,
+            orchestrators: orchestrators(info).await,
             proof: proof(info).await,
             files: digests(&info.root)?,
             redis: self.redis().groups(),
@@ -160,6 +164,18 @@ async fn health(address: &str) -> Answer {
         version: text("version"),
         agents: body.get("agents").and_then(Value::as_u64),
     }
+}
+
+async fn orchestrators(info: &WorldInfo) -> BTreeMap<String, Answer> {
+    let mut answers = BTreeMap::new();
+    for (name, address) in [
+        ("old", &info.orchestrator_old),
+        ("new", &info.orchestrator_new),
+        ("front", &info.orchestrator_front),
+    ] {
+        answers.insert(name.to_owned(), health(address).await);
+    }
+    answers
 }
 
 async fn proof(info: &WorldInfo) -> Option<String> {

@@ -1,10 +1,12 @@
 use std::fs;
 
-use axum::http::Method;
+use axum::body::{Body, to_bytes};
+use axum::http::{Method, Request};
 
 use super::*;
-use crate::sandbox::client::ask;
+use crate::sandbox::client::{ask, send};
 use crate::sandbox::nginx;
+use crate::sandbox::orchestrator::{Specialists as _, Standing};
 
 async fn world(agents: usize) -> (tempfile::TempDir, World) {
     let dir = tempfile::tempdir().unwrap();
@@ -203,7 +205,16 @@ async fn the_account_has_more_apps_than_a_page_and_remembers_what_was_done() {
     assert_eq!(before.routes.len(), 4);
     let agent = "CNAME agent.insightpulseai.net 60 multi-agent-orchestrator.ondigitalocean.app";
     assert!(before.records.iter().any(|record| record == agent), "{:?}", before.records);
-    world.account().tamper("bi-architect", |app| app.spec["maintenance"]["archive"] = true.into());
+    let standing = |name: &str| account::Behind(world.account().clone()).standing(name);
+    assert_eq!(standing("bi-architect"), Standing::AtWork);
+    world.account().tamper("bi-architect", |app| {
+        app.spec["maintenance"]["archive"] = true.into();
+        app.deployments[0].spec = app.spec.clone();
+    });
+    assert_eq!(
+        (standing("bi-architect"), standing("nobody")),
+        (Standing::Down, Standing::Detached)
+    );
     let host = WorldInfo::host_of(&world.info().digitalocean);
     let (status, _) = ask(Method::GET, host, "/v2/apps", String::new()).await.unwrap();
     assert_eq!(status.as_u16(), 401, "nobody comes in without the token");
@@ -214,4 +225,42 @@ async fn the_account_has_more_apps_than_a_page_and_remembers_what_was_done() {
     assert_eq!(after.records, before.records);
     world.reset().await.unwrap();
     assert_eq!(world.status().await.unwrap().account, before);
+}
+
+/// One port at two addresses, as one name may lead to either; the front of the new orchestrator is nginx.
+#[tokio::test]
+async fn both_orchestrators_answer_with_what_they_are() {
+    let (dir, world) = world(1).await;
+    let info = world.info().clone();
+    let port = |address: &str| address.rsplit_once(':').map(|(_, port)| port.to_owned());
+    assert_eq!(port(&info.orchestrator_old), port(&info.orchestrator_front));
+    assert!(info.orchestrator.ends_with(&port(&info.orchestrator_front).unwrap()));
+    let status = world.status().await.unwrap();
+    let version = |name: &str| status.orchestrators[name].version.clone().unwrap_or_default();
+    assert_eq!(["old", "new", "front"].map(version), ["2.0.0", "3.0.0", "3.0.0"]);
+    let say = async |address: &str, message: &str| {
+        let body = serde_json::json!({"message": message, "conversation_id": "t"}).to_string();
+        let request = Request::post("/chat")
+            .header("host", address)
+            .header("content-type", "application/json")
+            .body(Body::from(body))
+            .unwrap();
+        let answer = send(address, request).await.unwrap();
+        let (status, body) = (answer.status(), to_bytes(answer.into_body(), 4096).await.unwrap());
+        (status.as_u16(), serde_json::from_slice::<serde_json::Value>(&body).unwrap())
+    };
+    let (status, answer) = say(&info.orchestrator_old, "What is your version?").await;
+    assert_eq!((status, &answer["version"]), (200, &"2.0.0".into()));
+    assert!(answer["response"].as_str().unwrap().contains("2.0.0"), "{answer}");
+    let question = "Generate BIR Form 1601-C for January 2025";
+    let (_, answer) = say(&info.orchestrator_front, question).await;
+    assert_eq!(answer["handled_by"], "finance-ssc-expert");
+    let (_, answer) = say(&info.orchestrator_old, question).await;
+    assert_eq!(answer["handled_by"], "orchestrator");
+    world.close().await;
+
+    // Where they were before.
+    let world = World::start(dir.path(), Options::default()).await.unwrap();
+    assert_eq!(world.info().orchestrator_old, info.orchestrator_old);
+    assert_eq!(world.info().orchestrator, info.orchestrator);
 }
