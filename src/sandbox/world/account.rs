@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::sandbox::digitalocean::{Account, Phase, Seed, Setup};
 use crate::sandbox::ledger::Ledger;
+use crate::sandbox::orchestrator::{Specialists, Standing};
 use crate::sandbox::{SandboxError, store};
 
 /// How many apps there are: more than one page of the API.
@@ -49,6 +50,33 @@ pub(super) fn open(dir: &Path, ledger: &Ledger, speed: f64) -> Result<Account, S
         account.seed(seeded())?;
     }
     Ok(account)
+}
+
+/// The agent that sends questions to the specialists.
+const ORCHESTRATOR: &str = "multi-agent-orchestrator";
+
+/// The specialists behind the orchestrator, as the account has them.
+#[derive(Debug)]
+pub(super) struct Behind(pub(super) Account);
+
+impl Specialists for Behind {
+    fn standing(&self, specialist: &str) -> Standing {
+        let uuid = self.0.agent(specialist).map(|agent| agent.uuid);
+        let orchestrator = self.0.agent(ORCHESTRATOR);
+        let attached = orchestrator.is_some_and(|agent| {
+            agent.routes.iter().any(|route| Some(&route.child) == uuid.as_ref())
+        });
+        // What is about to be archived answers until it is.
+        let runs = self.0.app(specialist).is_some_and(|app| {
+            let active = app.deployments.iter().find(|it| Some(&it.id) == app.active.as_ref());
+            active.is_some_and(|active| active.spec["maintenance"]["archive"] != true)
+        });
+        match (attached, runs) {
+            (false, _) => Standing::Detached,
+            (true, true) => Standing::AtWork,
+            (true, false) => Standing::Down,
+        }
+    }
 }
 
 /// The first state.
