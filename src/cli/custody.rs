@@ -48,9 +48,24 @@ impl Subject {
         Ok(Self { lock: Mutex::new(lock), ..self })
     }
 
-    /// Lets it go at the end of the run. Who has not finished stays its owner, if it ever was.
-    pub(super) fn release(&self, finished: bool) {
-        if finished && let Some(file) = self.run.ownership() {
+    /// Writes down that this run, which begins now, has the subject of another that owned it, and tells that run. While this one was
+    /// being prepared the lock has kept the other from going on; had it not begun, the other would know nothing of it.
+    pub(super) fn displace_owner(&self, runbook: &Runbook) -> Result<(), JournalError> {
+        let file = self.file();
+        let another = |owner: &Owner| {
+            owner.holder.run != self.holder.run && owner.taken_over.is_none()
+        };
+        let Some(owner) = file.read().filter(another) else { return Ok(()) };
+        if is_alive(&owner.holder) {
+            // It looks who owns the subject before it changes anything; the letter only tells it sooner.
+            let _told = ask_to_settle(&owner.holder, runbook, &self.holder.run);
+        }
+        file.write(&Owner { taken_over: Some(self.holder.clone()), ..owner })
+    }
+
+    /// Lets it go at the end of the run, and with it the ownership, if it is to be given up.
+    pub(super) fn release(&self, give_up: bool) {
+        if give_up && let Some(file) = self.run.ownership() {
             // At worst somebody is told to look at a run that has ended.
             let _given_up = file.give_up(&self.holder.run);
         }
@@ -143,7 +158,7 @@ pub(super) fn may_pass(
     cx: &Context,
     runbook: &Runbook,
     owner: &Owner,
-    (take_over, new_run): (bool, &str),
+    take_over: bool,
 ) -> Result<(), CliError> {
     let Owner { holder, waits, .. } = owner;
     let alive = is_alive(holder);
@@ -151,10 +166,9 @@ pub(super) fn may_pass(
     let state = if alive { "waits in" } else { "was interrupted in" };
     let told = format!("run {run} of {}, which {state} {waits}", holder.runbook);
     if runbook.scenario != Scenario::Emergency || (alive && !take_over) {
-        let or = match (runbook.scenario, alive) {
-            (Scenario::Emergency, _) => ", or start with `--take-over`",
-            (_, true) => "",
-            (_, false) => ": it then owns the subject no more",
+        let or = match runbook.scenario {
+            Scenario::Emergency => ", or start with `--take-over`",
+            _ => "",
         };
         let go_on = match alive {
             true => format!("Watch it with `rollback status {run} --follow`."),
@@ -164,26 +178,9 @@ pub(super) fn may_pass(
             .hint(go_on)
             .hint(format!("Give it up with `rollback abort {run}`{or}.")));
     }
-    if alive {
-        // It changes nothing while it waits, and looks who owns the subject before it changes anything; the letter tells it sooner.
-        let _told = ask_to_settle(holder, runbook, new_run);
-    }
     let text = sanitize(&format!("taking the subject over from {told}"));
     cx.output.progress(format!("{} {text}", paint(DOUBT, "!")));
     Ok(())
-}
-
-/// Writes down that this run has the subject now; the lock is held.
-pub(super) fn mark_taken_over(
-    dir: &LockDir,
-    place: (&str, &str),
-    by: &Holder,
-) -> Result<(), JournalError> {
-    let file = dir.owner_of(place.0, place.1);
-    match file.read().filter(|owner| owner.holder.run != by.run && owner.taken_over.is_none()) {
-        Some(owner) => file.write(&Owner { taken_over: Some(by.clone()), ..owner }),
-        None => Ok(()),
-    }
 }
 
 /// Posts the request into the letter box of the other run, which may lie in the state folder of another user.

@@ -192,6 +192,11 @@ pub(super) async fn begin(
     let log = logbook::of_run(&opened, drill.is_some());
     let mut header = header(&opened, built.plan, args, since, left_out, &run);
     (header.drill, header.log) = (drill, log);
+    if let Err(error) = subject.displace_owner(&opened.loaded.runbook) {
+        // A rescue does not wait for a text. The other run's journal, or this one's, tells the same.
+        let text = sanitize(&format!("failed to {error}"));
+        cx.output.progress(format!("{} {text}", paint(DOUBT, "!")));
+    }
     let (resolve, store) = opened.planned();
     let output = cx.output.clone();
     let subject = Arc::new(subject);
@@ -460,7 +465,7 @@ async fn take_subject(
     let acquire = || dir.acquire(place.0, place.1, holder, left);
     // Asked before the lock is taken: who may not have it must not stand in the owner's way.
     if let Some(owner) = custody::owned_by_another(&dir, place, run.id()) {
-        custody::may_pass(cx, runbook, &owner, (args.take_over, run.id()))?;
+        custody::may_pass(cx, runbook, &owner, args.take_over)?;
     }
     let lock = match acquire() {
         Err(LockError::Held { holder: Some(other), .. }) if args.take_over => {
@@ -468,7 +473,6 @@ async fn take_subject(
         }
         taken => taken?,
     };
-    custody::mark_taken_over(&dir, place, holder)?;
     Ok(Subject::of(dir, place, (holder.clone(), left), lock, run.clone()))
 }
 

@@ -101,11 +101,7 @@ impl Session {
         let ended = run(engine).await;
         reading.abort();
         // The next run may begin, whether or not anybody reads the last word of this one.
-        let verdict = ended.state.ended.map(|(verdict, _)| verdict);
-        self.subject.release(verdict.is_some_and(|verdict| {
-            use RunVerdict::{FailedClean, Recovered, RecoveredLate};
-            matches!(verdict, Recovered | RecoveredLate | FailedClean)
-        }));
+        self.subject.release(gives_up(&ended.state));
         drop(self.own);
         // When the screen is gone, it has told why.
         let _gone = end.send(ended.unrecorded);
@@ -117,6 +113,15 @@ impl Session {
         }
         Ok(ended.state.ended.map_or(super::error::INTERNAL, |(_, code)| code))
     }
+}
+
+/// Whether a run that has come to its end owns its subject no more: it has finished, or it never began to hold, so that nobody
+/// has to wait for it.
+fn gives_up(state: &RunState) -> bool {
+    use RunVerdict::{FailedClean, Recovered, RecoveredLate};
+    let finished = matches!(state.ended, Some((Recovered | RecoveredLate | FailedClean, _)));
+    let mut items = state.steps.values().flat_map(|step| step.items.values());
+    finished || !items.any(|item| item.hold_ms.is_some())
 }
 
 /// The required questions and the approvals of a run that still wait for an answer, as they were asked last.

@@ -328,6 +328,11 @@ impl PlannedRung {
 }
 
 impl Plan {
+    /// Whether it brings everything back as fast as possible.
+    pub fn is_emergency(&self) -> bool {
+        self.scenario == Scenario::Emergency
+    }
+
     /// All steps in the order of the file.
     pub fn steps(&self) -> impl Iterator<Item = &PlannedStep> {
         self.phases.iter().flat_map(|phase| &phase.steps)

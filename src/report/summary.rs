@@ -8,7 +8,6 @@ use super::state::{ItemStage, StepView, View};
 use super::style::{BAD, DOUBT, FAINT, GOOD, STRONG, brief_ms, paint};
 use super::text::sanitize;
 use crate::event::{Outcome, RunVerdict, Standing, StopReason};
-use crate::runbook::Scenario;
 
 /// The open items that the last word shows; a long checklist must not push the verdict off the screen.
 const MOST_OPEN_ITEMS: usize = 5;
@@ -253,8 +252,7 @@ fn open_items(view: &View) -> Vec<String> {
 fn a_hold_failed(view: &View) -> bool {
     let failed = |step: &StepView| step.outcome == Some(Outcome::Failed);
     let held = |step: &StepView| step.items.values().any(|item| item.hold.is_some());
-    view.header.plan.scenario != Scenario::Emergency
-        && view.steps.values().any(|step| failed(step) && held(step))
+    !view.header.plan.is_emergency() && view.steps.values().any(|step| failed(step) && held(step))
 }
 
 /// What to type next, most urgent first.

@@ -69,7 +69,7 @@ fn an_emergency_takes_the_subject_over_from_a_lesser_run_that_settles_first() {
     assert_eq!(rig.effects().get("did second"), None, "the holder has not settled yet");
     rig.go();
     let settled = holder.finish().expect_code(10);
-    assert!(settled.stderr.contains("taken over by an emergency"), "{settled}");
+    assert!(settled.stderr.contains("taken over by run"), "{settled}");
     let _recovered = second.finish().expect_code(0);
     let effects = rig.effects();
     assert_eq!((effects["did holder"], effects["did second"]), (1, 1));
