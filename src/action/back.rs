@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use super::{
-    Action, ActionError, Description, ErrorKind, Evidence, Readiness, Repeat, Reversal, Saved, StepContext,
-    Touches, Verdict,
+    Action, ActionError, Description, ErrorKind, Evidence, Readiness, Repeat, Reversal, Saved,
+    StepContext, Touches, Verdict,
 };
 
 /// What a run left behind of one change.
@@ -126,7 +126,9 @@ impl Action for TakeBack {
         let cx = self.behalf(cx);
         let in_force = match self.action.inspect(&cx).await {
             Ok(Readiness::AlreadyDone { evidence }) => evidence,
-            Ok(Readiness::Needed { .. }) => return Ok(Verdict::Holds { evidence: Evidence::default() }),
+            Ok(Readiness::Needed { .. }) => {
+                return Ok(Verdict::Holds { evidence: Evidence::default() });
+            }
             Err(error) if is_of_the_state(error.kind) => {
                 return Ok(Verdict::Holds { evidence: Evidence::default() });
             }

@@ -52,9 +52,8 @@ impl Subject {
     /// being prepared the lock has kept the other from going on; had it not begun, the other would know nothing of it.
     pub(super) fn displace_owner(&self, runbook: &Runbook) -> Result<(), JournalError> {
         let file = self.file();
-        let another = |owner: &Owner| {
-            owner.holder.run != self.holder.run && owner.taken_over.is_none()
-        };
+        let another =
+            |owner: &Owner| owner.holder.run != self.holder.run && owner.taken_over.is_none();
         let Some(owner) = file.read().filter(another) else { return Ok(()) };
         if is_alive(&owner.holder) {
             // It looks who owns the subject before it changes anything; the letter only tells it sooner.

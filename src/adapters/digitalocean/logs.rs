@@ -167,7 +167,9 @@ impl Probe for Fetching {
             texts => format!(", without {}", texts.join(", ")),
         };
         let kind = kind.word();
-        Description::question(format!("the last {lines} lines of the {kind} log of {target}{unwanted}"))
+        Description::question(format!(
+            "the last {lines} lines of the {kind} log of {target}{unwanted}"
+        ))
     }
 
     async fn observe(&self, cx: &StepContext) -> Result<Verdict, ActionError> {
