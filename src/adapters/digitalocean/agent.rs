@@ -1,4 +1,4 @@
-//! GenAI agents as the API describes them (`apiAgent` in `specification/resources/gen-ai/definitions.yml` of
+//! `GenAI` agents as the API describes them (`apiAgent` in `specification/resources/gen-ai/definitions.yml` of
 //! <https://github.com/digitalocean/openapi>), and finding one by its exact name.
 
 use std::fmt;

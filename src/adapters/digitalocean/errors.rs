@@ -162,7 +162,7 @@ pub(super) fn unreadable(intent: Intent, doing: &str, why: &str) -> ActionError 
 
 #[cfg(test)]
 mod tests {
-    use reqwest::header::{HeaderMap, HeaderValue};
+    use reqwest::header::HeaderValue;
 
     use super::*;
 
@@ -171,7 +171,7 @@ mod tests {
         let headers = headers.iter().map(|(name, value)| {
             (name.parse().expect("a name"), HeaderValue::from_str(value).expect("a value"))
         });
-        Answer { status, headers: HeaderMap::from_iter(headers), body, cut: false }
+        Answer { status, headers: headers.collect(), body, cut: false }
     }
 
     #[test]

@@ -353,7 +353,7 @@ mod tests {
 
     #[test]
     fn of_a_long_log_the_end_is_kept() {
-        let text: String = (1..=500).map(|line| format!("line {line}\n")).collect();
+        let text = (1..=500).map(|line| format!("line {line}")).collect::<Vec<_>>().join("\n");
         let last = last_lines(&text, 2);
         assert_eq!(last, ["line 499", "line 500"]);
         let wide = format!("{}\n{}\n", "x".repeat(MOST_KEPT), "y".repeat(100));

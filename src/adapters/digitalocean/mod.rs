@@ -5,7 +5,7 @@
 //! - [`app`] is an app with its specification and deployments, [`find`] finds it by its exact name, [`follow`] follows a deployment to its end.
 //! - [`pause`] (`pause`, `resume`), [`rollback`], [`settle`] (`commit`, `revert`), [`start`] (`restart`, `deploy`), [`expect`], [`logs`] and [`apps`] are
 //!   the verbs for apps.
-//! - [`agent`] is a GenAI agent; [`link`] (`detach`, `attach`) and [`instruct`] are the verbs for agents.
+//! - [`agent`] is a `GenAI` agent; [`link`] (`detach`, `attach`) and [`instruct`] are the verbs for agents.
 
 mod agent;
 mod app;

@@ -297,12 +297,11 @@ impl Action for GoBack {
     async fn apply(&self, cx: &StepContext, _: &Saved) -> Result<Evidence, ActionError> {
         let (account, app) = self.look(cx).await?;
         self.free(&app)?;
-        let id = match self.on_its_way(&app) {
-            Some(running) => running.id.clone(),
-            None => {
-                let place = (&self.item.target, self.item.deployment.as_str());
-                send(&account, cx, place, self.item.pin).await?.id
-            }
+        let id = if let Some(running) = self.on_its_way(&app) {
+            running.id.clone()
+        } else {
+            let place = (&self.item.target, self.item.deployment.as_str());
+            send(&account, cx, place, self.item.pin).await?.id
         };
         cx.note(json!({ "deployment": id })).await?;
         let _ended = follow::to_its_end(&account, cx, &self.item.target, &id).await?;

@@ -292,14 +292,13 @@ impl Action for Beginning {
         unpinned("undo", target, &app)?;
         let doing = format!("take the deployment of {target} back");
         let known = applied.and_then(|applied| applied.facts["deployment"].as_str());
-        let ours = match known {
-            Some(id) => Some(id.to_owned()),
+        let ours = if let Some(id) = known {
+            Some(id.to_owned())
+        } else {
             // The outcome was never learnt: the one deployment that is newer than what served.
-            None => {
-                let all = follow::deployments(&account, cx, target).await?;
-                let newer: Vec<_> = all.iter().take_while(|it| it.id != former).collect();
-                newer.as_slice().first().filter(|_| newer.len() == 1).map(|it| it.id.clone())
-            }
+            let all = follow::deployments(&account, cx, target).await?;
+            let newer: Vec<_> = all.iter().take_while(|it| it.id != former).collect();
+            newer.first().filter(|_| newer.len() == 1).map(|it| it.id.clone())
         };
         if ours.is_none() || running.map(|running| &running.id) != ours.as_ref() {
             let text = format!("{doing}: something else has been deployed since");

@@ -247,13 +247,13 @@ async fn converse(
         let next = response.chunk();
         let next = match reading.until {
             None => next.await?,
-            Some(enough) => match tokio::time::timeout_at(enough, next).await {
-                Ok(chunk) => chunk?,
-                Err(_) => {
+            Some(enough) => {
+                let Ok(chunk) = tokio::time::timeout_at(enough, next).await else {
                     answer.cut = true;
                     break;
-                }
-            },
+                };
+                chunk?
+            }
         };
         let Some(chunk) = next else { break };
         let room = reading.most - answer.body.len();

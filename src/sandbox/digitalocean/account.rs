@@ -80,7 +80,7 @@ pub(super) struct Holdings {
     pub(super) apps: Vec<App>,
     /// Domains with their records.
     pub(super) domains: Vec<Domain>,
-    /// GenAI agents.
+    /// `GenAI` agents.
     pub(super) agents: Vec<Agent>,
     /// The last identifier that was given to a record.
     pub(super) serial: u64,

@@ -1,4 +1,4 @@
-//! GenAI agents (`/v2/gen-ai/agents`): their routes to other agents, their functions, and their instruction.
+//! `GenAI` agents (`/v2/gen-ai/agents`): their routes to other agents, their functions, and their instruction.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};

@@ -150,7 +150,8 @@ impl Account {
         let here = all.into_iter().skip((page - 1) * size).take(size).collect::<Vec<_>>();
         let host = self.host(headers);
         let kept = fields.iter().filter(|(name, _)| !matches!(name.as_str(), "page" | "per_page"));
-        let kept: String = kept.map(|(name, value)| format!("&{name}={value}")).collect();
+        let kept: Vec<String> = kept.map(|(name, value)| format!("&{name}={value}")).collect();
+        let kept = kept.concat();
         let at = |page: usize| format!("{host}{path}?page={page}&per_page={size}{kept}");
         let mut pages = Map::new();
         if page > 1 {

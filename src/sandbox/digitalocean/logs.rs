@@ -53,7 +53,14 @@ async fn give(
     }
     let text = account.look(|holdings| {
         let app = holdings.app(&app)?;
-        Ok(app.log.iter().map(|line| format!("{} {kind} {line}\n", app.name())).collect::<String>())
+        let lines = app.log.iter().map(|line| {
+            format!(
+                "{} {kind} {line}
+",
+                app.name()
+            )
+        });
+        Ok(lines.collect::<Vec<_>>().concat())
     });
     match (text, how.as_str()) {
         (Ok(text), "kept") => text.into_response(),

@@ -1,4 +1,4 @@
-//! A DigitalOcean double: apps with their deployments and rollbacks, domain records, and GenAI agents, as the public API has them
+//! A DigitalOcean double: apps with their deployments and rollbacks, domain records, and `GenAI` agents, as the public API has them
 //! (<https://docs.digitalocean.com/reference/api/>).
 //!
 //! [`account`] is the state, in one file; [`apps`] and [`deployments`] live in it, a deployment runs for a time; [`records`] and

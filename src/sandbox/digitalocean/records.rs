@@ -179,7 +179,7 @@ mod tests {
     use super::super::seeds::Seed;
     use super::*;
 
-    fn body(value: Value) -> Map<String, Value> {
+    fn body(value: &Value) -> Map<String, Value> {
         value.as_object().cloned().unwrap_or_default()
     }
 
@@ -195,7 +195,7 @@ mod tests {
         assert_eq!(find(&all, None, Some("agent")), []);
         let place = ("example.net", agent[0].id);
         let change = json!({"type": "CNAME", "data": "old.example.com.", "ttl": 30});
-        let (effect, given) = all.set_record(place, &body(change)).unwrap();
+        let (effect, given) = all.set_record(place, &body(&change)).unwrap();
         assert_eq!(effect, "change record CNAME agent.example.net");
         assert_eq!(given["domain_record"]["data"], "old.example.com");
         for (bad, why) in [
@@ -203,13 +203,13 @@ mod tests {
             (json!({"data": "old.example.com."}), "type"),
             (json!({"type": "CNAME", "data": "old.example.com"}), "dot"),
         ] {
-            let refusal = all.set_record(place, &body(bad)).unwrap_err();
+            let refusal = all.set_record(place, &body(&bad)).unwrap_err();
             assert!(refusal.status == 422 && refusal.message.contains(why), "{refusal:?}");
         }
         let beside = json!({"type": "A", "name": "agent", "data": "192.0.2.1"});
-        assert_eq!(all.add_record("example.net", &body(beside)).unwrap_err().status, 422);
+        assert_eq!(all.add_record("example.net", &body(&beside)).unwrap_err().status, 422);
         let other = json!({"type": "A", "name": "other", "data": "192.0.2.1"});
-        let (_, given) = all.add_record("example.net", &body(other)).unwrap();
+        let (_, given) = all.add_record("example.net", &body(&other)).unwrap();
         assert_eq!(given["domain_record"]["ttl"], 1800);
         let id = given["domain_record"]["id"].as_u64().unwrap();
         assert!(all.remove_record("example.net", id).is_ok());

@@ -1,6 +1,6 @@
 //! The API's own description, and whether an exchange keeps to it: what is sent, and what the double answers.
 //!
-//! It knows what the two descriptions use of OpenAPI 3.0: types, required and known fields, items, enumerations, bounds, patterns by their
+//! It knows what the two descriptions use of `OpenAPI` 3.0: types, required and known fields, items, enumerations, bounds, patterns by their
 //! length alone, and the three combinations. Fields that the description does not know are allowed, as it allows them. `scripts/contract` has the same exchanges judged
 //! by Prism, a validator of somebody else.
 
@@ -47,7 +47,7 @@ pub(super) fn violations(exchange: &Exchange) -> Vec<String> {
             Err(error) => found.push(format!("request: {error}")),
         },
         (Some(_), true) if body["required"] == true => {
-            found.push("request: there is no body".to_owned())
+            found.push("request: there is no body".to_owned());
         }
         (None, false) => found.push("request: a body is not described".to_owned()),
         _ => {}

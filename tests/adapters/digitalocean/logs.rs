@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rollback::action::{ErrorKind, Verdict};
+use rollback::action::{ErrorKind, Verdict, Work};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -79,9 +79,8 @@ async fn a_silent_host_of_logs_ends_at_the_deadline() {
     let items = port.items(LOGS, json!({"app": "bi-architect"})).await.expect("it can be planned");
     rig.fault("digitalocean:silence,path=/logs/live");
     let verb = port.resolve.registry.verb(LOGS).expect("the verb");
-    let probe = match verb.make(&items[0].args, &port.resolve).expect("an item") {
-        rollback::action::Work::Probe(probe) => probe,
-        _ => panic!("a probe"),
+    let Work::Probe(probe) = verb.make(&items[0].args, &port.resolve).expect("an item") else {
+        panic!("a probe");
     };
     let soon = port.cx_until(Instant::now() + Duration::from_millis(500));
     let error = probe.observe(&soon).await.expect_err("it is silent");

@@ -57,7 +57,11 @@ pub(super) struct Rig {
 impl Rig {
     /// The orchestrator's account, behind the validating proxy if there is one.
     pub(super) fn new() -> Self {
-        Self::with(None, std::env::var("ROLLBACK_CONTRACT_PROXY").ok(), Seed::orchestrator(APPS))
+        Self::with(
+            None,
+            std::env::var("ROLLBACK_CONTRACT_PROXY").ok().as_deref(),
+            Seed::orchestrator(APPS),
+        )
     }
 
     /// The same without any proxy: for faults of the wire, which a proxy would turn into answers of its own.
@@ -75,13 +79,13 @@ impl Rig {
         Self::with(Some(public), None, Seed::orchestrator(APPS))
     }
 
-    fn with(public: Option<String>, proxy: Option<String>, seed: Seed) -> Self {
+    fn with(public: Option<String>, proxy: Option<&str>, seed: Seed) -> Self {
         install_tls();
         let folder = TempDir::new().expect("the temporary folder is writable");
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
         listener.set_nonblocking(true).expect("it can be shared");
         let here = format!("http://{}", listener.local_addr().expect("it is bound"));
-        let url = proxy.clone().unwrap_or_else(|| here.clone());
+        let url = proxy.map_or_else(|| here.clone(), str::to_owned);
         let ledger = Ledger::open(&folder.path().join("effects.log")).expect("it is writable");
         let token = format!("dop_v1_{}", uuid::Uuid::new_v4().simple());
         let account = Account::open(Setup {

@@ -60,7 +60,7 @@ async fn what_the_validation_finds_is_heeded() {
     let condition =
         |code: &str| json!({"code": code, "message": "it says why", "components": ["agent"]});
     rig.account.tamper(APP, |app| {
-        app.verdict = json!({"warnings": [condition("image_source_missing_digest")]})
+        app.verdict = json!({"warnings": [condition("image_source_missing_digest")]});
     });
     let action = back(&port, json!({})).await;
     let error = port.refused(&*action).await;
@@ -73,7 +73,7 @@ async fn what_the_validation_finds_is_heeded() {
         "{saved:?}"
     );
     rig.account.tamper(APP, |app| {
-        app.verdict = json!({"warnings": [condition("static_site_requires_rebuild")]})
+        app.verdict = json!({"warnings": [condition("static_site_requires_rebuild")]});
     });
     let action = back(&port, json!({})).await;
     assert!(port.needed(&*action).await.found().expect("it is told").contains("rebuild"));
@@ -179,9 +179,9 @@ async fn lost(verb: &str, path: &str, effect: &str) {
     let saved = port.needed(&*action).await;
     let app = rig.account.app(APP).expect("it is there");
     // What is read before is let through: a list of deployments has the path of a new one.
-    let reads = if verb == "digitalocean.deploy" { 1 } else { 0 };
-    if reads > 0 {
-        rig.fault(&format!("digitalocean:latency=300ms,path=/{}/{path},times={reads}", app.id));
+    let reads_there = verb == "digitalocean.deploy";
+    if reads_there {
+        rig.fault(&format!("digitalocean:latency=300ms,path=/{}/{path},times=1", app.id));
     }
     let arming = async {
         while !rig.faults.list().is_empty() {
