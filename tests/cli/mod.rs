@@ -17,6 +17,7 @@ mod hold;
 mod hostile;
 mod knowledge;
 mod log;
+mod orchestrator;
 mod plan;
 mod questions;
 mod revert;

@@ -69,6 +69,23 @@ impl Stage {
         stage
     }
 
+    /// A project with all runbooks and files of a procedure, with the PostgreSQL that `--postgres` chooses.
+    pub(super) fn procedure(name: &str, postgres: &str) -> Self {
+        let world = World::new();
+        let stage = Self { _sandbox: serve(&world, postgres), world };
+        let folder = crate_root().join("runbooks").join(name);
+        for within in ["", "environments"] {
+            for entry in std::fs::read_dir(folder.join(within)).expect("it is shipped") {
+                let path = entry.expect("a file").path();
+                if let Ok(text) = std::fs::read_to_string(&path) {
+                    let place = path.strip_prefix(crate_root()).expect("a file of this crate");
+                    let _path = stage.world.write(Path::new("home").join(place), &text);
+                }
+            }
+        }
+        stage
+    }
+
     /// A project with this runbook, named `small`, and the shipped sandbox environment.
     pub(super) fn with(phases: &str) -> Self {
         let stage = Self::empty();
