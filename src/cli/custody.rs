@@ -21,7 +21,8 @@ use crate::runbook::{Runbook, Scenario};
 pub(super) struct Subject {
     dir: LockDir,
     environment: String,
-    subject: String,
+    /// Its name.
+    name: String,
     holder: Holder,
     left: LeftElsewhere,
     lock: Mutex<Option<Lock>>,
@@ -32,13 +33,13 @@ impl Subject {
     /// A subject whose lock was taken for this run.
     pub(super) fn of(
         dir: LockDir,
-        (environment, subject): (&str, &str),
+        (environment, name): (&str, &str),
         (holder, left): (Holder, LeftElsewhere),
         lock: Lock,
         run: Run,
     ) -> Self {
-        let (environment, subject) = (environment.to_owned(), subject.to_owned());
-        Self { dir, environment, subject, holder, left, lock: Mutex::new(Some(lock)), run }
+        let (environment, name) = (environment.to_owned(), name.to_owned());
+        Self { dir, environment, name, holder, left, lock: Mutex::new(Some(lock)), run }
     }
 
     /// Returns when others can see who holds it.
@@ -76,7 +77,7 @@ impl Subject {
     }
 
     fn file(&self) -> OwnerFile {
-        self.dir.owner_of(&self.environment, &self.subject)
+        self.dir.owner_of(&self.environment, &self.name)
     }
 
     fn own(&self, waits: &str) -> Result<(), JournalError> {
@@ -103,7 +104,7 @@ impl Custody for Subject {
         }
         let lock = self
             .dir
-            .acquire(&self.environment, &self.subject, &self.holder, self.left)
+            .acquire(&self.environment, &self.name, &self.holder, self.left)
             .map_err(|error| lost(&error))?;
         let owner = self.file().read();
         if let Some(by) = owner.and_then(|owner| taken_from(owner, &self.holder.run)) {
@@ -169,9 +170,10 @@ pub(super) fn may_pass(
             Scenario::Emergency => ", or start with `--take-over`",
             _ => "",
         };
-        let go_on = match alive {
-            true => format!("Watch it with `rollback status {run} --follow`."),
-            false => format!("Go on with it: `rollback resume {run}`."),
+        let go_on = if alive {
+            format!("Watch it with `rollback status {run} --follow`.")
+        } else {
+            format!("Go on with it: `rollback resume {run}`.")
         };
         return Err(CliError::new(HELD, format!("start: the subject is owned by {told}"))
             .hint(go_on)
@@ -274,9 +276,10 @@ pub(super) fn told(run: &Run, header: &Header) -> Option<String> {
         Owner { holder, waits, .. } => {
             let here =
                 if holder.run == run.id() { "this run" } else { &format!("run {}", holder.run) };
-            let state = match is_alive(holder) {
-                true => "waits in",
-                false => "nobody runs now; it was interrupted in",
+            let state = if is_alive(holder) {
+                "waits in"
+            } else {
+                "nobody runs now; it was interrupted in"
             };
             format!("{place} belongs to {here} ({}), which {state} {waits}", who(holder))
         }

@@ -125,9 +125,10 @@ impl ItemRun {
 
     fn hold_failed(&self, look: &Look, hold: &Hold, left: Duration) {
         let told = look.told(GateState::Fails);
-        let left = match left.is_zero() {
-            true => String::new(),
-            false => format!(", {} before its end", brief(left)),
+        let left = if left.is_zero() {
+            String::new()
+        } else {
+            format!(", {} before its end", brief(left))
         };
         let text = format!("hold for {}{left}: {told}", brief(hold.lasting));
         let error = ActionError::new(ErrorKind::Failed, text)

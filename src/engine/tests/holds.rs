@@ -109,7 +109,7 @@ async fn a_gate_that_fails_at_the_end_is_waited_for_while_that_is_tolerated() {
     let tolerant = Holding { tolerate_ms: 600_000, ..day(&["rate"]) };
     let (run, _handles) = bench.start(graceful(&tolerant));
     let (began, run) = (Instant::now(), tokio::spawn(run));
-    sleep(hours(24) - Duration::from_secs(120)).await;
+    sleep(Duration::from_secs(24 * 3600 - 120)).await;
     bench.world().turn("rate", false);
     sleep(Duration::from_secs(360)).await;
     assert!(!run.is_finished(), "the time is over, and the gate does not hold");

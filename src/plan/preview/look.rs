@@ -164,9 +164,10 @@ impl<'a> Looker<'a> {
                 Ok(Answer::Yes { .. }) => {}
                 Ok(Answer::No { observed }) => {
                     let observed = format!("{text}: {observed}");
-                    return match self.changed {
-                        true => Finding::MayHold { observed },
-                        false => Finding::DoesNotHold { observed },
+                    return if self.changed {
+                        Finding::MayHold { observed }
+                    } else {
+                        Finding::DoesNotHold { observed }
                     };
                 }
                 Ok(Answer::NoData { reason }) => {
