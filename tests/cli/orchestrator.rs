@@ -69,7 +69,8 @@ fn the_emergency_brings_users_back_and_its_revert_undoes_that() {
         let found = run.stderr.find(&format!("✓ {step}"));
         found.unwrap_or_else(|| panic!("{step} is not done: {run}"))
     };
-    let order = ["point-to-old", "old-orchestrator-answers", "caches-expired", "archive-specialists"];
+    let order =
+        ["point-to-old", "old-orchestrator-answers", "caches-expired", "archive-specialists"];
     assert!(order.windows(2).all(|pair| place(pair[0]) < place(pair[1])), "{run}");
     let after = world(&stage);
     assert!(points_to(&after, OLD), "{after}");
