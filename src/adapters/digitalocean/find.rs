@@ -112,7 +112,7 @@ pub(super) fn one_of<'a, T>(
 
 /// Names that are near to this one, the nearest first: a few letters off, or longer or shorter at an end.
 fn candidates(name: &str, all: impl Iterator<Item = String>) -> Vec<String> {
-    let limit = (name.chars().count() / 4).max(2);
+    let limit = (name.chars().count() / 3).max(1);
     let near = all.filter_map(|other| {
         let distance = strsim::damerau_levenshtein(name, &other);
         let akin = name.len() > 3 && (other.contains(name) || name.contains(other.as_str()));
@@ -120,6 +120,7 @@ fn candidates(name: &str, all: impl Iterator<Item = String>) -> Vec<String> {
     });
     let mut near: Vec<(usize, String)> = near.filter(|(_, other)| !other.is_empty()).collect();
     near.sort();
+    near.dedup();
     near.into_iter().take(MOST_CANDIDATES).map(|(_, other)| other).collect()
 }
 

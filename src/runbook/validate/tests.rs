@@ -137,8 +137,10 @@ fn the_guide_is_true() {
     let examples: Vec<&str> =
         guide.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert_eq!(examples.len(), 4);
+    let registry = crate::adapters::registry();
     for example in examples {
-        let loaded = load(example).unwrap_or_else(|problems| panic!("{}", problems.render(false)));
+        let loaded = load_text("runbook.yaml", example, &registry)
+            .unwrap_or_else(|problems| panic!("{}", problems.render(false)));
         assert!(loaded.warnings.is_empty(), "{}", loaded.warnings.render(false));
     }
     for filter in crate::runbook::template::FILTERS {
