@@ -22,7 +22,7 @@ use crate::support::world::finish;
 
 /// The two commands that the README promises, and CI runs.
 const FIRST_MINUTE: [&str; 2] = [
-    "cargo run --profile quick -- --emergency --env sandbox --reason \"first try\" --yes",
+    "cargo run --profile quick -- --emergency --runbook ollama-emergency --env sandbox --reason \"first try\" --yes",
     "make test",
 ];
 

@@ -250,13 +250,13 @@ impl Between for Faults {
             Work::Action(inner) => Work::Action(Box::new(FaultyAction { verb, inner, faults })),
             Work::Probe(inner) => Work::Probe(Box::new(FaultyProbe { verb, inner, faults })),
             // A hold is as good as its gates.
-            Work::Hold(Hold { gates, lasting, every, tolerate }) => {
+            Work::Hold(Hold { lasting, every, tolerate, gates }) => {
                 let faulty = |Gate { text, probe: inner }: Gate| {
                     let faults = faults.clone();
                     Gate { text, probe: Box::new(FaultyProbe { verb, inner, faults }) }
                 };
                 let gates = gates.into_iter().map(faulty).collect();
-                Work::Hold(Hold { gates, lasting, every, tolerate })
+                Work::Hold(Hold { lasting, every, tolerate, gates })
             }
             // Asked after the run, when the drill is over.
             later @ (Work::Manual(_) | Work::Later(_)) => later,

@@ -46,7 +46,7 @@ fn latest(stage: &Stage) -> String {
 /// Takes the latest run back, and holds the world against what it was.
 fn taken_back(stage: &Stage, before: &Value) -> CommandOutput {
     let reverted = stage.rollback("revert latest --yes").expect_code(0);
-    assert!(reverted.stderr.contains("REVERTED in "), "{reverted}");
+    assert!(reverted.stdout.contains("REVERTED in "), "{reverted}");
     assert_eq!(&world(stage), before, "{reverted}");
     reverted
 }
@@ -85,7 +85,7 @@ fn the_emergency_brings_users_back_and_its_revert_undoes_that() {
     assert!(again.stderr.contains("= point-to-old"), "{again}");
     assert_eq!(world(&stage), after);
     let reverted = stage.rollback(&format!("revert {id} --yes")).expect_code(0);
-    assert!(reverted.stderr.contains("REVERTED in "), "{reverted}");
+    assert!(reverted.stdout.contains("REVERTED in "), "{reverted}");
     assert_eq!(world(&stage), before, "{reverted}");
 }
 

@@ -25,14 +25,23 @@ use crate::secret::Secrets;
 /// The longest wait for a connection; the deadline is usually nearer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How a host is found and reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Way {
+    /// By the connection's proxy, or that of the process's environment.
+    Usual,
+    /// Without a proxy.
+    Direct,
+    /// Without a proxy, at the address that the connection's name servers tell.
+    Asking,
+}
+
 /// What makes a client of its own necessary.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Route {
     tls: bool,
-    direct: bool,
     fresh: bool,
-    /// Asks the connection's name servers for the host.
-    asks: bool,
+    way: Way,
     resolved: Resolved,
 }
 
@@ -145,13 +154,18 @@ impl Client {
 
     fn client_for(&self, url: &Url, message: &Message) -> Result<reqwest::Client, ActionError> {
         let local = is_loopback(url) || !message.resolved.is_empty();
-        let asks = !local && !self.settings.nameservers.is_empty() && url.domain().is_some();
+        let way = if local {
+            Way::Direct
+        } else if !self.settings.nameservers.is_empty() && url.domain().is_some() {
+            Way::Asking
+        } else {
+            Way::Usual
+        };
         let route = Route {
             tls: url.scheme() == "https",
-            direct: local || asks,
             // A kept connection would lead to where the name pointed before.
-            fresh: message.fresh || asks,
-            asks,
+            fresh: message.fresh || way == Way::Asking,
+            way,
             resolved: message.resolved.clone(),
         };
         let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -169,14 +183,14 @@ impl Client {
         if route.fresh {
             builder = builder.pool_max_idle_per_host(0);
         }
-        if route.asks {
+        if route.way == Way::Asking {
             builder =
                 builder.dns_resolver(Arc::new(Names(self.settings.nameservers.as_slice().into())));
         }
         for (host, address) in &route.resolved {
             builder = builder.resolve(host, *address);
         }
-        builder = match (&self.settings.proxy, route.direct) {
+        builder = match (&self.settings.proxy, route.way != Way::Usual) {
             (_, true) => builder.no_proxy(),
             (Some(proxy), false) => builder.proxy(self.proxy(proxy)?),
             (None, false) => builder,

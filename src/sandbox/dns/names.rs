@@ -204,7 +204,7 @@ impl NameServers {
         let secondary: Handle = Arc::new(move |asked, _| {
             let mut answer = reply(asked);
             match asked.metadata.op_code {
-                OpCode::Query => shared.query(&shared.secondary, asked, &mut answer),
+                OpCode::Query => query(&shared.secondary, asked, &mut answer),
                 // It takes no updates and forwards none.
                 _ => answer.metadata.response_code = ResponseCode::Refused,
             }
@@ -224,13 +224,21 @@ impl NameServers {
     }
 }
 
+/// Answers a question from zones.
+fn query(zones: &Mutex<Zones>, asked: &Message, answer: &mut Message) {
+    match asked.queries.as_slice() {
+        [query] => locked(zones).answer(query.name(), query.query_type(), answer),
+        _ => answer.metadata.response_code = ResponseCode::FormErr,
+    }
+}
+
 impl Shared {
     fn primary(&self, asked: &Message, bytes: &[u8]) -> Option<Vec<u8>> {
         let mut answer = reply(asked);
         let signed = self.key.check(asked, bytes);
         match asked.metadata.op_code {
             OpCode::Query => {
-                self.query(&self.primary, asked, &mut answer);
+                query(&self.primary, asked, &mut answer);
                 return answer.to_vec().ok();
             }
             OpCode::Update => {
@@ -240,13 +248,6 @@ impl Shared {
             _ => answer.metadata.response_code = ResponseCode::NotImp,
         }
         self.key.sign(answer, asked, &signed)
-    }
-
-    fn query(&self, zones: &Mutex<Zones>, asked: &Message, answer: &mut Message) {
-        match asked.queries.as_slice() {
-            [query] => locked(zones).answer(query.name(), query.query_type(), answer),
-            _ => answer.metadata.response_code = ResponseCode::FormErr,
-        }
     }
 
     fn update(&self, asked: &Message) -> Result<(), ResponseCode> {

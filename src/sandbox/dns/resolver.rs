@@ -48,13 +48,11 @@ impl Cache {
                 RData::CNAME(target) if kind != RecordType::CNAME => Some(target.0.clone()),
                 _ => None,
             });
-            match alias {
-                Some(target) => at = target,
-                None => {
-                    answer.add_authorities(heard.authorities);
-                    return;
-                }
-            }
+            let Some(target) = alias else {
+                answer.add_authorities(heard.authorities);
+                return;
+            };
+            at = target;
         }
     }
 

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::addresses::{Sockets, address, sockets_folder};
 use super::info::WorldInfo;
 use super::messengers::Messengers;
-use super::{account, cluster, files, keys, knowledge, metrics, names, orchestrators, seed};
+use super::{account, cluster, files, keys, knowledge, metrics, names, seed};
 use crate::sandbox::chat::Chat;
 use crate::sandbox::digitalocean::Account;
 use crate::sandbox::dns::NameServers;
@@ -191,7 +191,7 @@ impl World {
             open_tcp(digitalocean, account.front(Some(faults.clone()))),
         ];
         let specialists: Arc<dyn orchestrator::Specialists> =
-            Arc::new(orchestrators::Deployed(account.clone()));
+            Arc::new(account::Behind(account.clone()));
         for (listener, generation) in
             [(answering.old, Generation::Old), (answering.new, Generation::New)]
         {

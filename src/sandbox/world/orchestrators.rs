@@ -7,8 +7,6 @@ use tokio::net::TcpListener;
 use super::addresses::{address, bind};
 use super::info::WorldInfo;
 use crate::sandbox::SandboxError;
-use crate::sandbox::digitalocean::Account;
-use crate::sandbox::orchestrator::{Specialists, Standing};
 
 /// Where the old one is.
 const OLD: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
@@ -19,9 +17,6 @@ const TRIES: usize = 20;
 
 /// The name that users know.
 const NAME: &str = "agent.insightpulseai.net";
-
-/// The agent of the new orchestrator.
-const AGENT: &str = "multi-agent-orchestrator";
 
 /// The listeners of the orchestrators.
 pub(super) struct Listeners {
@@ -68,22 +63,4 @@ async fn pair(former: Option<&WorldInfo>) -> Result<(TcpListener, TcpListener), 
         }
     }
     Err(last.unwrap_or_else(|| failed(FRONT)(std::io::ErrorKind::AddrInUse.into())))
-}
-
-/// The specialists as their account has them: attached by a route of the orchestrator's agent, at work while their app serves.
-#[derive(Debug)]
-pub(super) struct Deployed(pub(super) Account);
-
-impl Specialists for Deployed {
-    fn standing(&self, specialist: &str) -> Standing {
-        let child = self.0.agent(specialist).map(|agent| agent.uuid);
-        let routes = self.0.agent(AGENT).map(|agent| agent.routes).unwrap_or_default();
-        if !routes.iter().any(|route| Some(&route.child) == child.as_ref()) {
-            return Standing::Detached;
-        }
-        match self.0.app(specialist) {
-            Some(app) if !app.is_archived() => Standing::AtWork,
-            _ => Standing::Down,
-        }
-    }
 }
