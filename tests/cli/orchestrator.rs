@@ -1,5 +1,7 @@
 //! The orchestrator's procedure in the sandbox: every scenario brings users back, and its revert brings the world back, as the world itself sees it.
 
+use std::collections::BTreeSet;
+
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -28,11 +30,13 @@ fn world(stage: &Stage) -> Value {
         .filter_map(|app| app[0].as_str())
         .collect();
     archived.sort_unstable();
+    let routes = status["account"]["routes"].as_array().expect("a list");
+    let routes: BTreeSet<&str> = routes.iter().filter_map(Value::as_str).collect();
     json!({
         "name": agent,
         "front": status["orchestrators"]["front"]["version"],
         "archived": archived,
-        "routes": status["account"]["routes"],
+        "routes": routes,
         "knowledge": status["database"]["knowledge"],
         "files": status["files"],
     })
