@@ -257,7 +257,7 @@ impl Subject {
                 json!({"subject": "a drill", "text": "a drill", "to": ["b@example.com"]})
             }
             Self::DnsLook | Self::DnsUpdate => json!({
-                "name": "a.example", "type": "CNAME", "to": {"ttl": 30, "values": ["b.example"]}, "from": null,
+                "name": "a.example", "kind": "CNAME", "to": {"ttl": 30, "values": ["b.example"]}, "from": null,
             }),
         }
     }

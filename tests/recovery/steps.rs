@@ -64,7 +64,7 @@ impl Bench {
         let _installed = rustls::crypto::ring::default_provider().install_default();
         let rig = Rig::start();
         let scratch = tempfile::tempdir().expect("the temporary folder is writable");
-        let (environment, resolve) = enter(&rig).await;
+        let (environment, resolve) = enter(&rig, &rig.path("home/environments/sandbox.yaml")).await;
         Self { rig, environment, resolve, scratch }
     }
 
@@ -72,7 +72,8 @@ impl Bench {
     /// after one.
     pub(super) async fn reset(&mut self, path: &Path) {
         self.rig.reset();
-        (self.environment, self.resolve) = enter(&self.rig).await;
+        let file = path.with_file_name("environments").join("sandbox.yaml");
+        (self.environment, self.resolve) = enter(&self.rig, &file).await;
         let scenario =
             load(path, self.registry()).expect("a shipped runbook is valid").runbook.scenario;
         if scenario == Scenario::Validation {
@@ -96,13 +97,22 @@ impl Bench {
         if loaded.runbook.inputs.contains_key("reason") {
             given.flags.push(("reason".into(), "a test".into()));
         }
+        // What a person would name behind the scenario's flag.
+        let named = loaded.runbook.argument().filter(|name| !given.environment.contains_key(*name));
+        if let Some(name) = named
+            && let Some(sample) = &loaded.runbook.inputs[name].sample
+        {
+            let sample = sample.as_text().expect("a name is a text");
+            given.flags.push((name.to_owned(), sample.to_owned()));
+        }
+        let folder = path.parent().expect("a runbook lies in a folder");
         let inputs = inputs::resolve(&loaded.runbook, &given, &self.resolve).await;
         let request = plan::Request {
             runbook: &loaded.runbook,
             source: &loaded.source,
             environment: &self.environment,
             inputs: &inputs,
-            run: &json!({"id": RUN}),
+            run: &json!({"id": RUN, "severity": "high", "drill": false, "folder": folder}),
             cx: &self.resolve,
             history: &|_| None,
         };
@@ -119,6 +129,9 @@ impl Bench {
         let mut state = self.rig.state(&[RUN.to_owned()]);
         let files = state["files"].as_object_mut().expect("files by name");
         files.retain(|name, _| !name.contains(".rollback-RUN"));
+        // A route that comes back stands at the end.
+        let routes = state["account"]["routes"].as_array_mut().expect("a list");
+        routes.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
         // A pod template that comes back is a revision of its own, and its pods take their time.
         for deployment in state["deployments"].as_array_mut().expect("deployments") {
             let deployment = deployment.as_object_mut().expect("what is known of it");
@@ -183,10 +196,10 @@ pub(super) fn header(plan: Plan) -> Header {
     }
 }
 
-async fn enter(rig: &Rig) -> (Environment, Arc<ResolveContext>) {
+/// The sandbox as the runbooks beside `environments/sandbox.yaml` see it.
+async fn enter(rig: &Rig, file: &Path) -> (Environment, Arc<ResolveContext>) {
     let registry = Arc::new(rollback::adapters::registry());
-    let file = EnvironmentFile::read(&rig.path("home/environments/sandbox.yaml"), &registry)
-        .expect("the sandbox's environment is valid");
+    let file = EnvironmentFile::read(file, &registry).expect("the sandbox's environment is valid");
     let environment = file.resolve(Some(rig.info())).await.expect("the sandbox is there");
     let connections = environment.connections.clone();
     (environment, Arc::new(ResolveContext { connections, registry }))
