@@ -2,7 +2,7 @@
 //!
 //! Every authoritative server is asked, over and over until all agree. That a change has *propagated* can be asked of the caches that one
 //! knows. That it has reached everybody can be asked of nobody: it follows from the TTL of the former record, counted from the moment
-//! at which no authoritative server gave it out any more ([`mark`](super::mark)).
+//! at which no authoritative server gave it out any more ([`mark`]).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

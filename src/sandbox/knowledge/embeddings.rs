@@ -1,5 +1,5 @@
 //! A double of `OpenAI`'s embeddings (<https://platform.openai.com/docs/api-reference/embeddings>): its requests, its answers and its refusals, over
-//! [toy](super::toy) vectors.
+//! [toy] vectors.
 
 use std::sync::Arc;
 
