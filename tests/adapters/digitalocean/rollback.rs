@@ -181,7 +181,7 @@ async fn lost(verb: &str, path: &str, effect: &str) {
     // What is read before is let through: a list of deployments has the path of a new one.
     let reads_there = verb == "digitalocean.deploy";
     if reads_there {
-        rig.fault(&format!("digitalocean:latency=300ms,path=/{}/{path},times=1", app.id));
+        rig.fault(&format!("digitalocean:latency=2s,path=/{}/{path},times=1", app.id));
     }
     let arming = async {
         while !rig.faults.list().is_empty() {
