@@ -353,6 +353,10 @@ async fn prepare(
         return Err(custody::owned(&owner, "revert"));
     }
     let lock = dir.acquire(place.0, place.1, &holder, left)?;
+    // And with the lock: who held it until now may have begun to wait meanwhile.
+    if let Some(owner) = custody::owned_by_another(&dir, place, opened.former.id()) {
+        return Err(custody::owned(&owner, "revert"));
+    }
     let subject = Subject::of(dir, place, (holder.clone(), left), lock, run.clone());
     pre_flight(cx, opened, plan).await?;
     let looked = opened.look(plan).await;

@@ -464,8 +464,9 @@ async fn take_subject(
     let place = (opened.environment.name.as_str(), runbook.subject.as_str());
     let acquire = || dir.acquire(place.0, place.1, holder, left);
     // Asked before the lock is taken: who may not have it must not stand in the owner's way.
-    if let Some(owner) = custody::owned_by_another(&dir, place, run.id()) {
-        custody::may_pass(cx, runbook, &owner, args.take_over)?;
+    let owner = custody::owned_by_another(&dir, place, run.id());
+    if let Some(owner) = &owner {
+        custody::may_pass(cx, runbook, owner, args.take_over)?;
     }
     let lock = match acquire() {
         Err(LockError::Held { holder: Some(other), .. }) if args.take_over => {
@@ -473,6 +474,12 @@ async fn take_subject(
         }
         taken => taken?,
     };
+    // And with it: who held it until now may have begun to wait meanwhile.
+    if owner.is_none()
+        && let Some(owner) = custody::owned_by_another(&dir, place, run.id())
+    {
+        custody::may_pass(cx, runbook, &owner, args.take_over)?;
+    }
     Ok(Subject::of(dir, place, (holder.clone(), left), lock, run.clone()))
 }
 

@@ -65,7 +65,7 @@ impl ItemRun {
             if left_ms == 0 && !fails && !unknown {
                 return self.hold_is_over(hold);
             }
-            if left_ms == 0 && unknown && question.is_none() {
+            if left_ms == 0 && unknown && !fails && question.is_none() {
                 question = Some(self.ask_about(&look, hold));
             }
             let mut next_ms = now_ms + millis(hold.every);

@@ -97,6 +97,12 @@ fn the_emergency_brings_users_back_and_its_revert_undoes_that() {
 fn the_graceful_rollback_goes_in_stages_and_its_revert_undoes_that() {
     let stage = Stage::procedure("orchestrator", "none");
     let before = world(&stage);
+    // What it is done for goes on for those who are left on the new one, and does not stop it.
+    for metric in
+        ["orchestrator_cost_per_query_usd 0.25", "orchestrator_routing_accuracy_ratio 0.88"]
+    {
+        let _set = stage.rollback(&format!("sandbox metric '{metric}'")).expect_code(0);
+    }
     let run = stage.rollback("--graceful --env sandbox --reason cost --yes").expect_code(0);
     for step in ["half-is-served", "watch-half", "three-quarters-are-served", "nobody-is-left"] {
         assert!(run.stderr.contains(&format!("✓ {step}")), "{step}: {run}");
