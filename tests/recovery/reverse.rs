@@ -90,7 +90,7 @@ async fn each_twice(bench: &Bench, plan: &Plan, vault: &Arc<dyn Vault>, context:
         for item in step.items.resolved() {
             let back = take_back(verb, &item.args, RUN, &bench.resolve, vault.as_ref());
             let back = back.await.expect("its saved state is there");
-            let attempts = Attempts::new(bench, step.policy.timeout);
+            let attempts = Attempts::new(bench, step);
             for time in ["once", "twice"] {
                 let undone = back.apply(&attempts.context(), &Saved::default()).await;
                 let applied = undone.unwrap_or_else(|error| {

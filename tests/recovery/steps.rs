@@ -212,6 +212,8 @@ async fn enter(rig: &Rig, file: &Path) -> (Environment, Arc<ResolveContext>) {
 pub(super) struct Attempts<'a> {
     bench: &'a Bench,
     notes: Arc<Notes>,
+    /// Where in the run it is, by which adapters know their own work again.
+    place: String,
     timeout: Duration,
 }
 
@@ -227,8 +229,9 @@ impl Recorder for Notes {
 }
 
 impl<'a> Attempts<'a> {
-    pub(super) fn new(bench: &'a Bench, timeout: Duration) -> Self {
-        Self { bench, notes: Arc::default(), timeout }
+    pub(super) fn new(bench: &'a Bench, step: &PlannedStep) -> Self {
+        let (place, timeout) = (step.id.0.clone(), step.policy.timeout);
+        Self { bench, notes: Arc::default(), place, timeout }
     }
 
     pub(super) fn context(&self) -> StepContext {
@@ -237,6 +240,7 @@ impl<'a> Attempts<'a> {
         let notes = self.notes.0.lock().expect("nobody panicked").clone();
         StepContext::new(deadline, CancellationToken::new(), scratch, RUN)
             .recording(self.notes.clone(), notes)
+            .at(&self.place)
     }
 
     /// Looks, and changes what needs a change.
@@ -291,8 +295,7 @@ async fn twice(
     action: &dyn Action,
 ) -> usize {
     let name = format!("{} [{}]", step.id, item.name);
-    let timeout = step.policy.timeout;
-    let attempts = Attempts::new(bench, timeout);
+    let attempts = Attempts::new(bench, step);
     let before = Rig::at_rest(|| bench.state());
     let Some((saved, applied)) = attempts.forward(action).await else {
         return 0;
@@ -312,13 +315,13 @@ async fn twice(
             .unwrap_or_else(|error| panic!("{name} undone {time}: {error:?}"));
         bench.becomes(&before, &format!("{name} undone {time}"));
     }
-    let fresh = Attempts::new(bench, timeout);
+    let fresh = Attempts::new(bench, step);
     let _forward = fresh.forward(action).await;
     1
 }
 
 async fn holds(bench: &Bench, step: &PlannedStep, probe: &dyn rollback::action::Probe) {
-    let attempts = Attempts::new(bench, step.policy.timeout);
+    let attempts = Attempts::new(bench, step);
     let cx = attempts.context();
     while let Verdict::NotYet { observed } = probe.observe(&cx).await.expect("it can be asked") {
         assert!(!cx.remaining().is_zero(), "{} does not hold: {observed}", step.id);
