@@ -334,8 +334,13 @@ async fn a_failure_at_any_step_leaves_a_run_that_says_the_truth() {
     let mut bench = Bench::new().await;
     for path in shipped() {
         bench.reset(&path).await;
-        // What stands aside in a world without a database cannot fail there.
+        // What stands aside in a world without a database cannot fail there, and a runbook whose proof does has nothing to do there: its run
+        // is refused before it begins.
         let plan = bench.plan(&path).await;
+        let stands_aside = |id: &StepId| plan.step(id).is_some_and(|step| step.skip.is_some());
+        if plan.targets.iter().any(|target| stands_aside(&target.reached_by)) {
+            continue;
+        }
         let concerned = plan.steps().filter(|step| step.skip.is_none());
         let ids: Vec<StepId> = concerned.map(|step| step.id.clone()).collect();
         for id in ids {
