@@ -7,7 +7,7 @@ use super::context::Context;
 use super::error::{CliError, HELD, USAGE};
 use super::open;
 use crate::clock;
-use crate::engine::custody::Custody;
+use crate::engine::custody::{Custody, Regained};
 use crate::event::{Header, StopReason};
 use crate::journal::{
     Holder, JournalError, LeftElsewhere, Lock, LockDir, LockError, Owner, OwnerFile, Request, Run,
@@ -97,34 +97,37 @@ impl Custody for Subject {
         drop(self.lock().take());
     }
 
-    fn take_back(&self) -> Result<(), StopReason> {
+    fn take_back(&self) -> Result<Regained, StopReason> {
         let mut held = self.lock();
         if held.is_some() {
-            return Ok(());
+            return Ok(Regained::Held);
         }
-        let lock = self
-            .dir
-            .acquire(&self.environment, &self.name, &self.holder, self.left)
-            .map_err(|error| lost(&error))?;
+        let acquired = self.dir.acquire(&self.environment, &self.name, &self.holder, self.left);
         let owner = self.file().read();
         if let Some(by) = owner.and_then(|owner| taken_from(owner, &self.holder.run)) {
-            return Err(StopReason::TakenOver { run: by.run, runbook: by.runbook });
+            return Err(taken_over(&by));
         }
-        *held = Some(lock.published().map_err(|error| lost(&LockError::Failed(error)))?);
-        Ok(())
+        match acquired {
+            Ok(lock) => {
+                let published = lock.published();
+                *held = Some(published.map_err(|error| lost(&LockError::Failed(error)))?);
+                Ok(Regained::Held)
+            }
+            // Who takes it over writes that down before anything is changed; until then a person may still say no.
+            Err(LockError::Held { .. }) => Ok(Regained::NotYet),
+            Err(LockError::Elsewhere { holder, .. }) => Err(taken_over(&holder)),
+            Err(error @ LockError::Failed(_)) => Err(lost(&error)),
+        }
     }
+}
+
+fn taken_over(by: &Holder) -> StopReason {
+    StopReason::TakenOver { run: by.run.clone(), runbook: by.runbook.clone() }
 }
 
 /// Why a subject that was lent cannot be had again.
 fn lost(error: &LockError) -> StopReason {
-    match error {
-        LockError::Held { holder: Some(by), .. } | LockError::Elsewhere { holder: by, .. } => {
-            StopReason::TakenOver { run: by.run.clone(), runbook: by.runbook.clone() }
-        }
-        other => {
-            StopReason::Terminated { by: Some(format!("the subject was lost: failed to {other}")) }
-        }
-    }
+    StopReason::Terminated { by: Some(format!("the subject was lost: failed to {error}")) }
 }
 
 /// The run that has the subject instead of `run`, if there is one.

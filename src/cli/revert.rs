@@ -62,31 +62,52 @@ struct Opened {
     lock_dir: Option<PathBuf>,
 }
 
+impl RevertArgs {
+    /// What takes back a run of a drill, about which nobody is asked any more.
+    pub(super) fn of_drill(run: &Run, start: &run::StartArgs) -> Self {
+        Self {
+            run: run.id().to_owned(),
+            reason: start.reason().map(str::to_owned),
+            env: None,
+            dry_run: false,
+            yes: true,
+            approval: start.approval().clone(),
+            lock: start.lock().clone(),
+        }
+    }
+}
+
 pub(super) async fn run(cx: Context, args: RevertArgs) -> Result<u8, CliError> {
-    let store = open::store(&cx, &cx.config)?;
+    begin(&cx, &args).await.map(|(code, _)| code)
+}
+
+/// A revert, to its end: the exit code, and the run, if there was anything to take back.
+pub(super) async fn begin(cx: &Context, args: &RevertArgs) -> Result<(u8, Option<Run>), CliError> {
+    let store = open::store(cx, &cx.config)?;
     let former = store.find(&args.run)?;
     let history = read(&former)?;
     let past = Past::of(&history.records, history.head())
         .map_err(|error| unfollowable(&former, &error))?;
     if let Some(done) = already(&store, &former, &history.records, &past)? {
         cx.output.progress(done);
-        return Ok(0);
+        return Ok((0, None));
     }
-    let opened = open(&cx, store, former, past, args.env.as_deref()).await?;
-    let plan = make_plan(&opened, &args)?;
-    opened.later(&cx);
+    let opened = open(cx, store, former, past, args.env.as_deref()).await?;
+    let plan = make_plan(&opened, args)?;
+    opened.later(cx);
     if plan.phases.is_empty() {
         plan::left(&plan).into_iter().for_each(|line| cx.output.progress(line));
         let id = opened.former.id();
         cx.output.progress(format!("run {id} has changed nothing that could be taken back"));
-        return Ok(0);
+        return Ok((0, None));
     }
     if args.dry_run {
-        pre_flight(&cx, &opened, &plan).await?;
+        pre_flight(cx, &opened, &plan).await?;
         let looked = opened.look(&plan).await;
-        return show(&cx, &plan, &looked);
+        return show(cx, &plan, &looked).map(|code| (code, None));
     }
-    start(cx, opened, plan, &args).await
+    let (code, run) = start(cx, opened, plan, args).await?;
+    Ok((code, Some(run)))
 }
 
 /// The journal of the run, which nobody is writing.
@@ -309,11 +330,16 @@ fn show(cx: &Context, plan: &Plan, looked: &Looked) -> Result<u8, CliError> {
     Ok(if looked.refusals.is_empty() { 0 } else { REFUSED })
 }
 
-async fn start(cx: Context, opened: Opened, plan: Plan, args: &RevertArgs) -> Result<u8, CliError> {
+async fn start(
+    cx: &Context,
+    opened: Opened,
+    plan: Plan,
+    args: &RevertArgs,
+) -> Result<(u8, Run), CliError> {
     let mut signals = run::listen()?;
     let run = opened.store.create_run()?;
     let prepared = tokio::select! {
-        prepared = prepare(&cx, &opened, &plan, args, &run) => prepared,
+        prepared = prepare(cx, &opened, &plan, args, &run) => prepared,
         () = signal::asked_to_end(&mut signals) => {
             cx.output.raw_progress("\n");
             Err(CliError::new(ABORTED, "start: it was stopped; nothing was touched"))
@@ -331,8 +357,9 @@ async fn start(cx: Context, opened: Opened, plan: Plan, args: &RevertArgs) -> Re
     let Opened { store, former, resolve, .. } = opened;
     let past = Some(former);
     let subject = Arc::new(subject);
-    let session = Session { output: cx.output, resolve, store, run, past, signals, own, subject };
-    session.start(header).await
+    let output = cx.output.clone();
+    let session = Session { output, resolve, store, run: run.clone(), past, signals, own, subject };
+    session.start(header).await.map(|code| (code, run))
 }
 
 /// Everything before the first change: takes the subject, looks at what there is, shows it, asks, and notes it in the former run's journal.

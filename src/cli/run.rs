@@ -99,6 +99,21 @@ impl StartArgs {
         self.env.as_deref()
     }
 
+    /// `--reason`.
+    pub(super) fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
+    /// Who has approved.
+    pub(super) fn approval(&self) -> &ApprovalArgs {
+        &self.approval
+    }
+
+    /// What becomes of locks that another machine has left.
+    pub(super) fn lock(&self) -> &LockArgs {
+        &self.lock
+    }
+
     /// How long the targets' clock has been running already: from `--since` until now.
     pub(super) fn head_start(&self) -> Result<Duration, CliError> {
         let since = self.since.as_deref().map(since::parse).transpose()?;

@@ -14,7 +14,16 @@ pub trait Custody: Send + Sync {
 
     /// Something is about to be changed. Fails with why the run has to stop: somebody has taken the subject over, or it cannot be known.
     /// Blocks for a flush.
-    fn take_back(&self) -> Result<(), StopReason>;
+    fn take_back(&self) -> Result<Regained, StopReason>;
+}
+
+/// Whether a subject that was lent is this run's again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Regained {
+    /// It is.
+    Held,
+    /// Somebody has its lock who may yet give it back: a run that is still being prepared has taken nothing over.
+    NotYet,
 }
 
 /// A subject that is never lent.
@@ -24,8 +33,8 @@ pub struct Kept;
 impl Custody for Kept {
     fn lend(&self, _waits: &str) {}
 
-    fn take_back(&self) -> Result<(), StopReason> {
-        Ok(())
+    fn take_back(&self) -> Result<Regained, StopReason> {
+        Ok(Regained::Held)
     }
 }
 
@@ -33,12 +42,13 @@ impl Custody for Kept {
 pub(super) struct Lease {
     custody: Arc<dyn Custody>,
     lent: bool,
+    awaited: bool,
 }
 
 impl Lease {
     /// A subject that is held.
     pub(super) fn of(custody: Arc<dyn Custody>) -> Self {
-        Self { custody, lent: false }
+        Self { custody, lent: false, awaited: false }
     }
 
     /// Lends it while the run does nothing but wait.
@@ -51,9 +61,17 @@ impl Lease {
         }
     }
 
-    /// Makes sure of it before something is changed.
-    pub(super) fn take_back(&mut self) -> Result<(), StopReason> {
-        if std::mem::take(&mut self.lent) { self.custody.take_back() } else { Ok(()) }
+    /// Makes sure of it before something is changed. What is not to be had yet is [awaited](Self::is_awaited).
+    pub(super) fn take_back(&mut self) -> Result<Regained, StopReason> {
+        let regained = if self.lent { self.custody.take_back() } else { Ok(Regained::Held) };
+        self.awaited = regained == Ok(Regained::NotYet);
+        self.lent = self.awaited;
+        regained
+    }
+
+    /// Whether the run has something to change and waits for its subject.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.awaited
     }
 }
 

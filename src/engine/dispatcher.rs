@@ -3,6 +3,7 @@
 //! Every turn carries out what the [agenda](super::agenda) wants, then waits for the next thing to happen. Nothing in the loop
 //! waits for a system or a disk, but for the lock of a subject that was lent for hours: steps run in their own tasks, and the journal has its own thread.
 
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::agenda::Agenda;
 use super::approval;
-use super::custody::{Custody, Lease};
+use super::custody::{Custody, Lease, Regained};
 use super::decide::{Command, outcome};
 use super::emitter::{Emitter, Message, TaskEnd};
 use super::executor::{KILL_GRACE, Kit, RunClock, run_step, undo_step, wants_undo};
@@ -31,6 +32,9 @@ use crate::journal::{Journal, JournalError};
 use crate::plan::{PlannedStep, PlannedTarget, StepId};
 use crate::runbook::OnFailure;
 use crate::signal::Signal;
+
+/// How often a subject is asked for that somebody else has for the moment.
+const LOOK_FOR_SUBJECT: Duration = Duration::from_millis(500);
 
 /// A run about to start, with everything it needs from the outside.
 pub struct Engine {
@@ -155,7 +159,9 @@ impl Dispatcher {
                 self.emit(event);
             }
             while let Some(command) = self.next() {
-                self.carry_out(command);
+                if self.carry_out(command).is_break() {
+                    break;
+                }
             }
             if self.state.ended.is_some() {
                 break;
@@ -185,7 +191,9 @@ impl Dispatcher {
     }
 
     async fn woken(&mut self) -> Woken {
-        let alarm = deadline::next_ms(&self.state).map(|at| self.kit.clock.instant(at));
+        let due = deadline::next_ms(&self.state).map(|at| self.kit.clock.instant(at));
+        let look = self.lease.is_awaited().then(|| Instant::now() + LOOK_FOR_SUBJECT);
+        let alarm = due.into_iter().chain(look).min();
         let alarm = async {
             match alarm {
                 Some(at) => sleep_until(at).await,
@@ -293,7 +301,8 @@ impl Dispatcher {
         }
     }
 
-    fn carry_out(&mut self, command: Command) {
+    /// Breaks when nothing more can be done for now.
+    fn carry_out(&mut self, command: Command) -> ControlFlow<()> {
         match command {
             Command::StartPhase(phase) => self.emit(Event::PhaseStarted { phase }),
             Command::EndPhase(phase) => self.emit(Event::PhaseEnded { phase }),
@@ -303,19 +312,23 @@ impl Dispatcher {
                     self.emit(Event::ApprovalAsked { step, approval });
                 }
             }
-            Command::Start(step) => self.start(&step),
+            Command::Start(step) => {
+                failpoint::fall_over("engine.start");
+                match self.lease.take_back() {
+                    Ok(Regained::Held) => self.start(&step),
+                    Ok(Regained::NotYet) => return ControlFlow::Break(()),
+                    Err(reason) => self.stop(reason),
+                }
+            }
             Command::End => {
                 let verdict = verdict::judge(&self.state);
                 self.emit(Event::RunEnded { verdict, exit_code: verdict::exit_code(verdict) });
             }
         }
+        ControlFlow::Continue(())
     }
 
     fn start(&mut self, id: &StepId) {
-        failpoint::fall_over("engine.start");
-        if let Err(reason) = self.lease.take_back() {
-            return self.stop(reason);
-        }
         let left_ms = deadline::left_ms(&self.state, self.now_ms());
         self.emit(Event::StepStarted { step: id.clone(), left_ms });
         let Some((step, known)) = self.state.step(id) else { return };

@@ -131,8 +131,13 @@ pub enum Restored {
         /// That run.
         run: DrillRun,
     },
-    /// Nothing brought it back: the runbook says nothing for that.
-    NotTried,
+    /// What the drill changed was taken back, its rollback first: the runbook has no `restore`.
+    Reverted {
+        /// The runs that did it.
+        runs: Vec<DrillRun>,
+        /// The steps whose changes cannot be taken back.
+        left: Vec<String>,
+    },
     /// It could not be brought back.
     Failed {
         /// Why.

@@ -127,8 +127,16 @@ fn restored(restored: &Restored) -> String {
         Restored::Runbook { run } => {
             format!("brought back by run {}, {}", run.run, brief_ms(run.elapsed_ms))
         }
-        Restored::NotTried => {
-            "left as the rollback left it: the runbook has no `restore`".to_owned()
+        Restored::Reverted { runs, left } => {
+            let runs: Vec<&str> = runs.iter().map(|run| run.run.as_str()).collect();
+            let by = match runs.as_slice() {
+                [] => "nothing was changed that could be taken back".to_owned(),
+                runs => format!("taken back by {}", runs.join(" and ")),
+            };
+            match left.as_slice() {
+                [] => by,
+                left => format!("{by}; STAYS as the drill left it: {}", left.join(", ")),
+            }
         }
         Restored::Failed { because } => format!("NOT brought back: {because}"),
     }

@@ -129,7 +129,7 @@ pub struct Fault {
     pub double: Double,
     /// What goes wrong there.
     pub effect: Effect,
-    /// Only requests whose path contains this; of Redis, commands such as `UNLINK metrics:a`; of the mail server, `RCPT TO:<a@b>`; of the name servers,
+    /// Only requests whose method and path, `POST /v2/apps`, contain this; of Redis, commands such as `UNLINK metrics:a`; of the mail server, `RCPT TO:<a@b>`; of the name servers,
     /// `UPDATE agent.example.net.`, `QUERY A …`, `SECONDARY QUERY …`, `RESOLVER QUERY …`, or `TRANSFER example.net.`, by which the secondary copies.
     pub path: Option<String>,
     /// Only the next so many requests; without it, all.

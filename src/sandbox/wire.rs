@@ -70,7 +70,9 @@ struct Cut;
 impl Front {
     async fn answer(&self, request: Request<Body>) -> Result<Response<Body>, Cut> {
         let verdict = match &self.faults {
-            Some((double, faults)) => faults.decide(*double, request.uri().path()),
+            Some((double, faults)) => {
+                faults.decide(*double, &format!("{} {}", request.method(), request.uri().path()))
+            }
             None => Verdict::default(),
         };
         if !verdict.latency.is_zero() {

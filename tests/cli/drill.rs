@@ -173,34 +173,31 @@ fn every_fault_does_what_it_says() {
 #[test]
 fn nothing_is_broken_that_nobody_gave_away() {
     let stage = Stage::with(DRILLED);
-    let environments = stage.world.path("home/runbooks/environments");
-    let sandbox = std::fs::read_to_string(environments.join("sandbox.yaml")).expect("shipped");
-    let info = stage.world.path("state/rollback/sandbox/world.json");
-    let info: Value =
-        serde_json::from_str(&std::fs::read_to_string(info).expect("addresses")).expect("JSON");
-    // The same systems, as an environment that is not the sandbox.
-    let address = |name: &str| info[name].as_str().unwrap_or_default().to_owned();
-    let mut other = sandbox.replace("sandbox: true\n", "").replace("name: sandbox", "name: other");
-    let kept = other.lines().filter(|line| !line.trim_start().starts_with("postgres:"));
-    other = kept.collect::<Vec<_>>().join("\n");
-    while let Some((start, rest)) = other.split_once("{{ sandbox.") {
-        let (name, rest) = rest.split_once(" }}").expect("a template's end");
-        let name = name.split_whitespace().next().expect("a name");
-        other = format!("{start}{}{rest}", address(name));
-    }
-    std::fs::write(environments.join("other.yaml"), &other).expect("written");
+    stage.add_elsewhere("runbooks", "");
     let before = stage.status();
-    let line = "drill --env other --scenario emergency --yes";
+    let line = "drill --env elsewhere --scenario emergency --yes";
     let refused = stage.rollback(line).expect_code(4);
     assert!(refused.stderr.contains("may not be broken on purpose"), "{refused}");
     assert!(refused.stderr.contains("write `drills: true` into"), "{refused}");
     assert_eq!(before["effects"], stage.status()["effects"]);
 
-    // Once it says so, it is drilled; what brings it back is the runbook's.
-    std::fs::write(environments.join("other.yaml"), format!("{other}\ndrills: true\n"))
-        .expect("ok");
+    // Once it says so, it is drilled, and what was changed is taken back: the recovery, and then what broke it.
+    stage.add_elsewhere("runbooks", "drills: true\n");
     let drilled = stage.rollback(&format!("{line} --format json")).expect_code(0).json();
-    assert_eq!(drilled["restored"]["by"], "not-tried", "{drilled}");
+    let restored = &drilled["restored"];
+    assert_eq!(restored["by"], "reverted", "{drilled}");
+    assert_eq!(restored["runs"].as_array().map(Vec::len), Some(2), "{drilled}");
+    assert_eq!(restored["left"].as_array().map(Vec::len), Some(0), "{drilled}");
+    let after = stage.status();
+    for part in ["load_balancer", "containers"] {
+        assert_eq!(before[part], after[part], "{part}");
+    }
+    // What cannot be taken back is said, and a runbook that says how it is done is believed.
+    let note =
+        "      - id: note\n        irreversible: true\n        script.run: {argv: [\"true\"]}\n";
+    stage.add("small", "emergency", &format!("{DRILLED}{note}"));
+    let drilled = stage.rollback(line).expect_code(0);
+    assert!(drilled.stdout.contains("STAYS as the drill left it: redirect/note"), "{drilled}");
     let _reset = stage.rollback("sandbox reset").expect_code(0);
     let restore = "restore:\n  - id: back\n    loadbalancer.switch: {upstream: agents, to: green}\n  \
                    - id: all\n    docker.start: {project: ollama-optimized}\n";

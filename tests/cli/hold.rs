@@ -7,6 +7,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::stage::{Stage, crate_root};
+use crate::support::terminal::Terminal;
 use crate::support::wait_until;
 use crate::support::world::{Running, finish};
 
@@ -163,6 +164,27 @@ fn an_emergency_takes_over_from_a_run_that_is_alive_in_a_hold() {
     assert!(ended.stdout.contains("--take-back"), "{ended}");
     assert_eq!(blue(&stage), 40);
     told_before_it_goes_on(&stage, &id);
+}
+
+#[test]
+fn an_emergency_that_is_not_started_takes_nothing_over() {
+    let stage = stage();
+    let run = start(&stage, "--graceful --runbook staged --env sandbox --yes --set hold=5s");
+    wait_until("the hold", || owner(&stage).contains("waits in half/held"));
+    let rescue = ["--emergency", "--runbook", "rescue", "--env", "sandbox", "--take-over"];
+    let terminal = Terminal::start(&stage.world, rescue);
+    terminal.wait_for("Start? [y/N] ");
+    // Its hold is over while the emergency has the subject, and nobody knows yet whether that will begin.
+    wait_until("the end of the hold", || {
+        document(&stage, "latest")["steps"]["half/held"]["outcome"] == "done"
+    });
+    assert_eq!(blue(&stage), 20);
+    terminal.type_in("n\n");
+    let (code, seen) = terminal.finish();
+    assert_eq!(code, Some(2), "{seen}");
+    let ended = run.finish().expect_code(0);
+    assert!(ended.stdout.contains("RECOVERED"), "{ended}");
+    assert_eq!(blue(&stage), 40);
 }
 
 #[test]

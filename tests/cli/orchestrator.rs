@@ -198,6 +198,27 @@ fn the_knowledge_base_is_indexed_anew_and_its_revert_undoes_that() {
 }
 
 #[test]
+fn a_drill_elsewhere_leaves_the_world_as_it_was() {
+    let stage = Stage::procedure("orchestrator", "auto");
+    stage.add_elsewhere("runbooks/orchestrator", "drills: true\n");
+    let before = world(&stage);
+    for (runbook, by) in [
+        ("orchestrator-graceful", "reverted"),
+        ("orchestrator-partial --set specialist=finance-ssc-expert", "reverted"),
+        ("orchestrator-knowledge-base", "reverted"),
+        ("orchestrator-emergency", "runbook"),
+    ] {
+        let line = format!("drill --env elsewhere --runbook {runbook} --yes --format json");
+        let drilled = stage.rollback(&line).expect_code(0);
+        let record = drilled.json();
+        assert_eq!(record["result"], "passed", "{runbook}: {drilled}");
+        assert_eq!(record["restored"]["by"], by, "{runbook}: {drilled}");
+        assert_eq!(world(&stage), before, "{runbook}: {drilled}");
+    }
+    let _leaves_nothing_behind = stage.rollback("sandbox down").expect_code(0);
+}
+
+#[test]
 fn the_validation_asks_the_five_checks() {
     let stage = Stage::procedure("orchestrator", "none");
     let plan = "plan orchestrator-validation --env sandbox";

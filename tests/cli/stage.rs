@@ -122,6 +122,36 @@ impl Stage {
         self.rollback("sandbox status --format json").expect_code(0).json()
     }
 
+    /// Adds the environment `elsewhere` beside that of the sandbox: the same systems, of which nothing says that they can be reset.
+    pub(super) fn add_elsewhere(&self, folder: &str, more: &str) {
+        let info = self.world.path("state/rollback/sandbox/world.json");
+        let info = std::fs::read_to_string(info).expect("the sandbox has told where it is");
+        let info: Value = serde_json::from_str(&info).expect("JSON");
+        let folder = Path::new("home").join(folder).join("environments");
+        let text = std::fs::read_to_string(self.world.path(folder.join("sandbox.yaml")));
+        let text = text.expect("it is there");
+        // Without a database there is no such connection.
+        let lines = text.lines().filter(|line| {
+            !line.trim_start().starts_with("postgres: {") || !info["postgres"].is_null()
+        });
+        let mut rest = lines.collect::<Vec<_>>().join("\n");
+        let (mut said, engine) = (String::new(), minijinja::Environment::new());
+        while let Some((before, from)) = rest.split_once("{{ ") {
+            let (expression, after) = from.split_once(" }}").expect("a template's end");
+            let template = format!("{{{{ {expression} }}}}");
+            let value = engine.render_str(
+                &template,
+                minijinja::value::Serde(serde_json::json!({"sandbox": info})),
+            );
+            said += &format!("{before}{}", value.expect("it can be worked out"));
+            rest = after.to_owned();
+        }
+        said += &rest;
+        let said =
+            said.replace("sandbox: true\n", "").replace("name: sandbox\n", "name: elsewhere\n");
+        let _path = self.world.write(folder.join("elsewhere.yaml"), &format!("{said}\n{more}"));
+    }
+
     /// Where the green service is: `127.0.0.1:PORT`.
     pub(super) fn green(&self) -> String {
         self.address("green")

@@ -7,6 +7,7 @@ use crate::action::ResolveContext;
 use crate::cli::context::Context;
 use crate::cli::error::{CliError, PERSON, UNEXPECTED};
 use crate::cli::open::{self, Opened};
+use crate::cli::revert::{self, RevertArgs};
 use crate::cli::run::{self, StartArgs};
 use crate::clock;
 use crate::engine::fault::Faults;
@@ -58,7 +59,7 @@ impl Course {
             self.reset().await?;
         }
         let come = self.recover_from_failure().await?;
-        let restored = self.restore().await;
+        let restored = self.restore(&come).await;
         let rollback = come.rollback.as_ref().map(measured).transpose()?;
         let (rollback, targets) = rollback.unzip();
         let prepared = come.prepared.as_ref().map(measured).transpose()?.map(|(run, _)| run);
@@ -138,7 +139,7 @@ impl Course {
     }
 
     /// Brings the environment back. Why it cannot be is for the record.
-    async fn restore(&self) -> Restored {
+    async fn restore(&self, come: &Come) -> Restored {
         if self.opened.environment.sandbox {
             self.told("reset the sandbox");
             return match self.reset().await {
@@ -146,19 +147,38 @@ impl Course {
                 Err(error) => self.not_restored(&error),
             };
         }
-        let Some(phase) = &self.opened.loaded.runbook.restore else { return Restored::NotTried };
+        let Some(phase) = &self.opened.loaded.runbook.restore else {
+            self.told("take back what was changed");
+            return self.take_back(come).await.unwrap_or_else(|error| self.not_restored(&error));
+        };
         self.told("bring the environment back");
         match self.part(phase, DrillPart::Restore).await {
             Ok((0, run)) => match measured(&run) {
                 Ok((run, _)) => Restored::Runbook { run },
                 Err(error) => self.not_restored(&error),
             },
-            Ok((code, run)) => {
-                let because = format!("run {} ended with exit code {code}", run.id());
-                Restored::Failed { because }
-            }
+            Ok((code, run)) => ended_badly(&run, code),
             Err(error) => self.not_restored(&error),
         }
+    }
+
+    /// Takes back what the drill has changed, the last run first.
+    async fn take_back(&self, come: &Come) -> Result<Restored, CliError> {
+        let (mut runs, mut left) = (Vec::new(), Vec::new());
+        for part in come.rollback.iter().chain(&come.prepared) {
+            let args = RevertArgs::of_drill(part, &self.args);
+            let (code, by) = revert::begin(&self.cx, &args).await?;
+            let Some(by) = by else { continue };
+            if code != 0 {
+                return Ok(ended_badly(&by, code));
+            }
+            let history = journal::read(&by.journal_path())?;
+            let header = history.header().ok_or_else(crate::cli::ledger::no_start)?;
+            let stays = header.plan.reverts.iter().flat_map(|reverts| &reverts.left);
+            left.extend(stays.filter(|left| !left.message).map(|left| left.step.to_string()));
+            runs.push(measured(&by)?.0);
+        }
+        Ok(Restored::Reverted { runs, left })
     }
 
     fn not_restored(&self, error: &CliError) -> Restored {
@@ -196,6 +216,10 @@ impl Course {
         let name = sanitize(&self.opened.environment.name);
         self.cx.output.progress(paint(STRONG, format!("drill in {name}: {what}")));
     }
+}
+
+fn ended_badly(run: &Run, code: u8) -> Restored {
+    Restored::Failed { because: format!("run {} ended with exit code {code}", run.id()) }
 }
 
 /// What the journal of a run says about it.

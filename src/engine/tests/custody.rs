@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use super::verdict;
 use crate::engine::Request;
-use crate::engine::custody::Custody;
+use crate::engine::custody::{Custody, Regained};
 use crate::engine::testing::{Bench, Holding, Switch, after, expect, hold, on, plan, switch};
 use crate::event::{RunVerdict, StopReason};
 use crate::plan::{Plan, PlannedApproval, Until};
@@ -17,6 +17,8 @@ use crate::plan::{Plan, PlannedApproval, Until};
 struct Keeper {
     told: Mutex<Vec<String>>,
     gone: Mutex<bool>,
+    /// Somebody has it who may give it back.
+    busy: Mutex<bool>,
 }
 
 impl Keeper {
@@ -30,9 +32,12 @@ impl Custody for Keeper {
         self.told.lock().unwrap().push(format!("lent in {waits}"));
     }
 
-    fn take_back(&self) -> Result<(), StopReason> {
+    fn take_back(&self) -> Result<Regained, StopReason> {
+        if *self.busy.lock().unwrap() {
+            return Ok(Regained::NotYet);
+        }
         self.told.lock().unwrap().push("taken back".into());
-        if *self.gone.lock().unwrap() { Err(taken()) } else { Ok(()) }
+        if *self.gone.lock().unwrap() { Err(taken()) } else { Ok(Regained::Held) }
     }
 }
 
@@ -83,6 +88,22 @@ async fn a_run_whose_subject_is_gone_changes_nothing_more() {
     let (state, _) = crate::engine::recover::fold(&handles.log.history().unwrap().records, false)
         .expect("the journal can be followed");
     assert_eq!(state.stop, Some(taken()), "whoever resumes it can be told");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_waits_for_a_subject_that_may_come_back() {
+    let (bench, keeper) = kept();
+    let (run, _handles) = bench.start(staged());
+    let run = tokio::spawn(run);
+    sleep(Duration::from_secs(60)).await;
+    *keeper.busy.lock().unwrap() = true;
+    sleep(Duration::from_secs(2 * 3600)).await;
+    assert!(!run.is_finished() && !bench.world().is_on("quarter"), "nothing is changed meanwhile");
+    *keeper.busy.lock().unwrap() = false;
+    let state = run.await.unwrap().state;
+    assert_eq!(verdict(&state).1, 0);
+    let told = ["lent in p0/hold", "taken back", "lent in p1/hold", "taken back"];
+    assert_eq!(keeper.told(), told);
 }
 
 #[tokio::test(start_paused = true)]
