@@ -147,8 +147,11 @@ impl Stage {
             rest = after.to_owned();
         }
         said += &rest;
-        let said =
-            said.replace("sandbox: true\n", "").replace("name: sandbox\n", "name: elsewhere\n");
+        let mut said =
+            said.replace("sandbox: true\n", "").replace("name: sandbox", "name: elsewhere");
+        for truth in ["true", "false"] {
+            said = said.replace(&format!("\"{truth}\""), truth);
+        }
         let _path = self.world.write(folder.join("elsewhere.yaml"), &format!("{said}\n{more}"));
     }
 
