@@ -92,7 +92,8 @@ pub(super) fn looked(label: &str, hold: &HoldView, now_ms: u64) -> Vec<String> {
     let bad: Vec<&GateSeen> =
         hold.gates.iter().filter(|gate| gate.state != GateState::Holds).collect();
     if bad.is_empty() {
-        return vec![format!("{} {label:<24} {}", paint(GOOD, "✓"), hold.story(now_ms))];
+        // Not a tick: the hold is not over.
+        return vec![format!("{} {label:<24} {}", paint(GOOD, "…"), hold.story(now_ms))];
     }
     let line = |gate: &GateSeen| {
         let (name, seen) = (sanitize(&gate.gate), sanitize(&gate.seen));
