@@ -6,6 +6,8 @@ CARGO_DENY_VERSION := 0.20.2
 
 # One feature set everywhere, so that dependencies are built once: the crash tests need the kill points.
 FEATURES := --locked --features failpoints
+# Most tests wait for a server or a clock most of the time.
+TEST_THREADS := $(shell echo $$(( $$(nproc) * 2 )))
 WITH_SERVERS := eval "$$(scripts/servers env)" &&
 
 .DEFAULT_GOAL := help
@@ -15,7 +17,7 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name what; do printf 'make %-14s %s\n' "$$name" "$$what"; done
 
 test: servers ## set up the real servers that are missing, then run every test; TESTS=name runs some
-	@$(WITH_SERVERS) $(CARGO) test $(FEATURES) --no-fail-fast $(TESTS)
+	@$(WITH_SERVERS) RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$(TEST_THREADS)} $(CARGO) test $(FEATURES) --no-fail-fast $(TESTS)
 
 contract: ## the digitalocean tests through Prism, which holds both sides against the API's own description; needs Node.js
 	@CARGO=$(CARGO) scripts/contract

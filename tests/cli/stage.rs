@@ -149,8 +149,8 @@ impl Stage {
         said += &rest;
         let mut said =
             said.replace("sandbox: true\n", "").replace("name: sandbox", "name: elsewhere");
-        for truth in ["true", "false"] {
-            said = said.replace(&format!("\"{truth}\""), truth);
+        for (rendered, truth) in [("True", "true"), ("False", "false")] {
+            said = said.replace(&format!("\"{rendered}\""), truth);
         }
         let _path = self.world.write(folder.join("elsewhere.yaml"), &format!("{said}\n{more}"));
     }

@@ -17,8 +17,11 @@ use super::subject::{Subject, Told};
 use super::{AMPLE, SHORT};
 use crate::support::{HANG, as_root};
 
-/// Where the name server of the test listens.
-const SERVER: Ipv4Addr = Ipv4Addr::new(127, 78, 53, 53);
+/// Where the name server of a test program listens: two that run at once need two addresses, since the port is always 53.
+fn server_of(program: u32) -> Ipv4Addr {
+    let [_, high, middle, low] = program.to_be_bytes();
+    Ipv4Addr::new(127, 64 | high, middle, low)
+}
 
 /// What a name server does when it is asked for a name that begins so.
 const FAULTS: [&str; 5] = ["nxdomain", "servfail", "silent", "cut", "longer"];
@@ -30,10 +33,10 @@ struct NameServer {
 }
 
 impl NameServer {
-    async fn start() -> Self {
+    async fn start(at: Ipv4Addr) -> Self {
         let server = Self { asked: Arc::default(), over_tcp: Arc::default() };
-        let udp = UdpSocket::bind((SERVER, 53)).await.expect("port 53 is for root, who runs this");
-        let tcp = TcpListener::bind((SERVER, 53)).await.expect("port 53 is for root");
+        let udp = UdpSocket::bind((at, 53)).await.expect("port 53 is for root, who runs this");
+        let tcp = TcpListener::bind((at, 53)).await.expect("port 53 is for root");
         let asked = server.asked.clone();
         tokio::spawn(async move {
             let mut query = [0; 512];
@@ -105,15 +108,17 @@ fn answer(query: &[u8], name: &str, whole: bool) -> Option<Vec<u8>> {
     Some(answer)
 }
 
-/// The attempts, in a namespace whose resolver is [`SERVER`].
+/// The attempts, in a namespace whose resolver is that of the test.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "a part that is played in a mount namespace of its own"]
 #[expect(clippy::print_stdout, reason = "the test that plays this part listens")]
 async fn attempts_in_a_namespace() {
     let resolver = std::fs::read_to_string("/etc/resolv.conf").expect("there is a resolver");
-    assert!(resolver.contains(&SERVER.to_string()), "this is the namespace of the test");
+    let named = resolver.trim().strip_prefix("nameserver ").and_then(|at| at.parse().ok());
+    let at: Ipv4Addr = named.expect("this is the namespace of the test");
+    assert!(at.is_loopback(), "this is the namespace of the test");
     crate::support::install_tls();
-    let names = NameServer::start().await;
+    let names = NameServer::start(at).await;
     let (mut wrong, mut tried) = (Vec::new(), 0);
     let subjects = Subject::OVER_HTTP.into_iter().chain(Subject::OTHERS);
     // They ask for the same name in the same way as their neighbours; a proof's address is no name.
@@ -182,7 +187,8 @@ fn a_broken_resolver_is_told_as_what_it_is() {
         std::fs::write(&path, text).expect("it is writable");
         path
     };
-    let resolver = write("resolv.conf", &format!("nameserver {SERVER}\n"));
+    let server = server_of(std::process::id());
+    let resolver = write("resolv.conf", &format!("nameserver {server}\n"));
     let order = write("nsswitch.conf", "hosts: files dns\n");
     // Both mounts end with the namespace. Without the second file `files dns` is the order anyhow.
     let script = "mount --bind \"$1\" /etc/resolv.conf && { [ ! -e /etc/nsswitch.conf ] || mount --bind \"$2\" /etc/nsswitch.conf; } && shift 2 && exec \"$@\"";

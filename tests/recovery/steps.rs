@@ -97,6 +97,12 @@ impl Bench {
         if loaded.runbook.inputs.contains_key("reason") {
             given.flags.push(("reason".into(), "a test".into()));
         }
+        // Holds that are long enough to be looked into.
+        for (name, value) in [("hold", "200ms"), ("every", "50ms")] {
+            if loaded.runbook.inputs.contains_key(name) {
+                given.flags.push((name.into(), value.into()));
+            }
+        }
         // What a person would name behind the scenario's flag.
         let named = loaded.runbook.argument().filter(|name| !given.environment.contains_key(*name));
         if let Some(name) = named
@@ -343,18 +349,20 @@ async fn a_failure_at_any_step_leaves_a_run_that_says_the_truth() {
         }
         let concerned = plan.steps().filter(|step| step.skip.is_none());
         let ids: Vec<StepId> = concerned.map(|step| step.id.clone()).collect();
+        let changes: Vec<StepId> = plan
+            .steps()
+            .filter(|step| {
+                let verb = bench.registry().verb(&step.verb);
+                verb.is_some_and(|verb| verb.kind == VerbKind::Action)
+            })
+            .map(|step| step.id.clone())
+            .collect();
         for id in ids {
-            bench.reset(&path).await;
+            if !changes.is_empty() {
+                bench.reset(&path).await;
+            }
             let before = bench.state();
             let mut plan = bench.plan(&path).await;
-            let changes: Vec<StepId> = plan
-                .steps()
-                .filter(|step| {
-                    let verb = bench.registry().verb(&step.verb);
-                    verb.is_some_and(|verb| verb.kind == VerbKind::Action)
-                })
-                .map(|step| step.id.clone())
-                .collect();
             let policy = fail(&bench, &mut plan, &id).await;
             let ended = bench.run(plan).await;
             let (_, code) = ended.state.ended.expect("the run ended");
