@@ -105,13 +105,14 @@ impl Session {
         drop(self.own);
         // When the screen is gone, it has told why.
         let _gone = end.send(ended.unrecorded);
-        shown(watching, &pulse).await?;
+        let told = shown(watching, &pulse).await;
         let closing = &ended.state.plan().closing;
         if ended.state.ended.is_some() {
             let said = farewell::say(&self.output, &self.resolve, &self.run, closing);
             let ((), ()) = tokio::join!(said, logbook::write(&self.output, &self.run));
         }
-        Ok(ended.state.ended.map_or(super::error::INTERNAL, |(_, code)| code))
+        let code = ended.state.ended.filter(|_| told).map(|(_, code)| code);
+        Ok(code.unwrap_or(super::error::INTERNAL))
     }
 }
 
@@ -147,17 +148,14 @@ fn still_open(records: &[Record], state: &RunState) -> Vec<Record> {
     open
 }
 
-/// Returns when everything is shown, or when the streams have taken nothing for a while.
-async fn shown(mut watching: JoinHandle<()>, pulse: &Pulse) -> Result<(), CliError> {
+/// Returns when everything is shown, or when the streams have taken nothing for a while; `false` when a bug has ended the screen.
+async fn shown(mut watching: JoinHandle<()>, pulse: &Pulse) -> bool {
     loop {
         let before = pulse.count();
         match timeout(LAST_WORD, &mut watching).await {
-            Ok(Ok(())) => return Ok(()),
             // Only a panic ends it early, and the hook has told that; its message may hold what the hook hides.
-            Ok(Err(_)) => {
-                return Err(CliError::new(super::error::INTERNAL, "show the run to its end"));
-            }
-            Err(_) if pulse.count() == before => return Ok(()),
+            Ok(ended) => return ended.is_ok(),
+            Err(_) if pulse.count() == before => return true,
             Err(_) => {}
         }
     }
