@@ -254,7 +254,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_screen_that_nobody_reads_is_left_and_one_that_is_read_slowly_is_not() {
         let stalled = tokio::spawn(std::future::pending());
-        shown(stalled, &Pulse::default()).await.expect("it is left");
+        assert!(shown(stalled, &Pulse::default()).await, "it is left");
 
         let pulse = Pulse::default();
         let beats = pulse.clone();
@@ -265,7 +265,9 @@ mod tests {
             }
         });
         let reading = read_slowly.abort_handle();
-        shown(read_slowly, &pulse).await.expect("it is shown to its end");
-        assert!(reading.is_finished());
+        assert!(shown(read_slowly, &pulse).await);
+        assert!(reading.is_finished(), "it is shown to its end");
+        let broken = tokio::spawn(async { panic!("a bug") });
+        assert!(!shown(broken, &pulse).await);
     }
 }
