@@ -221,10 +221,10 @@ async fn many_queries_are_asked_in_few_requests() {
     let queries: Vec<_> = (0..150)
         .map(|number| json!({"query": format!("star schema {number}"), "agent": "bi_architect", "expect": ["Star schema"]}))
         .collect();
-    // Three requests are answered; a fourth one would not be.
-    rig.faults.add("embeddings:latency=1ms,times=3".parse().expect("a fault"));
+    // A fault that does no harm counts the requests down.
+    rig.faults.add("embeddings:latency=1ms,times=99".parse().expect("a fault"));
     let (summary, _) = yes(rig.recall(json!({"queries": queries})).await.expect("an answer"));
     assert_eq!(summary, "recall@5 is 1.000 over 150 queries, wanted at least 0.9");
-    assert!(rig.faults.list().is_empty(), "three requests were needed: {:?}", rig.faults.list());
+    assert_eq!(rig.faults.list(), ["embeddings:latency=1ms,times=96"], "three requests are enough");
     assert_eq!(vector("star schema 1").len(), 64);
 }
