@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::connection::{Address, Postgrest};
-use super::search::{Hit, Wanted, name_of};
+use super::search::{DOCUMENT, Hit, Wanted, name_of};
 use super::wire::Asked;
 use crate::action::{ActionError, ErrorKind, StepContext};
 use crate::adapters::http::{Answer, Client, HttpConnection, quoted};
@@ -94,8 +94,9 @@ impl Rest {
         let rows: Vec<Value> = serde_json::from_slice(&answer.body)
             .map_err(|error| strange(&quoted(error.to_string().as_bytes(), secrets)))?;
         let hits = rows.iter().map(|row| Hit::of(row, wanted.document));
-        hits.collect::<Option<_>>()
-            .ok_or_else(|| strange(&format!("a row has neither `{}` nor `id`", wanted.document)))
+        hits.collect::<Option<_>>().ok_or_else(|| {
+            strange(&format!("a row has neither `{}` nor `id`", wanted.document)).hint(DOCUMENT)
+        })
     }
 
     fn refused(&self, answer: &Answer) -> ActionError {
