@@ -11,7 +11,7 @@ TEST_THREADS := $(shell echo $$(( $$(nproc) * 2 )))
 WITH_SERVERS := eval "$$(scripts/servers env)" &&
 
 .DEFAULT_GOAL := help
-.PHONY: help test contract crash revert durability faults fuzz simulation check bench deny servers servers-down staging staging-down fmt docs
+.PHONY: help test contract crash revert knowledge durability faults fuzz simulation check bench deny servers servers-down staging staging-down fmt docs
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name what; do printf 'make %-14s %s\n' "$$name" "$$what"; done
@@ -29,6 +29,9 @@ crash: servers ## the long form of the crash tests: runs killed at every point, 
 
 revert: ## the long form of the reverts: every step of every shipped runbook fails once, and the run is taken back; kills at every point of a revert
 	@ROLLBACK_REVERT_STEPS=all ROLLBACK_CRASH_ROUNDS=all $(CARGO) test $(FEATURES) --test suite recovery::reve -- --nocapture
+
+knowledge: servers ## the long form of the knowledge base: ROLLBACK_KNOWLEDGE_ROWS rows (300000), damaged, noticed and restored while others read; runs killed on the way
+	@$(WITH_SERVERS) ROLLBACK_KNOWLEDGE_ROWS=$${ROLLBACK_KNOWLEDGE_ROWS:-300000} $(CARGO) test $(FEATURES) --test suite adapters::knowledge -- --nocapture
 
 faults: ## the long form of the network faults: ROLLBACK_FAULT_ROUNDS rounds (25) from ROLLBACK_FAULT_SEED (0)
 	@ROLLBACK_FAULT_ROUNDS=$${ROLLBACK_FAULT_ROUNDS:-25} $(CARGO) test $(FEATURES) --test suite -- --nocapture --exact faults::every_fault_is_told_as_what_it_is faults::certificate::no_adapter_speaks_to_a_server_that_tls_refuses faults::names::a_broken_resolver_is_told_as_what_it_is

@@ -16,7 +16,7 @@ use super::connection::{KnowledgeConnection, SearchService};
 use super::embeddings::{Embedding, Embeddings};
 use super::labelled::{Labelled, Queries};
 use super::rest::Rest;
-use super::search::{Hit, Wanted, by_comparison, by_function};
+use super::search::{DOCUMENT, Hit, Wanted, by_comparison, by_function};
 use super::stored::{Agents, Stored, place};
 use crate::action::{
     ActionError, Answer, Connections, Description, ErrorKind, Evidence, Probe, ResolveContext,
@@ -169,6 +169,7 @@ impl Question {
             };
             results.push(search(cx, &tx, &way, &stored, &wanted).await?);
         }
+        self.same_names(&tx, &stored, &results).await?;
         Ok(item.judge(&results, (&agents, embeddings.model()), self.connections.secrets()))
     }
 
@@ -183,6 +184,29 @@ impl Question {
                 Way::Rest(Box::new(Rest::new(api, settings.ca_file.clone(), secrets)?))
             }
         })
+    }
+
+    /// Rows that are known by their `id` alone may be the very documents that are missed.
+    async fn same_names(
+        &self,
+        tx: &Tx<'_>,
+        stored: &Stored<'_>,
+        results: &[Vec<Hit>],
+    ) -> Result<(), ActionError> {
+        let answers = self.item.queries.iter().zip(results);
+        let nameless = answers.filter(|(_, hits)| hits.iter().any(|hit| !hit.tells_document));
+        let missed: Vec<String> =
+            nameless.flat_map(|(query, hits)| query.lacks(hits)).cloned().collect();
+        if missed.is_empty() {
+            return Ok(());
+        }
+        let Some(name) = stored.document_among(tx, missed).await? else { return Ok(()) };
+        let text = format!(
+            "measure the recall: the search returns no `{}`, by which the queries name {}",
+            stored.columns.document,
+            quoted(name.as_bytes(), self.connections.secrets())
+        );
+        Err(ActionError::new(ErrorKind::Invalid, text).hint(DOCUMENT))
     }
 
     /// Vectors of another model than the rows would measure nothing.
@@ -270,13 +294,19 @@ impl Probe for Question {
     }
 }
 
+impl Labelled {
+    /// The documents that it expects and are not among these.
+    fn lacks(&self, hits: &[Hit]) -> Vec<&String> {
+        self.expect.iter().filter(|name| !hits.iter().any(|hit| hit.is(name))).collect()
+    }
+}
+
 impl ExpectItem {
     #[expect(clippy::cast_precision_loss, reason = "there are at most a thousand queries")]
     fn judge(&self, results: &[Vec<Hit>], of: (&Agents, &str), secrets: &Secrets) -> Answer {
         let (mut sum, mut missed) = (0.0, Vec::new());
         for (query, hits) in self.queries.iter().zip(results) {
-            let lacks: Vec<&String> =
-                query.expect.iter().filter(|name| !hits.iter().any(|hit| hit.is(name))).collect();
+            let lacks = query.lacks(hits);
             let found = query.expect.len() - lacks.len();
             sum += found as f64 / query.expect.len() as f64;
             if !lacks.is_empty() {

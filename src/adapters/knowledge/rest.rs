@@ -6,15 +6,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
+use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::connection::{Address, Postgrest};
-use super::search::{Hit, Wanted, name_of};
+use super::search::{DOCUMENT, Hit, Wanted, name_of};
 use super::wire::Asked;
 use crate::action::{ActionError, ErrorKind, StepContext};
 use crate::adapters::http::{Answer, Client, HttpConnection, quoted};
 use crate::secret::Secrets;
+
+/// How keys of Supabase begin that are no JWT (<https://supabase.com/docs/guides/api/api-keys>).
+const NO_TOKEN: &str = "sb_";
 
 /// A `PostgREST` of an environment.
 pub(super) struct Rest {
@@ -50,22 +54,27 @@ impl Rest {
         format!("the search `{}` at {}", self.api.function, self.address.shown)
     }
 
+    fn headers(&self) -> IndexMap<String, String> {
+        let mut headers = IndexMap::from([("Accept".to_owned(), "application/json".to_owned())]);
+        if let Some(key) = &self.api.key {
+            let _none = headers.insert("apikey".to_owned(), key.clone());
+            // Publishable and secret keys are no tokens, and Supabase refuses them in the place of one.
+            if !self.http.secrets().reveal(key).expose_secret().starts_with(NO_TOKEN) {
+                let _none = headers.insert("Authorization".to_owned(), format!("Bearer {key}"));
+            }
+        }
+        if let Some(schema) = &self.api.schema {
+            let _none = headers.insert("Content-Profile".to_owned(), schema.clone());
+        }
+        headers
+    }
+
     /// Searches once.
     pub(super) async fn search(
         &self,
         cx: &StepContext,
         wanted: &Wanted<'_>,
     ) -> Result<Vec<Hit>, ActionError> {
-        let mut headers = IndexMap::from([("Accept".to_owned(), "application/json".to_owned())]);
-        if let Some(key) = &self.api.key {
-            headers.extend([
-                ("apikey".to_owned(), key.clone()),
-                ("Authorization".to_owned(), format!("Bearer {key}")),
-            ]);
-        }
-        if let Some(schema) = &self.api.schema {
-            let _none = headers.insert("Content-Profile".to_owned(), schema.clone());
-        }
         let function = percent_encoding::utf8_percent_encode(
             &self.api.function,
             percent_encoding::NON_ALPHANUMERIC,
@@ -73,7 +82,8 @@ impl Rest {
         // An underscore need not be encoded, and people read these in logs.
         let function = function.to_string().replace("%5F", "_");
         let url = format!("{}/rpc/{function}", self.address.base);
-        let asked = Asked { http: &self.http, service: &self.shown(), url, headers };
+        let asked =
+            Asked { http: &self.http, service: &self.shown(), url, headers: self.headers() };
         let answer = asked.post(cx, arguments(wanted)).await?;
         if answer.status != 200 {
             return Err(self.refused(&answer));
@@ -94,8 +104,9 @@ impl Rest {
         let rows: Vec<Value> = serde_json::from_slice(&answer.body)
             .map_err(|error| strange(&quoted(error.to_string().as_bytes(), secrets)))?;
         let hits = rows.iter().map(|row| Hit::of(row, wanted.document));
-        hits.collect::<Option<_>>()
-            .ok_or_else(|| strange(&format!("a row has neither `{}` nor `id`", wanted.document)))
+        hits.collect::<Option<_>>().ok_or_else(|| {
+            strange(&format!("a row has neither `{}` nor `id`", wanted.document)).hint(DOCUMENT)
+        })
     }
 
     fn refused(&self, answer: &Answer) -> ActionError {
@@ -190,6 +201,20 @@ mod tests {
         }
         let page = rest().refused(&answer(404, &json!("no such page")));
         assert_eq!(page.kind, ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_key_that_is_no_token_is_not_sent_as_one() {
+        for (key, wanted) in [("eyJhbGciOi.e30.c2ln", true), ("sb_publishable_k", false)] {
+            let mut secrets = Secrets::default();
+            let key = secrets.insert("key", key.into());
+            let api = json!({ "url": "http://a/rest/v1", "key": key });
+            let api: Postgrest = serde_json::from_value(api).expect("a block");
+            let rest = Rest::new(&api, None, Arc::new(secrets)).expect("a service");
+            let headers = rest.headers();
+            assert_eq!(headers["apikey"], key);
+            assert_eq!(headers.contains_key("Authorization"), wanted);
+        }
     }
 
     #[test]

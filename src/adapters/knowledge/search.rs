@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use super::stored::{Kind, Stored};
-use crate::action::ActionError;
+use crate::action::{ActionError, ErrorKind};
 use crate::adapters::postgres::{Parameter, Tx, bound, quoted};
 use crate::secret::Secrets;
 
@@ -21,6 +21,9 @@ pub(super) mod name_of {
     pub(in super::super) const COUNT: &str = "p_match_count";
 }
 
+/// What to do about a search that does not tell the documents of its rows.
+pub(super) const DOCUMENT: &str = "Let the search's function return the column `columns.document` of the connection `knowledge`, `title` unless given.";
+
 /// What is searched.
 pub(super) struct Wanted<'a> {
     pub(super) agent: &'a str,
@@ -33,7 +36,11 @@ pub(super) struct Wanted<'a> {
 
 /// A row that was found, by its names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Hit(Vec<String>);
+pub(super) struct Hit {
+    names: Vec<String>,
+    /// Whether the search tells the documents of rows at all, and not only their `id`.
+    pub(super) tells_document: bool,
+}
 
 impl Hit {
     /// A row, if it has a name.
@@ -45,17 +52,18 @@ impl Hit {
         };
         let names: Vec<String> =
             [document, "id"].iter().filter_map(|name| text(row.get(name)?)).collect();
-        (!names.is_empty()).then_some(Self(names))
+        let tells_document = row.get(document).is_some();
+        (!names.is_empty()).then_some(Self { names, tells_document })
     }
 
     /// Whether it is called so.
     pub(super) fn is(&self, name: &str) -> bool {
-        self.0.iter().any(|known| known == name)
+        self.names.iter().any(|known| known == name)
     }
 
     /// What people call it.
     pub(super) fn shown(&self) -> &str {
-        &self.0[0]
+        &self.names[0]
     }
 }
 
@@ -87,11 +95,15 @@ async fn rows(
 ) -> Result<Vec<Hit>, ActionError> {
     let doing = "search the knowledge base";
     let rows = tx.query(doing, sql, &bound(&parameters(wanted, kind))).await?;
-    let hits = rows.iter().filter_map(|row| {
-        let row: Value = serde_json::from_str(row.get(0)).ok()?;
+    let hits = rows.iter().map(|row| {
+        let row: Value = serde_json::from_str(row.get::<_, Option<&str>>(0)?).ok()?;
         Hit::of(&row, wanted.document)
     });
-    Ok(hits.collect())
+    // A row that nobody can name may be the very one that is looked for.
+    hits.collect::<Option<_>>().ok_or_else(|| {
+        let text = format!("{doing}: a row has neither `{}` nor `id`", wanted.document);
+        ActionError::new(ErrorKind::Invalid, text).hint(DOCUMENT)
+    })
 }
 
 /// By the function of the database, `function` or `schema.function`.

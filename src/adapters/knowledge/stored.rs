@@ -174,6 +174,22 @@ impl<'a> Stored<'a> {
         }
         Ok(agents)
     }
+
+    /// One of these names that is a document of the table.
+    pub(super) async fn document_among(
+        &self,
+        tx: &Tx<'_>,
+        names: Vec<String>,
+    ) -> Result<Option<String>, ActionError> {
+        let document = format!("t.{}::text", quoted(&self.columns.document));
+        let sql = format!(
+            "SELECT {document} FROM {} AS t WHERE {document} = ANY ($1) LIMIT 1",
+            self.table
+        );
+        let names = [Parameter::new(&Value::from(names), &Secrets::default())];
+        let row = tx.find("look for a document", &sql, &bound(&names)).await.map_err(hinted)?;
+        Ok(row.map(|row| row.get(0)))
+    }
 }
 
 const COLUMNS: &str = "Name the columns in `connections: {knowledge: {columns: {agent: …, document: …, model: …, embedding: …}}}`; \

@@ -1,7 +1,7 @@
 //! What hangs on a table, read before it is swapped: what can be made again at the new one, and what stands in the way.
 //!
-//! A rename leaves views, functions with a parsed body and foreign keys of others at the old table, since they hold its object id
-//! and not its name; `CREATE TABLE … LIKE` leaves out triggers, policies, grants and the table's own foreign keys.
+//! A rename leaves views, functions with a parsed body, and foreign keys, policies and rules of others at the old table, since they hold
+//! its object id and not its name; `CREATE TABLE … LIKE` leaves out triggers, policies, grants and the table's own foreign keys.
 
 use super::errors::conflict;
 use super::name::{literal, quoted};
@@ -34,7 +34,10 @@ const IN_THE_WAY: &str = "
     UNION ALL SELECT 'foreign key ' || conname || ' of ' || conrelid::regclass FROM pg_constraint WHERE contype = 'f' AND confrelid = $1
     UNION ALL SELECT DISTINCT 'materialized view ' || v.oid::regclass FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid AND d.classid = 'pg_rewrite'::regclass
         JOIN pg_class v ON v.oid = r.ev_class WHERE d.refobjid = $1 AND d.refclassid = 'pg_class'::regclass AND v.relkind = 'm'
-    UNION ALL SELECT 'rule ' || rulename FROM pg_rewrite WHERE ev_class = $1
+    UNION ALL SELECT DISTINCT 'rule ' || rulename || ' of ' || ev_class::regclass FROM pg_depend d JOIN pg_rewrite r ON r.oid = d.objid AND d.classid = 'pg_rewrite'::regclass
+        WHERE d.refobjid = $1 AND d.refclassid = 'pg_class'::regclass AND rulename <> '_RETURN'
+    UNION ALL SELECT DISTINCT 'policy ' || polname || ' of ' || polrelid::regclass FROM pg_depend d JOIN pg_policy p ON p.oid = d.objid AND d.classid = 'pg_policy'::regclass
+        WHERE d.refobjid = $1 AND d.refclassid = 'pg_class'::regclass AND polrelid <> $1
     UNION ALL SELECT 'publication ' || pubname FROM pg_publication_rel JOIN pg_publication p ON p.oid = prpubid WHERE prrelid = $1
     UNION ALL SELECT DISTINCT 'row type used by ' || pg_describe_object(d.classid, d.objid, d.objsubid) FROM pg_depend d JOIN pg_type t ON t.oid = d.refobjid
         WHERE d.refclassid = 'pg_type'::regclass AND t.typrelid = $1 AND d.deptype = 'n'
@@ -108,7 +111,7 @@ impl Belongings {
                 table.shown,
                 in_the_way.join("; ")
             ))
-            .hint("Use `strategy: differential`, which leaves the table in its place."));
+            .hint("Leave the table in its place: restore with `strategy: differential`, promote with `where`. Or drop these before, and make them again after."));
         }
         let asked = [AT_TWIN, FOREIGN_KEYS, COUNTERS, TRIGGERS, REFERRERS, VIEWS];
         let [at_twin, foreign_keys, counters, triggers, referrers, views] =

@@ -197,14 +197,14 @@ async fn write(
 }
 
 impl Exchange<'_> {
-    /// Removes the extra rows.
+    /// Removes the extra rows, and those that are to be added anew since no change can make them as wanted.
     async fn remove(&self, tx: &Tx<'_>) -> Result<u64, ActionError> {
         let Self { table, from, to, .. } = self;
         let sql = format!(
             "DELETE FROM {} AS t USING {from} AS f WHERE {} AND NOT EXISTS (SELECT FROM {to} AS n WHERE {})",
             table.sql,
             table.same("t", "f"),
-            table.same("n", "f"),
+            table.can_become("t", "n"),
         );
         tx.execute(&format!("remove extra rows of {}", table.shown), &sql, &[]).await
     }

@@ -1,5 +1,7 @@
 //! `postgres.expect`: asks the database and compares its answer.
 
+use std::cmp::Ordering;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +10,7 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Number, Value, json};
 
 use super::errors::cut;
 use super::parameter::{Parameter, bound};
@@ -133,6 +135,45 @@ fn verdict(seen: &[String], rows: u64) -> Verdict {
     Verdict::Holds { evidence: Evidence::with(seen.join(", "), json!({ "rows": rows })) }
 }
 
+/// Bounds for a number, both included.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Range {
+    #[serde(default)]
+    at_least: Option<Number>,
+    #[serde(default)]
+    at_most: Option<Number>,
+}
+
+impl Range {
+    fn admits(&self, number: &Number) -> bool {
+        self.at_least.as_ref().is_none_or(|least| order(number, least).is_some_and(Ordering::is_ge))
+            && self
+                .at_most
+                .as_ref()
+                .is_none_or(|most| order(number, most).is_some_and(Ordering::is_le))
+    }
+}
+
+impl fmt::Display for Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.at_least, &self.at_most) {
+            (Some(least), Some(most)) => write!(f, "{least} to {most}"),
+            (Some(least), None) => write!(f, "at least {least}"),
+            (None, Some(most)) => write!(f, "at most {most}"),
+            (None, None) => f.write_str("any number"),
+        }
+    }
+}
+
+/// Which of two numbers is greater: exactly where both are whole, else as the decimals that JSON has.
+fn order(one: &Number, other: &Number) -> Option<Ordering> {
+    match (one.as_i128(), other.as_i128()) {
+        (Some(one), Some(other)) => Some(one.cmp(&other)),
+        _ => one.as_f64()?.partial_cmp(&other.as_f64()?),
+    }
+}
+
 /// What a column is, or why that is not as wanted.
 fn compare(
     column: &str,
@@ -143,16 +184,19 @@ fn compare(
     let Some(found) = found else { return Err(format!("the answer has no column `{column}`")) };
     let text = secrets.redact(&found.to_string());
     let seen = format!("`{column}` is {}", cut(&text, SHOWN));
-    let bounds = wanted.as_object().and(serde_json::from_value::<Count>(wanted.clone()).ok());
-    let holds = match (bounds, wanted) {
-        (Some(bounds), _) => found.as_u64().is_some_and(|number| bounds.admits(number)),
+    let range = wanted.as_object().and(serde_json::from_value::<Range>(wanted.clone()).ok());
+    let holds = match (&range, wanted) {
+        (Some(range), _) => match found {
+            Value::Number(number) => range.admits(number),
+            _ => return Err(format!("{seen}, which is no number; wanted {range}")),
+        },
         (None, Value::String(text)) => found.as_str() == Some(secrets.reveal(text).expose_secret()),
         (None, Value::Number(number)) => {
             found == wanted || (found.is_number() && found.as_f64() == number.as_f64())
         }
         (None, wanted) => found == wanted,
     };
-    let wanted = bounds.map_or_else(|| wanted.to_string(), |bounds| bounds.to_string());
+    let wanted = range.map_or_else(|| wanted.to_string(), |range| range.to_string());
     if holds { Ok(seen) } else { Err(format!("{seen}, wanted {}", secrets.redact(&wanted))) }
 }
 
@@ -173,6 +217,17 @@ mod tests {
             holds(&json!(5), &json!({"at_least": 5})) && !holds(&json!(4), &json!({"at_least": 5}))
         );
         assert!(holds(&json!({"b": 1}), &json!({"b": 1})));
+        let range = json!({"at_least": 90, "at_most": 99.5});
+        assert!(holds(&json!(90), &range) && holds(&json!(99.5), &range));
+        assert!(!holds(&json!(89.99), &range) && !holds(&json!(100.0), &range));
+        assert!(holds(&json!(-3), &json!({"at_most": 0})));
+        // Beyond what a decimal of JSON tells apart.
+        assert!(!holds(
+            &json!(9_007_199_254_740_992_u64),
+            &json!({"at_least": 9_007_199_254_740_993_u64})
+        ));
+        let strange = compare("a", Some(&json!("many")), &range, &Secrets::default());
+        assert_eq!(strange, Err("`a` is \"many\", which is no number; wanted 90 to 99.5".into()));
         let absent = compare("a", None, &json!(1), &Secrets::default());
         assert_eq!(absent, Err("the answer has no column `a`".into()));
     }

@@ -140,7 +140,6 @@ impl PromoteShadow {
             ))
             .hint("Make and fill the shadow again."));
         }
-        self.pass_the_comment_on(tx, table, &shadow.sql).await?;
         let swapped = promote(tx, table, &shadow.name, mark, self.item.lock_timeout.0).await?;
         let summary = format!(
             "{} has the {} rows of its shadow; the former table is {}",
@@ -149,19 +148,6 @@ impl PromoteShadow {
             ours(&swapped.parked)
         );
         Ok(Outcome { summary, more: json!({ "swapped": swapped }), ..Outcome::default() })
-    }
-
-    /// The shadow's own comment says what it is no longer.
-    async fn pass_the_comment_on(
-        &self,
-        tx: &Tx<'_>,
-        table: &Table,
-        shadow: &str,
-    ) -> Result<(), ActionError> {
-        let doing = format!("keep the comment of {}", table.shown);
-        let sql = "SELECT pg_catalog.quote_nullable(pg_catalog.obj_description($1, 'pg_class'))";
-        let comment: String = tx.one(&doing, sql, &[&table.oid]).await?.get(0);
-        tx.batch(&doing, &format!("COMMENT ON TABLE {shadow} IS {comment}")).await
     }
 
     /// A part of the rows: those that differ are written.

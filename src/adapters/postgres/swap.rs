@@ -124,6 +124,7 @@ impl Twin<'_> {
         content: Fingerprint,
         patience: Duration,
     ) -> Result<Swapped, ActionError> {
+        self.pass_the_comment_on(tx).await?;
         let doing = format!("put the twin in the place of {}", self.table.shown);
         let mut tries = Tries::begin(tx, &doing, patience).await?;
         while let Err(error) = self.take_the_place(tx, &mut tries).await {
@@ -131,6 +132,14 @@ impl Twin<'_> {
         }
         let table = TableName::parse(&self.table.shown).map_err(conflict)?;
         Ok(Swapped { table, parked: self.parked, content })
+    }
+
+    /// `LIKE` leaves the table's comment out, and a shadow's own says what it is no longer.
+    async fn pass_the_comment_on(&self, tx: &Tx<'_>) -> Result<(), ActionError> {
+        let doing = format!("keep the comment of {}", self.table.shown);
+        let sql = "SELECT pg_catalog.quote_nullable(pg_catalog.obj_description($1, 'pg_class'))";
+        let comment: String = tx.one(&doing, sql, &[&self.table.oid]).await?.get(0);
+        tx.batch(&doing, &format!("COMMENT ON TABLE {} IS {comment}", self.sql())).await
     }
 
     /// One try at the exchange.

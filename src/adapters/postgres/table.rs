@@ -28,6 +28,8 @@ pub(super) struct Table {
     pub(super) columns: Vec<Column>,
     /// The columns of the primary key.
     key: Vec<String>,
+    /// Columns that no `UPDATE` may write, though an `INSERT` may: `GENERATED ALWAYS AS IDENTITY`.
+    fixed: Vec<String>,
 }
 
 const FIND: &str = "SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text
@@ -38,6 +40,9 @@ const COLUMNS: &str = "SELECT a.attname::text, pg_catalog.format_type(a.atttypid
     FROM pg_catalog.pg_attribute a
     WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
     ORDER BY a.attnum";
+
+const FIXED: &str = "SELECT attname::text FROM pg_catalog.pg_attribute
+    WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped AND attidentity = 'a' ORDER BY attnum";
 
 const KEY: &str = "SELECT a.attname::text
     FROM pg_catalog.pg_index i
@@ -68,14 +73,15 @@ impl Table {
         let columns = tx.query(&doing, COLUMNS, &[&oid]).await?;
         let columns = columns.iter().map(|row| Column { name: row.get(0), kind: row.get(1) });
         let columns: Vec<Column> = columns.collect();
-        let key: Vec<String> =
-            tx.query(&doing, KEY, &[&oid]).await?.iter().map(|row: &Row| row.get(0)).collect();
+        let names = |rows: &[Row]| rows.iter().map(|row| row.get(0)).collect::<Vec<String>>();
+        let key = names(&tx.query(&doing, KEY, &[&oid]).await?);
+        let fixed = names(&tx.query(&doing, FIXED, &[&oid]).await?);
         if key.is_empty() {
             return Err(invalid(format!("use {shown}: it has no primary key"))
                 .hint("Rows are told apart by it. Add one, or run the statements without `changes` and with `irreversible: true`."));
         }
         let sql = format!("{}.{}", quoted(&schema), quoted(&name));
-        Ok(Self { oid, shown, schema, name, sql, columns, key })
+        Ok(Self { oid, shown, schema, name, sql, columns, key, fixed })
     }
 
     /// `t."a", t."b"`: the columns of what a statement calls `alias`.
@@ -92,8 +98,12 @@ impl Table {
 
     /// `a."id" = b."id"`: the same row.
     pub(super) fn same(&self, a: &str, b: &str) -> String {
-        let equal = |name: &String| format!("{a}.{0} = {b}.{0}", quoted(name));
-        self.key.iter().map(equal).collect::<Vec<_>>().join(" AND ")
+        equal(&self.key, a, b)
+    }
+
+    /// The same row, and an `UPDATE` can make the one of the other.
+    pub(super) fn can_become(&self, a: &str, b: &str) -> String {
+        equal(self.key.iter().chain(&self.fixed), a, b)
     }
 
     /// `b."id" IS NULL`: an outer join has found no row.
@@ -107,9 +117,10 @@ impl Table {
         format!("NOT pg_catalog.record_image_eq(ROW({}), ROW({}))", self.list(a), self.list(b))
     }
 
-    /// `"a" = b."a", …` for all columns but the key; empty when there are none.
+    /// `"a" = b."a", …` for all columns that an `UPDATE` writes, the key left out; empty when there are none.
     pub(super) fn assignments(&self, from: &str) -> String {
-        let others = self.columns.iter().filter(|column| !self.key.contains(&column.name));
+        let left_out = |name| self.key.contains(name) || self.fixed.contains(name);
+        let others = self.columns.iter().filter(|column| !left_out(&column.name));
         let set = others.map(|column| format!("{0} = {from}.{0}", quoted(&column.name)));
         set.collect::<Vec<_>>().join(", ")
     }
@@ -184,6 +195,11 @@ impl Table {
         ))
         .hint("Bring the table's former columns back first."))
     }
+}
+
+fn equal<'a>(names: impl IntoIterator<Item = &'a String>, a: &str, b: &str) -> String {
+    let equal = names.into_iter().map(|name| format!("{a}.{0} = {b}.{0}", quoted(name)));
+    equal.collect::<Vec<_>>().join(" AND ")
 }
 
 fn invalid(text: String) -> ActionError {

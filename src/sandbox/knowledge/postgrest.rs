@@ -55,7 +55,7 @@ impl Refusal {
         Self { status, code: None, message: message.into(), details: None, hint: Some(hint.into()) }
     }
 
-    /// What the database said, with the status that stands in "HTTP Status Codes" of the documentation.
+    /// What the database said.
     fn of(error: &tokio_postgres::Error) -> Self {
         let Some(said) = error.as_db_error() else {
             let mut refusal = Self::new(
@@ -67,19 +67,7 @@ impl Refusal {
             return refusal;
         };
         let code = said.code().code();
-        let status = match code {
-            "42883" | "42P01" => StatusCode::NOT_FOUND,
-            "42501" => StatusCode::FORBIDDEN,
-            "23503" | "23505" => StatusCode::CONFLICT,
-            code if code.starts_with("53") || code.starts_with("08") => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-            code if ["0A", "22", "42", "P0", "25"].iter().any(|class| code.starts_with(class)) => {
-                StatusCode::BAD_REQUEST
-            }
-            _ => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        let mut refusal = Self::new(status, code, said.message());
+        let mut refusal = Self::new(status_of(code), code, said.message());
         refusal.details = said.detail().map(str::to_owned);
         refusal.hint = said.hint().map(str::to_owned);
         refusal
@@ -94,6 +82,25 @@ impl Refusal {
             None => json!({"message": message, "hint": hint}),
         };
         (self.status, Json(body)).into_response()
+    }
+}
+
+/// The status of a SQLSTATE, as "HTTP Status Codes" of the documentation has it.
+fn status_of(code: &str) -> StatusCode {
+    match code {
+        "42501" => StatusCode::FORBIDDEN,
+        "42883" | "42P01" => StatusCode::NOT_FOUND,
+        "25006" => StatusCode::METHOD_NOT_ALLOWED,
+        "23503" | "23505" => StatusCode::CONFLICT,
+        "P0001" => StatusCode::BAD_REQUEST,
+        "42P17" | "53400" => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => match code.get(..2).unwrap_or_default() {
+            "0L" | "0P" | "28" => StatusCode::FORBIDDEN,
+            "08" | "53" => StatusCode::SERVICE_UNAVAILABLE,
+            "09" | "25" | "2D" | "38" | "39" | "3B" | "40" | "54" | "55" | "57" | "58" | "F0"
+            | "HV" | "P0" | "XX" => StatusCode::INTERNAL_SERVER_ERROR,
+            _ => StatusCode::BAD_REQUEST,
+        },
     }
 }
 
@@ -137,7 +144,8 @@ impl Postgrest {
             Some(_) => {}
         }
         let bearer = text(header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
-        if bearer.is_some_and(|token| token != &*self.key) {
+        // Publishable and secret keys are no tokens.
+        if bearer.is_some_and(|token| token != &*self.key || token.starts_with("sb_")) {
             return Err(Refusal::new(
                 StatusCode::UNAUTHORIZED,
                 "PGRST301",
@@ -261,6 +269,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_state_has_the_status_of_the_documentation() {
+        for (code, status) in [
+            ("42883", 404),
+            ("42501", 403),
+            ("42703", 400),
+            ("22P02", 400),
+            ("23502", 400),
+            ("25006", 405),
+            ("25P02", 500),
+            ("28000", 403),
+            ("53300", 503),
+            ("53400", 500),
+            ("57014", 500),
+            ("P0001", 400),
+            ("P0002", 500),
+        ] {
+            assert_eq!(status_of(code).as_u16(), status, "{code}");
+        }
+    }
+
+    #[test]
     fn the_gateway_wants_a_key_and_the_api_its_schema() {
         let api = Postgrest::new(None, "k", &["scout", "public"]);
         let headers = |pairs: &[(&'static str, &str)]| {
@@ -278,6 +307,11 @@ mod tests {
         assert_eq!(other, Some((401, Some("PGRST301".into()))));
         assert_eq!(code(&[("apikey", "k"), ("authorization", "Bearer k")]), None);
         assert_eq!(api.schema(&HeaderMap::new()).ok(), Some("scout"));
+        let newer = Postgrest::new(None, "sb_k", &["scout"]);
+        assert!(newer.admit(&headers(&[("apikey", "sb_k")])).is_ok());
+        assert!(
+            newer.admit(&headers(&[("apikey", "sb_k"), ("authorization", "Bearer sb_k")])).is_err()
+        );
         assert_eq!(api.schema(&headers(&[("content-profile", "public")])).ok(), Some("public"));
         let refusal = api.schema(&headers(&[("content-profile", "secret")])).err().unwrap();
         assert_eq!((refusal.status.as_u16(), refusal.code.as_deref()), (406, Some("PGRST106")));

@@ -47,9 +47,12 @@ async fn what_is_good_stays_and_what_is_not_comes_back() {
     rig.database.run("UPDATE scout.agent_domain_embeddings SET embedding = array_fill(0.1::real, ARRAY[64]) WHERE agent_domain = 'odoo_developer'").await;
     let (saved, evidence) = rig.port.apply(action.as_ref()).await;
     assert_eq!(rig.rows().await, good);
-    // Once restored it is done, whatever the gate would say now.
-    rig.database.run("UPDATE scout.agent_domain_embeddings SET content = '' WHERE false").await;
-    rig.port.done(action.as_ref()).await;
+    // Once restored it is done, though the gate can say nothing now.
+    let rename = |from: &str, to: &str| format!("ALTER FUNCTION scout.{from} RENAME TO {to}");
+    rig.database.run(&rename("search_agent_knowledge", "away")).await;
+    let evidence_again = rig.port.done(action.as_ref()).await;
+    assert_eq!(evidence_again.summary, evidence.summary);
+    rig.database.run(&rename("away", "search_agent_knowledge")).await;
     rig.port.undo(action.as_ref(), &saved, Some(&evidence)).await;
     assert_ne!(rig.rows().await, better);
     let gate = rig.recall(json!({})).await.expect("an answer");

@@ -171,6 +171,35 @@ async fn a_function_that_is_not_there_is_told_as_such() {
     assert!(error.message.ends_with("in the schema cache (PGRST202)"), "{error}");
 }
 
+/// A function that calls the documents otherwise has not failed to find them.
+#[tokio::test]
+async fn rows_that_nobody_can_name_are_no_data() {
+    for way in [Way::Sql, Way::Postgrest] {
+        let rig = Rig::new(way).await;
+        for (columns, part) in [
+            ("heading text, agent text", "a row has neither `title` nor `id`"),
+            ("heading text, id bigint", "the search returns no `title`, by which the queries name"),
+        ] {
+            let value = if columns.ends_with("bigint") { "e.id" } else { "e.agent_domain" };
+            rig.database
+                .run(&format!(
+                    "DROP FUNCTION scout.search_agent_knowledge;
+                    CREATE FUNCTION scout.search_agent_knowledge(p_agent_domain text, p_query_embedding real[], p_match_threshold float8, p_match_count int)
+                    RETURNS TABLE ({columns}) LANGUAGE sql STABLE AS $$
+                        SELECT e.title, {value} FROM scout.agent_domain_embeddings AS e WHERE e.agent_domain = p_agent_domain LIMIT p_match_count $$"
+                ))
+                .await;
+            let reason = nothing(rig.recall(json!({})).await.expect("an answer"));
+            assert!(reason.contains(part), "{way:?}: {reason}");
+        }
+        // What is named by `id` can be told, found or not.
+        let asked = |id: &str| json!({"queries": [{"query": "stars", "agent": "bi_architect", "expect": [id]}]});
+        let ids = "SELECT id FROM scout.agent_domain_embeddings WHERE agent_domain = 'bi_architect' LIMIT 1";
+        yes(rig.recall(asked(&rig.database.rows(ids).await[0])).await.expect("an answer"));
+        no(rig.recall(asked("0")).await.expect("an answer"));
+    }
+}
+
 /// A server that says what it was sent, with this status.
 async fn echo(status: u16) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
@@ -221,10 +250,10 @@ async fn many_queries_are_asked_in_few_requests() {
     let queries: Vec<_> = (0..150)
         .map(|number| json!({"query": format!("star schema {number}"), "agent": "bi_architect", "expect": ["Star schema"]}))
         .collect();
-    // Three requests are answered; a fourth one would not be.
-    rig.faults.add("embeddings:latency=1ms,times=3".parse().expect("a fault"));
+    // A fault that does no harm counts the requests down.
+    rig.faults.add("embeddings:latency=1ms,times=99".parse().expect("a fault"));
     let (summary, _) = yes(rig.recall(json!({"queries": queries})).await.expect("an answer"));
     assert_eq!(summary, "recall@5 is 1.000 over 150 queries, wanted at least 0.9");
-    assert!(rig.faults.list().is_empty(), "three requests were needed: {:?}", rig.faults.list());
+    assert_eq!(rig.faults.list(), ["embeddings:latency=1ms,times=96"], "three requests are enough");
     assert_eq!(vector("star schema 1").len(), 64);
 }

@@ -25,6 +25,17 @@ async fn answers_are_compared() {
     }
     let not_yet = |observed: &str| Verdict::NotYet { observed: observed.to_owned() };
     assert_eq!(verdict(&port, counted(json!({"n": 4}))).await, not_yet("`n` is 3, wanted 4"));
+    let share = |row: Value| json!({"sql": "SELECT avg(tries + 99.5) AS mean, 100.0 * count(*) FILTER (WHERE version = '2') / count(*) AS share, min(version) AS least FROM agents", "row": row});
+    let held = verdict(
+        &port,
+        share(json!({"mean": {"at_least": 90}, "share": {"at_least": 60, "at_most": 60.5}})),
+    )
+    .await;
+    assert!(matches!(held, Verdict::Holds { .. }), "{held:?}");
+    assert_eq!(
+        verdict(&port, share(json!({"least": {"at_least": 1}}))).await,
+        not_yet("`least` is \"1\", which is no number; wanted at least 1")
+    );
     let rows = json!({"sql": "SELECT * FROM agents -- all", "rows": {"at_most": 4}});
     assert_eq!(verdict(&port, rows).await, not_yet("5 rows, wanted at most 4"));
     let none = json!({"sql": "SELECT id FROM agents WHERE id = 99", "row": {"id": 1}});

@@ -118,6 +118,28 @@ async fn a_part_is_replaced_and_what_others_did_beyond_it_stays() {
 }
 
 #[tokio::test]
+async fn a_part_is_replaced_where_the_table_numbers_rows_beside_their_key() {
+    let database = Database::with(KNOWLEDGE).await;
+    database
+        .run("ALTER TABLE kb.rows DROP COLUMN id CASCADE; ALTER TABLE kb.rows ADD PRIMARY KEY (agent, body); ALTER TABLE kb.rows ADD n int GENERATED ALWAYS AS IDENTITY")
+        .await;
+    let rows = "SELECT * FROM kb.rows ORDER BY agent, body";
+    let before = database.rows(rows).await;
+    let port = database.port();
+    port.step("shadow");
+    port.apply(port.action(SHADOW, part()).await.as_ref()).await;
+    database
+        .run(&format!("INSERT INTO {NAME} (agent, body) VALUES ('a', 'a 1'), ('a', 'new')"))
+        .await;
+    port.step("promote");
+    let action = port.action(PROMOTE, part()).await;
+    let (saved, evidence) = port.apply(action.as_ref()).await;
+    assert_eq!(database.rows(rows).await, ["a|a 1|7", "a|new|8", "b|b 1|4", "b|b 2|5", "b|b 3|6"]);
+    port.undo(action.as_ref(), &saved, Some(&evidence)).await;
+    assert_eq!(database.rows(rows).await, before);
+}
+
+#[tokio::test]
 async fn the_whole_is_exchanged_and_comes_back() {
     let fill =
         "INSERT INTO SHADOW (agent, body) SELECT 'c', n::text FROM generate_series(1, 9) AS n";

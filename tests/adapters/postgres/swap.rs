@@ -22,6 +22,7 @@ const BELONGINGS: &str = "
     UNION ALL SELECT 'trigger ' || pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = 'public.agents'::regclass AND NOT tgisinternal
     UNION ALL SELECT 'constraint ' || pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'public.agents'::regclass
     UNION ALL SELECT 'table ' || (SELECT string_agg(one::text, ',' ORDER BY one::text) FROM unnest(relacl) AS one) || relrowsecurity || coalesce(reloptions::text, '') FROM pg_class WHERE oid = 'public.agents'::regclass
+    UNION ALL SELECT 'comment ' || obj_description('public.agents'::regclass, 'pg_class')
     UNION ALL SELECT 'view ' || pg_get_viewdef('public.newer'::regclass) || (SELECT reloptions::text FROM pg_class WHERE oid = 'public.newer'::regclass)
     UNION ALL SELECT 'function ' || pg_get_functiondef('public.newest'::regproc)
     UNION ALL SELECT 'sequence ' || pg_get_serial_sequence('public.agents', 'n') || pg_get_serial_sequence('public.agents', 'm')
@@ -38,7 +39,7 @@ async fn what_hangs_on_a_table_goes_along_and_comes_back() {
             ALTER TABLE agents ADD FOREIGN KEY (version) REFERENCES versions, ADD CHECK (tries >= 0), ADD n serial, ADD m int GENERATED ALWAYS AS IDENTITY;
             CREATE INDEX ON agents (version) WHERE tries = 0; CREATE INDEX \"Odd INDEX x ON y USING\" ON agents (note DESC, version);
             CREATE INDEX ON agents (lower(note)); CREATE INDEX twice ON agents (lower(note)); ALTER TABLE agents ADD UNIQUE (id, note);
-            ALTER TABLE agents SET (fillfactor = 70);
+            ALTER TABLE agents SET (fillfactor = 70); COMMENT ON TABLE agents IS 'who''s who';
             CREATE VIEW newer WITH (security_barrier = true) AS SELECT id, note FROM agents WHERE version = '2';
             CREATE VIEW newest_of_all AS SELECT max(id) FROM newer;
             CREATE FUNCTION newest() RETURNS text LANGUAGE sql BEGIN ATOMIC SELECT max(note) FROM agents; END;
@@ -88,7 +89,12 @@ async fn what_would_stay_behind_is_named_and_nothing_is_changed() {
         .run(
             "CREATE TABLE tasks (agent int REFERENCES agents); CREATE MATERIALIZED VIEW counted AS SELECT count(*) FROM agents;
             CREATE FUNCTION first() RETURNS agents LANGUAGE sql AS 'SELECT * FROM agents LIMIT 1';
-            CREATE PUBLICATION changes FOR TABLE agents",
+            CREATE PUBLICATION changes FOR TABLE agents;
+            CREATE TABLE documents (agent int); ALTER TABLE documents ENABLE ROW LEVEL SECURITY;
+            CREATE POLICY theirs ON documents USING (EXISTS (SELECT FROM agents WHERE id = agent AND version = '2'));
+            CREATE RULE touch AS ON INSERT TO documents DO ALSO UPDATE agents SET tries = tries + 1 WHERE id = NEW.agent;
+            CREATE VIEW newer AS SELECT id, version FROM agents; CREATE RULE add AS ON INSERT TO newer DO INSTEAD INSERT INTO agents VALUES (NEW.id, NEW.version);
+            CREATE RULE keep AS ON DELETE TO agents WHERE OLD.id = 5 DO INSTEAD NOTHING",
         )
         .await;
     let port = database.port();
@@ -102,6 +108,10 @@ async fn what_would_stay_behind_is_named_and_nothing_is_changed() {
         "materialized view public.counted",
         "publication changes",
         "row type used by function public.first()",
+        "policy theirs of public.documents",
+        "rule touch of public.documents",
+        "rule add of public.newer",
+        "rule keep of public.agents",
     ];
     for name in named {
         assert!(error.message.contains(name), "{name}: {error}");
