@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::app::{App, Deployment, DeploymentAnswer, Target};
 use super::client::DigitalOcean;
@@ -146,17 +146,39 @@ impl Request {
         cx: &StepContext,
         target: &Target,
     ) -> Result<Deployment, ActionError> {
-        let (path, body) = match self {
-            Self::Restart { components } if components.is_empty() => ("restart", json!({})),
-            Self::Restart { components } => ("restart", json!({ "components": components })),
-            Self::Deploy { force_build } => ("deployments", json!({ "force_build": force_build })),
+        let doing = format!("{} {target}", self.verb());
+        let body = match self {
+            Self::Restart { components } if components.is_empty() => json!({}),
+            Self::Restart { components } => json!({ "components": components }),
+            Self::Deploy { force_build } => {
+                return deploy(account, cx, &doing, (target, *force_build)).await;
+            }
         };
-        let (doing, path) =
-            (format!("{} {target}", self.verb()), format!("{}/{path}", target.path()));
-        let body = Some(body.to_string());
-        let answer: DeploymentAnswer = account.send(cx, &doing, Method::Post, &path, body).await?;
-        Ok(answer.deployment)
+        begin(account, cx, &doing, (target, "restart", &body)).await
     }
+}
+
+/// Deploys an app as its specification has it; gives the deployment that this has begun.
+pub(super) async fn deploy(
+    account: &DigitalOcean,
+    cx: &StepContext,
+    doing: &str,
+    (target, force_build): (&Target, bool),
+) -> Result<Deployment, ActionError> {
+    let body = json!({ "force_build": force_build });
+    begin(account, cx, doing, (target, "deployments", &body)).await
+}
+
+async fn begin(
+    account: &DigitalOcean,
+    cx: &StepContext,
+    doing: &str,
+    (target, what, body): (&Target, &str, &Value),
+) -> Result<Deployment, ActionError> {
+    let path = format!("{}/{what}", target.path());
+    let body = Some(body.to_string());
+    let answer: DeploymentAnswer = account.send(cx, doing, Method::Post, &path, body).await?;
+    Ok(answer.deployment)
 }
 
 struct Beginning {
