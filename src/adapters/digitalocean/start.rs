@@ -187,23 +187,26 @@ struct Beginning {
 }
 
 impl Beginning {
-    fn doing(&self) -> String {
-        format!("{} {}", self.order.request.verb(), self.order.target)
-    }
-
-    /// The deployment that an earlier attempt of this step has begun.
+    /// The deployment that an earlier attempt of this step has begun. One that has failed is no reason not to begin another.
     async fn ours(
         &self,
         cx: &StepContext,
         account: &DigitalOcean,
     ) -> Result<Option<Deployment>, ActionError> {
-        let noted = |key: &str| cx.notes().iter().rev().find_map(|note| note[key].as_str());
-        if let Some(id) = noted("deployment") {
-            return follow::deployment(account, cx, &self.order.target, id).await.map(Some);
+        let target = &self.order.target;
+        // The newest note counts: behind the deployment of one attempt comes what was there before the next.
+        for note in cx.notes().iter().rev() {
+            let begun = if let Some(id) = note["deployment"].as_str() {
+                Some(follow::deployment(account, cx, target, id).await?)
+            } else if let Some(before) = note["before"].as_str() {
+                let all = follow::deployments(account, cx, target).await?;
+                all.into_iter().take_while(|deployment| deployment.id != before).last()
+            } else {
+                continue;
+            };
+            return Ok(begun.filter(|begun| !begun.has_failed()));
         }
-        let Some(before) = noted("before") else { return Ok(None) };
-        let all = follow::deployments(account, cx, &self.order.target).await?;
-        Ok(all.into_iter().take_while(|deployment| deployment.id != before).last())
+        Ok(None)
     }
 
     fn evidence(&self, deployment: &Deployment) -> Evidence {
@@ -246,12 +249,7 @@ impl Action for Beginning {
         let account = DigitalOcean::of(&self.connections)?;
         let app = find::look(&account, cx, &self.order.target).await?;
         if let Some(ours) = self.ours(cx, &account).await?.filter(Deployment::is_over) {
-            if matches!(ours.phase.as_str(), "ACTIVE" | "SUPERSEDED") {
-                return Ok(Readiness::AlreadyDone { evidence: self.evidence(&ours) });
-            }
-            let text =
-                format!("{}: deployment {} ended with {}", self.doing(), ours.id, ours.progress());
-            return Err(ActionError::new(ErrorKind::Failed, text));
+            return Ok(Readiness::AlreadyDone { evidence: self.evidence(&ours) });
         }
         self.order.request.allowed(cx, &self.order.target, &app)?;
         let active = app.active().map(|active| active.id.clone());
