@@ -324,7 +324,7 @@ impl Action for Beginning {
             let text = format!("{doing}: something else has been deployed since");
             return Err(ActionError::new(ErrorKind::Conflict, text));
         }
-        let _warnings = rollback::validate(&account, cx, (target, former), true).await?;
+        let _warnings = rollback::validate(&account, cx, (target, former), false).await?;
         let begun = rollback::send(&account, cx, (target, former), false).await?;
         follow::to_its_end(&account, cx, target, &begun.id).await.map(drop)
     }
