@@ -164,5 +164,6 @@ fn app(name: &str) -> App {
         verdict: json!({}),
         fate: Fate::Active,
         log: (1..=LINES).map(|line| format!("{line:04} answered a question")).collect(),
+        log_places: None,
     }
 }
