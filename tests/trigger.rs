@@ -104,7 +104,13 @@ impl Desk {
     /// Writes samples of the metric of one thing, such as an agent.
     async fn write(&self, metric: &str, thing: &str, samples: &[(i64, f64)]) {
         let name = format!("decide_{metric}");
-        write(&[("__name__", &name), ("test", &self.label), ("thing", thing)], samples).await;
+        let labels = [
+            ("__name__", name.as_str()),
+            ("specialist", thing),
+            ("test", self.label.as_str()),
+            ("thing", thing),
+        ];
+        write(&labels, samples).await;
     }
 
     /// The state of one trigger.
@@ -158,9 +164,11 @@ async fn every_trigger_fires_stays_quiet_and_has_no_data() {
 
             // One of several is enough, and is named with its value.
             desk.write(metric, "b", &with_past(fires)).await;
-            let State::Firing { observed } = desk.state(id).await else {
+            let State::Firing { observed, argument } = desk.state(id).await else {
                 panic!("{id} does not fire at {fires}");
             };
+            let wanted = trigger.argument.is_some().then_some("b");
+            assert_eq!(argument.as_deref(), wanted, "{id} names what its runbook is for");
             let named = format!("thing=\"b\"}} {fires}");
             assert!(observed.contains("1 of 2") && observed.contains(&named), "{id}: {observed}");
         }

@@ -145,7 +145,7 @@ impl Told<'_> {
         let mut firing: Vec<(&Trigger, &String)> = self
             .read()
             .filter_map(|(trigger, state)| match state {
-                State::Firing { observed } => Some((trigger, observed)),
+                State::Firing { observed, .. } => Some((trigger, observed)),
                 _ => None,
             })
             .collect();
@@ -232,18 +232,28 @@ impl Told<'_> {
         lines
     }
 
+    /// What the runbook of a trigger is for, where the answer says it.
+    fn argument(&self, trigger: &Trigger) -> Option<&str> {
+        self.read().filter(|(one, _)| one.id == trigger.id).find_map(|(_, state)| match state {
+            State::Firing { argument, .. } => argument.as_deref(),
+            _ => None,
+        })
+    }
+
     /// The command that starts the runbook of a trigger.
     fn command(&self, trigger: &Trigger) -> String {
         let scenario = self.known.iter().find(|known| known.name == trigger.runbook);
         let scenario = scenario.and_then(|known| known.scenario);
+        let argument = self.argument(trigger);
         let start = match scenario {
             Some(Scenario::Emergency) => "--emergency".to_owned(),
             Some(Scenario::Graceful) => "--graceful".to_owned(),
             Some(Scenario::Partial) => {
-                format!("--partial {}", shell_words::quote(&trigger.runbook))
+                format!("--partial {}", shell_words::quote(argument.unwrap_or(&trigger.runbook)))
             }
             Some(Scenario::KnowledgeBase) => {
-                format!("--knowledge-base {}", shell_words::quote(&trigger.runbook))
+                let name = shell_words::quote(argument.unwrap_or(&trigger.runbook));
+                format!("--knowledge-base {name}")
             }
             Some(Scenario::Validation | Scenario::Prevention) | None => {
                 format!("run {}", shell_words::quote(&trigger.runbook))
@@ -251,7 +261,7 @@ impl Told<'_> {
         };
         let named = matches!(scenario, Some(Scenario::Emergency | Scenario::Graceful));
         let several = self.known.iter().filter(|known| known.scenario == scenario).count() > 1;
-        let runbook = if named && several {
+        let runbook = if named && several || argument.is_some() {
             format!(" --runbook {}", shell_words::quote(&trigger.runbook))
         } else {
             String::new()
@@ -297,6 +307,7 @@ impl Told<'_> {
         json!({
             "trigger": trigger.id,
             "runbook": trigger.runbook,
+            "argument": self.argument(trigger),
             "within_ms": millis(trigger.within),
             "cool_down_ms": trigger.cool_down.map(millis),
             "approval": trigger.approval,

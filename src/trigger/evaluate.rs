@@ -18,6 +18,8 @@ use crate::action::{ActionError, Answer, ErrorKind, Probe, ResolveContext, StepC
 use crate::runbook::template::{self, Scope};
 use crate::value::{Lasting, brief};
 
+/// The longest name that is taken from an answer.
+const LONGEST_NAME: usize = 100;
 /// The id that stands for a run while there is none.
 const NO_RUN: &str = "decide";
 
@@ -41,6 +43,9 @@ pub enum State {
     Firing {
         /// The values that show it.
         observed: String,
+        /// What its runbook is for, where the trigger says how the answer tells it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        argument: Option<String>,
     },
     /// Its condition does not hold.
     Quiet {
@@ -95,7 +100,7 @@ impl Asker<'_> {
                 NO_RUN,
             );
             let answers = join_all(probes.iter().map(|probe| probe.answer(&cx))).await;
-            Ok((asked.join(", "), combined(answers)))
+            Ok((asked.join(", "), combined(answers, trigger.argument.as_deref())))
         };
         let late = || {
             let time = brief(self.patience);
@@ -142,12 +147,18 @@ impl Asker<'_> {
     }
 }
 
-/// What the answers of one condition come to: it fires where any of them does, and is quiet where all are.
-fn combined(answers: Vec<Result<Answer, ActionError>>) -> State {
+/// What the answers of one condition come to: it fires where any of them does, and is quiet where all are. `label` is that of the answer which
+/// says what a runbook is for.
+fn combined(answers: Vec<Result<Answer, ActionError>>, label: Option<&str>) -> State {
     let (mut firing, mut quiet, mut unknown) = (Vec::new(), Vec::new(), None);
+    let mut argument = None;
     for answer in answers {
         match answer {
-            Ok(Answer::Yes { evidence }) => firing.push(evidence.summary),
+            Ok(Answer::Yes { evidence }) => {
+                let named = label.and_then(|label| evidence.facts["labels"][label].as_str());
+                argument = argument.or(named.filter(|name| is_plain(name)).map(str::to_owned));
+                firing.push(evidence.summary);
+            }
             Ok(Answer::No { observed }) => quiet.push(observed),
             Ok(Answer::NoData { reason }) => {
                 let state = State::NoData { reason, hints: Vec::new() };
@@ -157,7 +168,7 @@ fn combined(answers: Vec<Result<Answer, ActionError>>) -> State {
         }
     }
     match (firing.is_empty(), unknown) {
-        (false, _) => State::Firing { observed: firing.join(", ") },
+        (false, _) => State::Firing { observed: firing.join(", "), argument },
         (true, Some(unknown)) => unknown,
         (true, None) if quiet.is_empty() => {
             let reason = "the condition asks about nothing".to_owned();
@@ -167,10 +178,39 @@ fn combined(answers: Vec<Result<Answer, ActionError>>) -> State {
     }
 }
 
+/// Whether a name that a remote system gave may stand in a command that is pasted into a shell: no option, nothing to be quoted.
+fn is_plain(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    name.len() <= LONGEST_NAME
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.chars().all(plain)
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::action::Evidence;
+
+    #[test]
+    fn a_name_in_the_answer_is_taken_when_it_is_nothing_but_a_name() {
+        let named = |name: Value| {
+            let evidence = Evidence::with("it is down", json!({"labels": {"part": name}}));
+            match combined(vec![Ok(Answer::Yes { evidence })], Some("part")) {
+                State::Firing { argument, .. } => argument,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(named(json!("finance-ssc-expert")).as_deref(), Some("finance-ssc-expert"));
+        let long = "x".repeat(LONGEST_NAME + 1);
+        for bad in
+            ["", "-x", "--yes", "a b", "$(id)", "a;b", "a'b", "a\u{1b}[2J", "\u{202e}a", &long]
+        {
+            assert_eq!(named(json!(bad)), None, "{bad:?}");
+        }
+        assert_eq!(named(json!(7)), None);
+    }
 
     #[test]
     fn one_firing_part_is_enough_and_silence_needs_all() {
@@ -178,8 +218,8 @@ mod tests {
         let no = || Ok(Answer::No { observed: "b is up".into() });
         let unknown = || Ok(Answer::NoData { reason: "c is gone".into() });
         let failed = || Err(ActionError::new(ErrorKind::Unreachable, "reach d"));
-        let state = |answers| match combined(answers) {
-            State::Firing { observed } => ('f', observed),
+        let state = |answers| match combined(answers, None) {
+            State::Firing { observed, .. } => ('f', observed),
             State::Quiet { observed } => ('q', observed),
             State::NoData { reason, .. } => ('?', reason),
         };

@@ -50,12 +50,22 @@ pub(super) struct TriggerForm {
     pub(super) action: Response,
     /// The name of the runbook.
     pub(super) runbook: Text,
+    /// What the runbook is for, where it takes a name: a part of the answer.
+    pub(super) argument: Option<ArgumentForm>,
     /// How soon it has to be done, from the moment at which the trigger fires.
     pub(super) within: Lasting,
     /// A role that has to agree, or `automated`.
     pub(super) approval: Id,
     /// How long it has to be left alone after it was acted on: told to whoever acts, not enforced.
     pub(super) cool_down: Option<Lasting>,
+}
+
+/// Where the name comes from that a runbook is started with.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ArgumentForm {
+    /// A label of the series that makes the trigger fire; of several the one that is worst.
+    pub(super) label: Text,
 }
 
 /// The schema of a table without the verbs of its conditions.

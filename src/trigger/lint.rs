@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::model::{Approval, Response, Table, Trigger};
 use super::ranges::{BOUNDS, Range};
 use crate::environment::FoundRunbook;
+use crate::runbook::Scenario;
 use crate::runbook::diagnostic::Diagnostic;
 use crate::runbook::schema::Catalog;
 use crate::runbook::suggest;
@@ -89,7 +90,17 @@ fn approval(table: &Table, trigger: &Trigger, problems: &mut Vec<Diagnostic>) {
 }
 
 fn runbook(trigger: &Trigger, runbooks: &[FoundRunbook], problems: &mut Vec<Diagnostic>) {
-    if runbooks.iter().any(|known| known.name == trigger.runbook) {
+    if let Some(known) = runbooks.iter().find(|known| known.name == trigger.runbook) {
+        let takes_a_name =
+            matches!(known.scenario, Some(Scenario::Partial | Scenario::KnowledgeBase));
+        if trigger.argument.is_some() && !takes_a_name {
+            let message = format!("the runbook of `{}` is started without a name", trigger.id);
+            problems.push(
+                Diagnostic::error("no-argument", message)
+                    .at(trigger.runbook_span)
+                    .hint("Leave `argument` out: a partial or a knowledge-base runbook takes one."),
+            );
+        }
         return;
     }
     let shown = suggest::visible(&trigger.runbook);

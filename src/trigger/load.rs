@@ -117,6 +117,7 @@ fn trigger(node: &Node) -> Option<Trigger> {
         sustained_for: lasting(form.sustained_for),
         response: form.action,
         runbook: form.runbook.0,
+        argument: form.argument.map(|argument| argument.label.0),
         within: form.within.0,
         approval: match form.approval.0.as_str() {
             AUTOMATED => Approval::Automated,

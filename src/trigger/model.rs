@@ -67,6 +67,8 @@ pub struct Trigger {
     pub response: Response,
     /// The runbook's name.
     pub runbook: String,
+    /// The label of the answer that says what the runbook is for.
+    pub argument: Option<String>,
     /// How soon it has to be done, from the moment at which the trigger fires.
     pub within: Duration,
     /// Who has to agree.

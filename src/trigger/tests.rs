@@ -309,7 +309,7 @@ fn decided(letters: &str) -> String {
             trigger: String::new(),
             asked: String::new(),
             state: match letter {
-                'f' => State::Firing { observed: String::new() },
+                'f' => State::Firing { observed: String::new(), argument: None },
                 'q' => State::Quiet { observed: String::new() },
                 _ => State::NoData { reason: String::new(), hints: Vec::new() },
             },

@@ -18,7 +18,8 @@ const SPECIALISTS: [&str; 4] =
 const OLD: &str = "CNAME wr2azp5dsl6mu6xvxtpglk5v.agents.do-ai.run.";
 const NEW: &str = "CNAME orchestrator.insightpulseai.net.";
 
-/// What counts of the world: where the name leads, who answers behind the front, what is archived, which routes there are.
+/// What counts of the world: where the name leads, who answers behind the front, what is archived, which routes there are, and what the
+/// orchestrator is told.
 fn world(stage: &Stage) -> Value {
     let status = stage.status();
     let names = status["names"].as_array().expect("names");
@@ -37,6 +38,7 @@ fn world(stage: &Stage) -> Value {
         "front": status["orchestrators"]["front"]["version"],
         "archived": archived,
         "routes": routes,
+        "instruction": status["account"]["instruction"],
         "knowledge": status["database"]["knowledge"],
         "files": status["files"],
     })
@@ -168,6 +170,9 @@ fn one_specialist_goes_out_and_comes_back() {
     let gone = world(&stage);
     assert_eq!(gone["archived"], json!(["finance-ssc-expert"]));
     assert_eq!(gone["routes"].as_array().map(Vec::len), Some(3), "{gone}");
+    let told = |world: &Value| world["instruction"].as_str().expect("a text").to_owned();
+    let away = "finance-ssc-expert is away: answer questions about BIR forms";
+    assert!(told(&gone).contains(away) && !told(&before).contains(away), "{gone}");
     let _reverted = taken_back(&stage, &before);
 
     let run = stage.rollback(out).expect_code(0);
@@ -175,11 +180,38 @@ fn one_specialist_goes_out_and_comes_back() {
     let back = world(&stage);
     assert_eq!(back["archived"], json!([]));
     assert_eq!(back["routes"].as_array().map(Vec::len), Some(4), "{back}");
+    assert!(run.stderr.contains("✓ tell-fallback"), "{run}");
+    assert_eq!(told(&back), told(&before), "{run}");
     let _reverted = taken_back(&stage, &before);
     // Only what there is.
     let unknown = stage.rollback("--partial finance --env sandbox --reason errors --yes");
     let unknown = unknown.expect_code(2);
     assert!(unknown.stderr.contains("finance-ssc-expert"), "{unknown}");
+}
+
+#[test]
+fn a_decision_names_the_specialist_that_its_answer_names() {
+    let stage = Stage::procedure("orchestrator", "none");
+    for (specialist, share) in [("bi-architect", "0.06"), ("finance-ssc-expert", "0.08")] {
+        let sample = format!("specialist_error_ratio{{specialist=\"{specialist}\"}} {share}");
+        let _set = stage.rollback(&format!("sandbox metric '{sample}'")).expect_code(0);
+    }
+    let decided = stage.rollback("decide --env sandbox --format json").expect_code(30).json();
+    let respond = &decided["respond"];
+    assert_eq!(respond["argument"], "finance-ssc-expert", "the worst of both: {decided}");
+    let command = respond["command"].as_str().expect("a command").to_owned();
+    let words = command.strip_prefix("rollback ").expect("this program");
+    let run = stage.rollback(&format!("{words} --yes --set redeploy=false")).expect_code(0);
+    assert_eq!(world(&stage)["archived"], json!(["finance-ssc-expert"]), "{command}: {run}");
+    let told = stage.rollback("decide --env sandbox").expect_code(30);
+    let typed = "type: rollback --partial finance-ssc-expert --runbook orchestrator-partial --env";
+    assert!(told.stdout.contains(typed), "{told}");
+    // Whatever a metric says, nothing but a name gets into a command.
+    let sample = "specialist_error_ratio{specialist=\"$(reboot)\"} 0.9";
+    let _set = stage.rollback(&format!("sandbox metric '{sample}'")).expect_code(0);
+    let told = stage.rollback("decide --env sandbox --format json").expect_code(30).json();
+    let command = told["respond"]["command"].as_str().expect("a command");
+    assert!(command.starts_with("rollback --partial orchestrator-partial --env"), "{command}");
 }
 
 #[test]

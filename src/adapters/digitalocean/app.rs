@@ -122,6 +122,11 @@ impl Deployment {
         TERMINAL.contains(&self.phase.as_str())
     }
 
+    /// Whether it ended without ever serving.
+    pub(super) fn has_failed(&self) -> bool {
+        matches!(self.phase.as_str(), "ERROR" | "CANCELED")
+    }
+
     /// Whether it serves.
     pub(super) fn is_active(&self) -> bool {
         self.phase == "ACTIVE"

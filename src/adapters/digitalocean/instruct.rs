@@ -171,13 +171,18 @@ impl Action for Telling {
 
     async fn inspect(&self, cx: &StepContext) -> Result<Readiness, ActionError> {
         let (_, agent) = self.look(cx).await?;
+        // A text that has gone leaves nothing by which to tell that it is done, so what was sent is known by a note.
+        let present = sha256(agent.instruction());
+        if cx.notes().iter().any(|note| note["wanted"] == present.as_str()) {
+            return Ok(Readiness::AlreadyDone { evidence: self.evidence(&agent) });
+        }
         let wanted = self.item.wanted(agent.instruction()).map_err(|why| self.conflict(&why))?;
         if wanted == agent.instruction() {
             return Ok(Readiness::AlreadyDone { evidence: self.evidence(&agent) });
         }
         let found = format!("an instruction of {} characters", agent.instruction().chars().count());
         let state = json!({
-            "found": found, "instruction": sha256(agent.instruction()), "wanted": sha256(wanted), "settings": agent.settings(),
+            "found": found, "instruction": present, "wanted": sha256(wanted), "settings": agent.settings(),
         });
         let private = Some(json!({"instruction": agent.instruction()}));
         Ok(Readiness::needed(Saved { state, private }))
@@ -191,6 +196,7 @@ impl Action for Telling {
         }
         let wanted = self.item.wanted(agent.instruction()).map_err(|why| self.conflict(&why))?;
         let settings = agent.settings();
+        cx.note(json!({ "wanted": sha256(&wanted) })).await?;
         self.put(cx, &account, &wanted).await?;
         let (_, agent) = self.look(cx).await?;
         if agent.settings() != settings {

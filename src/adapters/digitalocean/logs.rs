@@ -27,10 +27,12 @@ use crate::adapters::http::{
     Client, Content, HttpConnection, Message, Method, Resolved, is_loopback, parse_url,
 };
 
-/// The most that is read of one log, in bytes.
+/// The most that is read of one file of a log, in bytes: its end.
 const MOST_BYTES: usize = 4 << 20;
 /// The most that one step keeps of it, in bytes.
 const MOST_KEPT: usize = 32 << 10;
+/// The most that is quoted of one line, in characters.
+const MOST_QUOTED: usize = 300;
 /// The most and the usual number of lines that are kept.
 const MOST_LINES: usize = 1000;
 const LINES: usize = 100;
@@ -175,29 +177,28 @@ impl Probe for Fetching {
     async fn observe(&self, cx: &StepContext) -> Result<Verdict, ActionError> {
         let account = DigitalOcean::of(&self.connections)?;
         let text = self.item.fetch(&account, cx).await?;
-        let last = last_lines(&text, self.item.lines);
-        let unwanted = |line: &&String| self.item.without.iter().any(|word| line.contains(word));
-        if let Some(line) = last.iter().rev().find(unwanted) {
-            let (count, all) = (last.iter().filter(unwanted).count(), last.len());
-            let log = format!("{} log of {}", self.item.kind.word(), self.item.target);
+        let log = format!("{} log of {}", self.item.kind.word(), self.item.target);
+        let unwanted = |line: &&str| self.item.without.iter().any(|word| line.contains(word));
+        // All of these lines are judged, also those that are too long for the record.
+        let asked = || text.lines().rev().take(self.item.lines);
+        if let Some(line) = asked().find(unwanted) {
+            let (count, all) = (asked().filter(unwanted).count(), asked().count());
+            let line: String = line.chars().take(MOST_QUOTED).collect();
             return Ok(Verdict::not_yet(format!("{count} of {all} lines of the {log}: {line}")));
         }
+        let last = last_lines(asked());
         let summary = match last.len() {
-            0 => format!("the {} log of {} is empty", self.item.kind.word(), self.item.target),
-            count => format!(
-                "{count} lines of the {} log of {}",
-                self.item.kind.word(),
-                self.item.target
-            ),
+            0 if text.is_empty() => format!("the {log} is empty"),
+            count => format!("{count} lines of the {log}"),
         };
         Ok(Verdict::Holds { evidence: Evidence::with(summary, json!({ "lines": last })) })
     }
 }
 
-/// The last lines of a text, of which no more is kept than a record bears.
-fn last_lines(text: &str, most: usize) -> VecDeque<String> {
+/// The lines in their order, of which no more is kept than a record bears. They come from the end.
+fn last_lines<'a>(lines: impl Iterator<Item = &'a str>) -> VecDeque<String> {
     let (mut kept, mut size) = (VecDeque::new(), 0);
-    for line in text.lines().rev().take(most) {
+    for line in lines {
         size += line.len() + 1;
         if size > MOST_KEPT {
             break;
@@ -207,7 +208,7 @@ fn last_lines(text: &str, most: usize) -> VecDeque<String> {
     kept
 }
 
-/// Where a log is. The examples in the API's description are of another form than its schema, so nothing is required.
+/// Where a log is. The examples in the API's description are of another form than its schema, so neither is required: an answer without both is told.
 #[derive(Debug, Default, Deserialize)]
 struct Places {
     #[serde(default)]
@@ -227,7 +228,7 @@ impl Log {
         format!("{path}/logs?type={}&follow=false", self.kind.parameter())
     }
 
-    /// The text, without secrets of this program. Of a long one the end counts, where its host gives it as a file.
+    /// The text, without secrets of this program. Of a long one it is the end.
     async fn fetch(&self, account: &DigitalOcean, cx: &StepContext) -> Result<String, ActionError> {
         let doing = format!("find the {} log of {}", self.kind.word(), self.target);
         let places: Places = account.get(cx, &doing, &self.path()).await?;
@@ -235,16 +236,32 @@ impl Log {
             Client::new(HttpConnection::default(), Arc::default(), "{digitalocean: {ca_file: …}}")
                 .reading(MOST_BYTES);
         let mut text = Vec::new();
-        let files = places.historic_urls.unwrap_or_default();
+        let files = places.historic_urls.as_deref().unwrap_or_default();
         for url in &files[files.len().saturating_sub(MOST_FILES)..] {
             text.extend(self.read(&hosts, cx, url, false).await?);
         }
-        // A live log by a WebSocket is for those who watch.
-        let live = places.live_url.filter(|url| !url.is_empty() && !url.starts_with("ws"));
-        if let Some(url) = live.filter(|_| text.is_empty()) {
-            text = self.read(&hosts, cx, &url, true).await?;
+        let live = places.live_url.filter(|url| !url.is_empty());
+        match live.filter(|_| text.is_empty()) {
+            // A live log by a WebSocket is for those who watch.
+            Some(url) if url.starts_with("ws") => {
+                return Err(self.unread(&doing, "it is offered as a stream by WebSocket alone"));
+            }
+            Some(url) => text = self.read(&hosts, cx, &url, true).await?,
+            None if places.historic_urls.is_none() && text.is_empty() => {
+                return Err(self.unread(&doing, "the answer names neither files nor a live log"));
+            }
+            None => {}
         }
         Ok(account.secrets().redact(&String::from_utf8_lossy(&text)))
+    }
+
+    /// The error of a log that cannot be had. That it is empty would be another thing.
+    fn unread(&self, doing: &str, why: &str) -> ActionError {
+        let id = &self.target.id;
+        ActionError::new(ErrorKind::Failed, format!("{doing}: {why}")).hint(format!(
+            "`doctl apps logs {id} --type {}` may show it.",
+            self.kind.parameter().to_lowercase()
+        ))
     }
 
     /// Asks a host of logs, with the address alone.
@@ -271,23 +288,33 @@ impl Log {
             resolved: Resolved::new(),
             fresh: true,
         };
-        let enough = if live { Instant::now() + LISTENING } else { cx.deadline() };
-        let answered =
-            hosts.sample(&message, enough.min(cx.deadline()), cx.deadline(), cx.cancelled()).await;
+        let enough = live.then(|| cx.deadline().min(Instant::now() + LISTENING));
+        let answered = hosts.tail(&message, enough, cx.deadline(), cx.cancelled()).await;
         // The address is a permission, so its text is not shown; nor whether it was sent, since nothing is changed there.
         let answer = answered.map_err(|error| {
             let kind =
                 if error.kind == ErrorKind::Cancelled { error.kind } else { ErrorKind::Failed };
-            let mut told = fail("its host gave no answer").retryable(kind == ErrorKind::Failed);
+            let mut told =
+                fail("its host gave no whole answer").retryable(kind == ErrorKind::Failed);
             told.kind = kind;
             told
         })?;
         match answer.status {
-            200 => Ok(answer.body),
+            200 => Ok(whole_lines(answer.body)),
             status => Err(fail(&format!("its host answered {status}"))
                 .retryable(matches!(status, 429 | 500..))),
         }
     }
+}
+
+/// Without what is left of the line at which a long text was cut: it may hold the half of a secret.
+fn whole_lines(mut text: Vec<u8>) -> Vec<u8> {
+    if text.len() >= MOST_BYTES
+        && let Some(end) = text.iter().position(|byte| *byte == b'\n')
+    {
+        drop(text.drain(..=end));
+    }
+    text
 }
 
 /// Whose logs, for evidence.
@@ -353,12 +380,11 @@ mod tests {
 
     #[test]
     fn of_a_long_log_the_end_is_kept() {
-        let text = (1..=500).map(|line| format!("line {line}")).collect::<Vec<_>>().join("\n");
-        let last = last_lines(&text, 2);
-        assert_eq!(last, ["line 499", "line 500"]);
+        let last = |text: &str| last_lines(text.lines().rev());
+        assert_eq!(last("line 1\nline 2"), ["line 1", "line 2"]);
         let wide = format!("{}\n{}\n", "x".repeat(MOST_KEPT), "y".repeat(100));
-        assert_eq!(last_lines(&wide, 100), ["y".repeat(100)]);
-        assert!(last_lines("", 5).is_empty());
+        assert_eq!(last(&wide), ["y".repeat(100)]);
+        assert!(last("").is_empty());
     }
 
     #[test]

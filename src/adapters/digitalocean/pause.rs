@@ -12,10 +12,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::app::{App, AppAnswer, Spec, Target};
+use super::app::{App, AppAnswer, Deployment, Spec, Target};
 use super::client::DigitalOcean;
 use super::find::{self, Named};
 use super::follow;
+use super::start;
 use crate::action::{
     Action, ActionError, Connections, Description, ErrorKind, Evidence, Prediction, Readiness,
     Repeat, ResolveContext, Saved, StepContext, VerbArgs, VerbKind, Verdict, Work,
@@ -135,9 +136,16 @@ impl Wanted {
 pub(super) fn unpinned(verb: &str, target: &Target, app: &App) -> Result<(), ActionError> {
     let Some(pinned) = app.pinned() else { return Ok(()) };
     let text = format!("{verb} {target}: a rollback has pinned it to deployment {}", pinned.id);
-    Err(ActionError::new(ErrorKind::Conflict, text).hint(
-        "Keep the rollback with `digitalocean.commit`, or take it back with `digitalocean.revert`.",
-    ))
+    Err(if pinned.has_failed() {
+        let text = format!("{text}, which ended with {}", pinned.progress());
+        ActionError::new(ErrorKind::Conflict, text).hint(
+            "Take the failed rollback back with `digitalocean.revert`; that sets the app free.",
+        )
+    } else {
+        ActionError::new(ErrorKind::Conflict, text).hint(
+            "Keep the rollback with `digitalocean.commit`, or take it back with `digitalocean.revert`.",
+        )
+    })
 }
 
 /// Replaces the specification of an app; gives the app as it is then.
@@ -168,13 +176,8 @@ impl Archiving {
 
     /// The evidence, if the app is as it is wanted, and what serves is so too.
     fn settled(&self, app: &App) -> Option<Evidence> {
-        let active = app.active().filter(|active| active.is_active())?;
-        // A deployment does not always tell its specification; then that of the app counts.
-        let deployed = active.spec.as_ref().unwrap_or(&app.spec).is_archived();
-        let so = self.wanted.is_archived();
-        let there = app.spec.is_archived() == so && deployed == so && app.in_flight().is_none();
-        there.then(|| {
-            let page = !so && app.spec.is_in_maintenance();
+        serving(app, self.wanted.is_archived()).map(|active| {
+            let page = !self.wanted.is_archived() && app.spec.is_in_maintenance();
             let page = if page { ", and shows the page of its maintenance mode" } else { "" };
             let text = format!(
                 "{} is {}{page}: deployment {} is ACTIVE",
@@ -197,25 +200,69 @@ impl Archiving {
         format!("{} is to be {word}: {deployment}", self.target)
     }
 
-    /// Follows what a change has begun, and looks at what came of it.
+    /// Follows the deployment of what the app's specification says, and gives the app as it is then. Where none is under way, it begins one.
     async fn follow(
         &self,
         cx: &StepContext,
         account: &DigitalOcean,
-        app: &App,
-    ) -> Result<Evidence, ActionError> {
-        let begun = app.begun().map(|begun| begun.id.clone());
-        if let Some(id) = &begun {
-            cx.note(json!({ "deployment": id })).await?;
-            let _ended = follow::to_its_end(account, cx, &self.target, id).await?;
+        doing: &str,
+        begun: Option<&Deployment>,
+    ) -> Result<App, ActionError> {
+        let id = match begun {
+            Some(begun) => begun.id.clone(),
+            None => start::deploy(account, cx, doing, (&self.target, false)).await?.id,
+        };
+        cx.note(json!({ "deployment": id })).await?;
+        let _ended = follow::to_its_end(account, cx, &self.target, &id).await?;
+        find::look(account, cx, &self.target).await
+    }
+
+    /// Writes the former specification back, where this step's own is in force.
+    async fn put_back(
+        &self,
+        cx: &StepContext,
+        account: &DigitalOcean,
+        doing: &str,
+        (app, former): (&App, &Spec),
+    ) -> Result<App, ActionError> {
+        let ours = app.spec.is_archived() == self.wanted.is_archived()
+            && app.spec.is_same_but_archived(former);
+        if !ours {
+            let text = format!("{doing}: its specification is not what this step wrote");
+            return Err(ActionError::new(ErrorKind::Conflict, text).hint(
+                "Somebody has changed it since. Compare both in the control panel, and decide.",
+            ));
         }
-        let app = find::look(account, cx, &self.target).await?;
-        self.settled(&app).ok_or_else(|| {
-            let text = format!("{} {}: {}", self.wanted.verb(), self.target, self.observed(&app));
-            ActionError::new(ErrorKind::Unknown, text).hint(
-                "Somebody else changes this app at the same time, or the change was not taken.",
-            )
-        })
+        let changed = put(account, cx, doing, (&self.target, former)).await?;
+        self.follow(cx, account, doing, changed.begun()).await
+    }
+    /// The error of an app that is not as its last deployment should have left it.
+    fn disturbed(&self, doing: &str, app: &App) -> ActionError {
+        let text = format!("{doing}: {}", self.observed(app));
+        ActionError::new(ErrorKind::Unknown, text)
+            .hint("Somebody else changes this app at the same time, or the change was not taken.")
+    }
+}
+
+/// The deployment that serves, if both it and the app's specification are archived, or both are not, and nothing is under way.
+fn serving(app: &App, archived: bool) -> Option<&Deployment> {
+    let active = app.active().filter(|active| active.is_active())?;
+    // A deployment does not always tell its specification; then that of the app counts.
+    let deployed = active.spec.as_ref().unwrap_or(&app.spec).is_archived();
+    let there =
+        app.spec.is_archived() == archived && deployed == archived && app.in_flight().is_none();
+    there.then_some(active)
+}
+
+/// The specification to go back to. It is that of the app, unless what serves is archived and the specification is not, or the other way round:
+/// then its own deployment has failed or is under way, and what serves is what was before.
+fn present(app: &App) -> Spec {
+    let served = app.active().and_then(|active| active.spec.as_ref());
+    match served.filter(|served| served.is_archived() != app.spec.is_archived()) {
+        None => app.spec.clone(),
+        Some(served) if served.is_same_but_archived(&app.spec) => served.clone(),
+        Some(served) if served.is_archived() => app.spec.archived(),
+        Some(_) => app.spec.in_service(),
     }
 }
 
@@ -248,14 +295,14 @@ impl Action for Archiving {
         unpinned(self.wanted.verb(), &self.target, &app)?;
         let found = match app.in_flight() {
             Some(running) => format!("deployment {} under way", running.id),
-            None if app.spec.is_archived() => "archived".to_owned(),
+            None if present(&app).is_archived() => "archived".to_owned(),
             None => "in service".to_owned(),
         };
         let active = app.active().map(|active| active.id.clone());
         let saved = Saved {
             state: json!({"found": found, "deployment": active, "spec": app.spec.digest()}),
             // The specification holds the values of variables.
-            private: Some(json!({"spec": app.spec.text()})),
+            private: Some(json!({"spec": present(&app).text()})),
         };
         let state = json!({"archived": self.wanted.is_archived()});
         let predicted = vec![Prediction { resource: self.target.resource(), state }];
@@ -264,18 +311,24 @@ impl Action for Archiving {
 
     async fn apply(&self, cx: &StepContext, saved: &Saved) -> Result<Evidence, ActionError> {
         let (account, app) = self.look(cx).await?;
+        if let Some(evidence) = self.settled(&app) {
+            return Ok(evidence);
+        }
         let doing = format!("{} {}", self.wanted.verb(), self.target);
-        if app.spec.is_archived() == self.wanted.is_archived() {
-            // Sent by an attempt whose end was not seen: its deployment alone is followed.
-            return self.follow(cx, &account, &app).await;
-        }
         unpinned(self.wanted.verb(), &self.target, &app)?;
-        if saved.state["spec"] != app.spec.digest() {
-            let text = format!("{doing}: its specification has changed since it was looked at");
-            return Err(ActionError::new(ErrorKind::Conflict, text).retryable(true));
-        }
-        let changed = put(&account, cx, &doing, (&self.target, &self.wanted.of(&app.spec))).await?;
-        self.follow(cx, &account, &changed).await
+        let app = if app.spec.is_archived() == self.wanted.is_archived() {
+            // Sent by an earlier attempt: its deployment is followed, or begun once more if it has failed.
+            self.follow(cx, &account, &doing, app.in_flight()).await?
+        } else {
+            if saved.state["spec"] != app.spec.digest() {
+                let text = format!("{doing}: its specification has changed since it was looked at");
+                return Err(ActionError::new(ErrorKind::Conflict, text).retryable(true));
+            }
+            let wanted = self.wanted.of(&app.spec);
+            let changed = put(&account, cx, &doing, (&self.target, &wanted)).await?;
+            self.follow(cx, &account, &doing, changed.begun()).await?
+        };
+        self.settled(&app).ok_or_else(|| self.disturbed(&doing, &app))
     }
 
     async fn verify(&self, cx: &StepContext, _: &Evidence) -> Result<Verdict, ActionError> {
@@ -300,29 +353,20 @@ impl Action for Archiving {
                 format!("{doing}: its former specification is lost"),
             )
         })?;
-        if app.spec.digest() == former.digest() {
-            return match app.in_flight() {
-                Some(running) => {
-                    follow::to_its_end(&account, cx, &self.target, &running.id).await.map(drop)
-                }
-                None => Ok(()),
-            };
+        let sent = app.spec.digest() == former.digest();
+        if sent && serving(&app, former.is_archived()).is_some() {
+            return Ok(());
         }
         unpinned("undo", &self.target, &app)?;
-        let ours = app.spec.is_archived() == self.wanted.is_archived()
-            && app.spec.is_same_but_archived(&former);
-        if !ours {
-            let text = format!("{doing}: its specification is not what this step wrote");
-            return Err(ActionError::new(ErrorKind::Conflict, text).hint(
-                "Somebody has changed it since. Compare both in the control panel, and decide.",
-            ));
-        }
-        let changed = put(&account, cx, &doing, (&self.target, &former)).await?;
-        match changed.begun() {
-            Some(begun) => {
-                follow::to_its_end(&account, cx, &self.target, &begun.id).await.map(drop)
-            }
-            None => Ok(()),
+        let app = if sent {
+            // By an earlier attempt: its deployment is followed, or begun once more if it has failed.
+            self.follow(cx, &account, &doing, app.in_flight()).await?
+        } else {
+            self.put_back(cx, &account, &doing, (&app, &former)).await?
+        };
+        match serving(&app, former.is_archived()) {
+            Some(_) => Ok(()),
+            None => Err(self.disturbed(&doing, &app)),
         }
     }
 }

@@ -192,7 +192,7 @@ pub(super) async fn validate(
     if let Some(warning) = undigested.filter(|_| !allow_missing_digest) {
         let text = format!("{doing}: {}", warning.told(account));
         return Err(ActionError::new(ErrorKind::Conflict, text).hint(
-            "The tag may name another image by now. `allow_missing_digest: true` goes on all the same.",
+            "The tag may name another image by now. `digitalocean.rollback` with `allow_missing_digest: true` goes on all the same.",
         ));
     }
     Ok(warnings.iter().map(|warning| warning.told(account)).collect())
@@ -248,10 +248,10 @@ impl GoBack {
         app.in_flight().filter(|running| running.is_of(&self.item.deployment))
     }
 
-    /// Refuses an app that another rollback has pinned.
+    /// Refuses an app that another rollback has pinned, or one to the same deployment that has failed.
     fn free(&self, app: &App) -> Result<(), ActionError> {
         match app.pinned() {
-            Some(pinned) if !pinned.is_of(&self.item.deployment) => {
+            Some(pinned) if !pinned.is_of(&self.item.deployment) || pinned.has_failed() => {
                 super::pause::unpinned("roll back", &self.item.target, app)
             }
             _ => Ok(()),

@@ -282,8 +282,7 @@ impl Action for Reverting {
                 format!("roll {} back again: something else has been deployed since", self.target);
             return Err(ActionError::new(ErrorKind::Conflict, text));
         }
-        // What was accepted when it was rolled back is accepted again.
-        let _warnings = rollback::validate(&account, cx, (&self.target, of), true).await?;
+        let _warnings = rollback::validate(&account, cx, (&self.target, of), false).await?;
         let begun = rollback::send(&account, cx, (&self.target, of), true).await?;
         follow::to_its_end(&account, cx, &self.target, &begun.id).await.map(drop)
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::app::{App, Deployment, DeploymentAnswer, Target};
 use super::client::DigitalOcean;
@@ -146,17 +146,39 @@ impl Request {
         cx: &StepContext,
         target: &Target,
     ) -> Result<Deployment, ActionError> {
-        let (path, body) = match self {
-            Self::Restart { components } if components.is_empty() => ("restart", json!({})),
-            Self::Restart { components } => ("restart", json!({ "components": components })),
-            Self::Deploy { force_build } => ("deployments", json!({ "force_build": force_build })),
+        let doing = format!("{} {target}", self.verb());
+        let body = match self {
+            Self::Restart { components } if components.is_empty() => json!({}),
+            Self::Restart { components } => json!({ "components": components }),
+            Self::Deploy { force_build } => {
+                return deploy(account, cx, &doing, (target, *force_build)).await;
+            }
         };
-        let (doing, path) =
-            (format!("{} {target}", self.verb()), format!("{}/{path}", target.path()));
-        let body = Some(body.to_string());
-        let answer: DeploymentAnswer = account.send(cx, &doing, Method::Post, &path, body).await?;
-        Ok(answer.deployment)
+        begin(account, cx, &doing, (target, "restart", &body)).await
     }
+}
+
+/// Deploys an app as its specification has it; gives the deployment that this has begun.
+pub(super) async fn deploy(
+    account: &DigitalOcean,
+    cx: &StepContext,
+    doing: &str,
+    (target, force_build): (&Target, bool),
+) -> Result<Deployment, ActionError> {
+    let body = json!({ "force_build": force_build });
+    begin(account, cx, doing, (target, "deployments", &body)).await
+}
+
+async fn begin(
+    account: &DigitalOcean,
+    cx: &StepContext,
+    doing: &str,
+    (target, what, body): (&Target, &str, &Value),
+) -> Result<Deployment, ActionError> {
+    let path = format!("{}/{what}", target.path());
+    let body = Some(body.to_string());
+    let answer: DeploymentAnswer = account.send(cx, doing, Method::Post, &path, body).await?;
+    Ok(answer.deployment)
 }
 
 struct Beginning {
@@ -165,23 +187,26 @@ struct Beginning {
 }
 
 impl Beginning {
-    fn doing(&self) -> String {
-        format!("{} {}", self.order.request.verb(), self.order.target)
-    }
-
-    /// The deployment that an earlier attempt of this step has begun.
+    /// The deployment that an earlier attempt of this step has begun. One that has failed is no reason not to begin another.
     async fn ours(
         &self,
         cx: &StepContext,
         account: &DigitalOcean,
     ) -> Result<Option<Deployment>, ActionError> {
-        let noted = |key: &str| cx.notes().iter().rev().find_map(|note| note[key].as_str());
-        if let Some(id) = noted("deployment") {
-            return follow::deployment(account, cx, &self.order.target, id).await.map(Some);
+        let target = &self.order.target;
+        // The newest note counts: behind the deployment of one attempt comes what was there before the next.
+        for note in cx.notes().iter().rev() {
+            let begun = if let Some(id) = note["deployment"].as_str() {
+                Some(follow::deployment(account, cx, target, id).await?)
+            } else if let Some(before) = note["before"].as_str() {
+                let all = follow::deployments(account, cx, target).await?;
+                all.into_iter().take_while(|deployment| deployment.id != before).last()
+            } else {
+                continue;
+            };
+            return Ok(begun.filter(|begun| !begun.has_failed()));
         }
-        let Some(before) = noted("before") else { return Ok(None) };
-        let all = follow::deployments(account, cx, &self.order.target).await?;
-        Ok(all.into_iter().take_while(|deployment| deployment.id != before).last())
+        Ok(None)
     }
 
     fn evidence(&self, deployment: &Deployment) -> Evidence {
@@ -224,12 +249,7 @@ impl Action for Beginning {
         let account = DigitalOcean::of(&self.connections)?;
         let app = find::look(&account, cx, &self.order.target).await?;
         if let Some(ours) = self.ours(cx, &account).await?.filter(Deployment::is_over) {
-            if matches!(ours.phase.as_str(), "ACTIVE" | "SUPERSEDED") {
-                return Ok(Readiness::AlreadyDone { evidence: self.evidence(&ours) });
-            }
-            let text =
-                format!("{}: deployment {} ended with {}", self.doing(), ours.id, ours.progress());
-            return Err(ActionError::new(ErrorKind::Failed, text));
+            return Ok(Readiness::AlreadyDone { evidence: self.evidence(&ours) });
         }
         self.order.request.allowed(cx, &self.order.target, &app)?;
         let active = app.active().map(|active| active.id.clone());
@@ -304,7 +324,7 @@ impl Action for Beginning {
             let text = format!("{doing}: something else has been deployed since");
             return Err(ActionError::new(ErrorKind::Conflict, text));
         }
-        let _warnings = rollback::validate(&account, cx, (target, former), true).await?;
+        let _warnings = rollback::validate(&account, cx, (target, former), false).await?;
         let begun = rollback::send(&account, cx, (target, former), false).await?;
         follow::to_its_end(&account, cx, target, &begun.id).await.map(drop)
     }

@@ -61,8 +61,32 @@ pub(in crate::adapters) struct Client {
 struct Reading {
     /// In bytes.
     most: usize,
+    /// What is kept of a longer one.
+    keeps: Part,
     /// When what has come is enough; without it, all of it is waited for.
     until: Option<Instant>,
+}
+
+/// A part of an answer.
+#[derive(Clone, Copy)]
+enum Part {
+    Beginning,
+    End,
+}
+
+impl Reading {
+    /// Cuts an answer that is too long.
+    fn cut(self, answer: &mut Answer) {
+        let over = answer.body.len().saturating_sub(self.most);
+        if over == 0 {
+            return;
+        }
+        answer.cut = true;
+        match self.keeps {
+            Part::Beginning => answer.body.truncate(self.most),
+            Part::End => drop(answer.body.drain(..over)),
+        }
+    }
 }
 
 impl Client {
@@ -106,20 +130,20 @@ impl Client {
         deadline: Instant,
         cancelled: &CancellationToken,
     ) -> Result<Answer, ActionError> {
-        let reading = Reading { most: self.most, until: None };
+        let reading = Reading { most: self.most, keeps: Part::Beginning, until: None };
         self.converse(message, reading, deadline, cancelled).await
     }
 
-    /// The same for an answer that may never end, such as a log that is still written: what has come until `enough` counts as the
-    /// answer, and is marked as cut.
-    pub(in crate::adapters) async fn sample(
+    /// The same for a log: of a long answer the end is kept. One that is still written never ends; of that, what has come until `enough`
+    /// counts. An answer of which something is missing is marked as cut.
+    pub(in crate::adapters) async fn tail(
         &self,
         message: &Message,
-        enough: Instant,
+        enough: Option<Instant>,
         deadline: Instant,
         cancelled: &CancellationToken,
     ) -> Result<Answer, ActionError> {
-        let reading = Reading { most: self.most, until: Some(enough) };
+        let reading = Reading { most: self.most, keeps: Part::End, until: enough };
         self.converse(message, reading, deadline, cancelled).await
     }
 
@@ -270,13 +294,15 @@ async fn converse(
             }
         };
         let Some(chunk) = next else { break };
-        let room = reading.most - answer.body.len();
-        answer.body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-        if chunk.len() > room {
-            answer.cut = true;
-            break;
+        answer.body.extend_from_slice(&chunk);
+        match reading.keeps {
+            Part::Beginning if answer.body.len() > reading.most => break,
+            // Seldom enough that moving the rest costs nothing.
+            Part::End if answer.body.len() > 2 * reading.most => reading.cut(&mut answer),
+            _ => {}
         }
     }
+    reading.cut(&mut answer);
     Ok(answer)
 }
 

@@ -1,5 +1,6 @@
 //! A bound that values are held against.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use super::series::number;
@@ -39,6 +40,12 @@ impl Comparison {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Of two values within the bounds, how much further the first lies from the one that is crossed.
+    pub(super) fn further(&self, one: f64, other: f64) -> Ordering {
+        let upwards = self.above.or(self.at_least).is_some();
+        if upwards { one.total_cmp(&other) } else { other.total_cmp(&one) }
     }
 
     /// Whether a value is within the bounds.

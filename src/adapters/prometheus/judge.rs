@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::comparison::Comparison;
 use super::series::{Labels, Series, number};
 use crate::action::{Answer, Evidence};
@@ -161,10 +163,18 @@ pub(super) fn judge(series: &[Judged], wanted: &Wanted) -> Answer {
                 }
             },
         },
-        Quantity::Any if !meeting.is_empty() => yes(match count {
-            1 => format!("{}, {wanted}", named(&meeting)),
-            _ => format!("{} of {count} series {wanted}: {}", meeting.len(), named(&meeting)),
-        }),
+        Quantity::Any if !meeting.is_empty() => {
+            let summary = match count {
+                1 => format!("{}, {wanted}", named(&meeting)),
+                _ => format!("{} of {count} series {wanted}: {}", meeting.len(), named(&meeting)),
+            };
+            let furthest = meeting
+                .iter()
+                .map(|(one, _)| *one)
+                .max_by(|one, other| wanted.comparison.further(one.latest(), other.latest()));
+            let labels = furthest.map(|one| one.labels.value());
+            Answer::Yes { evidence: Evidence::with(summary, json!({ "labels": labels })) }
+        }
         _ if !unknown.is_empty() => no_data(),
         Quantity::All => yes(match count {
             1 => format!("{}, {wanted}", named(&meeting)),
@@ -311,6 +321,18 @@ mod tests {
             assert_eq!((found(Quantity::All), found(Quantity::Any)), (all, any), "{unfit}");
         }
         assert_eq!(told(&series, &wanted(Quantity::All, None)).1, r#"{a="1"} is old"#);
+    }
+
+    #[test]
+    fn of_several_that_meet_it_the_furthest_is_told_to_programs() {
+        let labels = |wanted: &Wanted| match judge(&series(&[&[2.0], &[4.0], &[3.0]]), wanted) {
+            Answer::Yes { evidence } => evidence.facts["labels"]["a"].clone(),
+            other => panic!("{other:?}"),
+        };
+        let above = wanted(Quantity::Any, None);
+        assert_eq!(labels(&above), "1");
+        let below = Comparison { below: Some(9.0), ..Comparison::default() };
+        assert_eq!(labels(&Wanted { comparison: below, ..above }), "0");
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde_json::Value;
+
 /// The label that holds a metric's name.
 const NAME: &str = "__name__";
 /// The longest that is shown of a series' labels, in characters.
@@ -17,6 +19,11 @@ impl Labels {
     pub(super) fn new(mut labels: BTreeMap<String, String>) -> Self {
         let _name = labels.remove(NAME);
         Self(labels)
+    }
+
+    /// For programs.
+    pub(super) fn value(&self) -> Value {
+        self.0.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str()))).collect()
     }
 
     /// Whether there is none, as with a sum over everything.

@@ -35,6 +35,8 @@ pub struct App {
     pub fate: Fate,
     /// The lines of its log.
     pub log: Vec<String>,
+    /// Where its logs are, in the form of the API, if not where the double has them.
+    pub log_places: Option<Value>,
 }
 
 impl App {

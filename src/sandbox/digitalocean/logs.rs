@@ -22,6 +22,9 @@ impl Holdings {
         let app = self.app(app)?;
         let id = deployment.or(app.active.as_deref()).ok_or_else(Refusal::not_found)?;
         let _found = app.deployment(id).ok_or_else(Refusal::not_found)?;
+        if let Some(places) = &app.log_places {
+            return Ok(places.clone());
+        }
         let at = |how: &str| format!("{host}/logs/{how}/{}/{kind}?{SIGNATURE}", app.id);
         Ok(match kind {
             "BUILD" | "DEPLOY" => json!({"historic_urls": [at("kept")]}),

@@ -96,7 +96,10 @@ impl Seed {
             output_schema: json!({"type": "object"}),
         };
         let routes = specialists.iter().map(route).collect();
-        let orchestrator = agent("multi-agent-orchestrator");
+        let mut orchestrator = agent("multi-agent-orchestrator");
+        for name in SPECIALISTS {
+            orchestrator.instruction.push_str(&format!(" Leave what is for {name} to it."));
+        }
         self.0.agents = vec![Agent { routes, functions: vec![function], ..orchestrator }];
         self.0.agents.extend(specialists);
         self
@@ -164,5 +167,6 @@ fn app(name: &str) -> App {
         verdict: json!({}),
         fate: Fate::Active,
         log: (1..=LINES).map(|line| format!("{line:04} answered a question")).collect(),
+        log_places: None,
     }
 }

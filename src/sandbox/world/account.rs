@@ -25,6 +25,8 @@ pub struct AccountStatus {
     pub records: Vec<String>,
     /// Routes of agents: `orchestrator to finance`.
     pub routes: Vec<String>,
+    /// What the orchestrator is told.
+    pub instruction: String,
 }
 
 /// The file with the token that a runbook comes in with.
@@ -115,5 +117,6 @@ pub(super) fn status(account: &Account) -> AccountStatus {
         unsettled: told(false),
         records: records.collect(),
         routes: routes.collect(),
+        instruction: account.agent(ORCHESTRATOR).map(|agent| agent.instruction).unwrap_or_default(),
     }
 }

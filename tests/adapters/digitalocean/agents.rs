@@ -126,6 +126,25 @@ async fn a_lost_answer_is_looked_after_and_what_others_did_is_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_text_that_was_taken_out_is_known_by_its_note() {
+    let rig = Rig::direct();
+    let port = rig.port();
+    let before = orchestrator(&rig);
+    let out = json!({"find": " Answer from your documents alone.", "with": ""});
+    let action = planned(&port, INSTRUCT, json!({ "replace": out })).await;
+    let saved = port.needed(&*action).await;
+    rig.fault("digitalocean:lost,path=PUT /v2/gen-ai/agents/,times=1");
+    let error = action.apply(&port.cx(), &saved).await.expect_err("its answer is lost");
+    assert_eq!(error.kind, ErrorKind::Unknown, "{error:?}");
+    let told = before.instruction.replace(" Answer from your documents alone.", "");
+    assert_eq!(orchestrator(&rig).instruction, told);
+    assert!(port.already_done(&*action).await.contains("has the instruction"));
+    port.undo(&*action, &saved).await;
+    assert_eq!(orchestrator(&rig), before);
+    let _needed = port.needed(&*action).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_instruction_is_set_or_changed_in_one_place() {
     let rig = Rig::new();
     let port = rig.port();

@@ -40,8 +40,11 @@ async fn an_error_of_the_server_leaves_a_doubt_where_one_is() {
         ("digitalocean.restart", "/restart", 500, ErrorKind::Unknown, false),
         ("digitalocean.rollback", "/rollback", 503, ErrorKind::Unknown, false),
         ("digitalocean.rollback", "/rollback", 422, ErrorKind::Invalid, false),
-        (PAUSE, "/v2/apps/", 503, ErrorKind::Failed, true),
-        (PAUSE, "/v2/apps/", 401, ErrorKind::Denied, false),
+        (PAUSE, "GET /v2/apps/", 503, ErrorKind::Failed, true),
+        (PAUSE, "GET /v2/apps/", 401, ErrorKind::Denied, false),
+        (PAUSE, "PUT /v2/apps/", 503, ErrorKind::Failed, true),
+        (PAUSE, "PUT /v2/apps/", 500, ErrorKind::Unknown, true),
+        (PAUSE, "PUT /v2/apps/", 401, ErrorKind::Denied, false),
     ] {
         let action = port.planned(verb, json!({"app": "bi-architect"})).await;
         let saved = port.needed(&*action).await;

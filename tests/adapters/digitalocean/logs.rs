@@ -41,11 +41,49 @@ async fn the_end_of_a_log_is_kept_and_the_token_stays() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_is_never_longer_than_a_record_bears() {
     let rig = Rig::new();
-    rig.account.tamper("bi-architect", |app| app.log = vec!["x".repeat(1000); 10_000]);
-    let (_, last) =
-        lines(&rig, json!({"app": "bi-architect", "type": "build", "lines": 1000})).await;
-    let size: usize = last.iter().map(String::len).sum();
-    assert!(last.len() < 40 && size < 33_000, "{} lines, {size} bytes", last.len());
+    let line = |number: usize| format!("{} {number:05}", "x".repeat(1000));
+    rig.account.tamper("bi-architect", |app| app.log = (1..=10_000).map(line).collect());
+    for kind in ["build", "run"] {
+        let args = json!({"app": "bi-architect", "type": kind, "lines": 1000});
+        let (_, last) = lines(&rig, args).await;
+        let size: usize = last.iter().map(String::len).sum();
+        assert!(last.len() < 40 && size < 33_000, "{} lines, {size} bytes", last.len());
+        let end = last.last().expect("a line");
+        assert!(end.ends_with(" 10000"), "{kind}: the end of ten megabytes, not {end:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_that_is_too_long_for_the_record_is_judged() {
+    let rig = Rig::new();
+    rig.account.tamper("bi-architect", |app| {
+        app.log.push(format!("ERROR {}", "x".repeat(40_000)));
+    });
+    let args = json!({"app": "bi-architect", "type": "build", "lines": 50, "without": ["ERROR"]});
+    match rig.port().ask(LOGS, args).await.expect("it can be had") {
+        Verdict::NotYet { observed } => {
+            assert!(observed.starts_with("1 of 50 lines"), "{observed}")
+        }
+        Verdict::Holds { evidence } => panic!("{}", evidence.summary),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_cannot_be_read_is_not_an_empty_one() {
+    let rig = Rig::new();
+    for (places, why) in [
+        (json!({"live_url": "wss://logs.example.com/run", "historic_urls": []}), "by WebSocket"),
+        (json!({"live_url": "ws://logs/build"}), "by WebSocket"),
+        (json!({}), "neither files nor a live log"),
+        (json!({"live_url": ""}), "neither files nor a live log"),
+    ] {
+        rig.account.tamper("bi-architect", |app| app.log_places = Some(places.clone()));
+        let args = json!({"app": "bi-architect", "without": ["ERROR"]});
+        let error = rig.port().ask(LOGS, args).await.expect_err("nothing was read");
+        assert_eq!(error.kind, ErrorKind::Failed, "{places}: {error:?}");
+        assert!(error.message.contains(why), "{places}: {error:?}");
+        assert!(error.hints[0].ends_with("--type run` may show it."), "{error:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -148,6 +148,66 @@ async fn a_deployment_that_fails_is_a_failure_and_one_that_is_slow_is_open() {
     assert_eq!(rig.count("update app devops-engineer"), 1);
 }
 
+/// Whether what serves is archived.
+fn serves_archived(rig: &Rig, name: &str) -> bool {
+    let app = rig.account.app(name).expect("the app is there");
+    let active = app.deployments.iter().find(|it| Some(&it.id) == app.active.as_ref());
+    active.expect("something serves").spec["maintenance"]["archive"] == true
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deployment_that_failed_is_begun_once_more_by_the_next_attempt() {
+    let rig = Rig::new();
+    let port = rig.port();
+    let before = spec(&rig, "bi-architect");
+    let mut archived = false;
+    for verb in [PAUSE, RESUME] {
+        rig.account.tamper("bi-architect", |app| app.fate = Fate::Error);
+        let action = port.planned(verb, json!({"app": "bi-architect"})).await;
+        let saved = port.needed(&*action).await;
+        let error = action.apply(&port.cx(), &saved).await.expect_err("it fails");
+        assert_eq!(error.kind, ErrorKind::Failed, "{verb}: {error:?}");
+        assert_eq!(serves_archived(&rig, "bi-architect"), archived, "{verb} did nothing");
+        rig.account.tamper("bi-architect", |app| app.fate = Fate::Active);
+        // The specification says what is wanted already. What serves is what undo goes back to.
+        let (saved, _) = port.apply(&*action).await;
+        assert_eq!(serves_archived(&rig, "bi-architect"), !archived, "{verb}");
+        port.undo(&*action, &saved).await;
+        assert_eq!(serves_archived(&rig, "bi-architect"), archived, "{verb} is taken back");
+        let again = port.planned(verb, json!({"app": "bi-architect"})).await;
+        let (_, _) = port.apply(&*again).await;
+        archived = !archived;
+    }
+    assert_eq!(spec(&rig, "bi-architect"), before);
+    assert_eq!(
+        (rig.count("deploy app bi-architect"), rig.count("update app bi-architect")),
+        (2, 6)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_undo_whose_deployment_failed_is_not_done() {
+    let rig = Rig::new();
+    let port = rig.port();
+    let before = spec(&rig, "bi-architect");
+    let pause = port.planned(PAUSE, json!({"app": "bi-architect"})).await;
+    let (saved, _) = port.apply(&*pause).await;
+    rig.account.tamper("bi-architect", |app| app.fate = Fate::Error);
+    for time in ["it is sent", "it is sent once more"] {
+        let error = pause.undo(&port.cx(), &saved, None).await.expect_err(time);
+        assert_eq!(error.kind, ErrorKind::Failed, "{time}: {error:?}");
+        assert_eq!(spec(&rig, "bi-architect"), before, "the specification says nothing of it");
+        assert!(serves_archived(&rig, "bi-architect"), "{time}, and the app is still offline");
+    }
+    rig.account.tamper("bi-architect", |app| app.fate = Fate::Active);
+    port.undo(&*pause, &saved).await;
+    assert!(!serves_archived(&rig, "bi-architect"));
+    assert_eq!(
+        (rig.count("deploy app bi-architect"), rig.count("update app bi-architect")),
+        (2, 2)
+    );
+}
+
 /// What a run that was killed somewhere after the request has on disk: the saved state, perhaps notes, and no outcome.
 async fn taken_up(rig: &Rig, saved: &Saved) -> Result<(), ActionError> {
     let port = rig.port();

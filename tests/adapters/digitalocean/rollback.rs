@@ -1,7 +1,7 @@
 //! Apps go back to earlier deployments, are kept there or brought back; what has an effect each time is sent once.
 
 use rollback::action::{Action, ErrorKind, Readiness, Saved, Verdict};
-use rollback::sandbox::digitalocean::Phase;
+use rollback::sandbox::digitalocean::{Fate, Phase};
 use serde_json::{Value, json};
 
 use super::rig::{Port, Rig};
@@ -169,6 +169,69 @@ async fn apps_are_restarted_and_deployed_anew() {
     let _saved = port.apply(&*pause).await;
     let restart = port.planned("digitalocean.restart", json!({"app": APP})).await;
     assert_eq!(port.refused(&*restart).await.kind, ErrorKind::Conflict);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_way_back_from_a_deployment_takes_no_image_that_may_be_another() {
+    let rig = Rig::new();
+    let port = rig.port();
+    let deploy = port.planned("digitalocean.deploy", json!({"app": APP})).await;
+    let (saved, _) = port.apply(&*deploy).await;
+    rig.account.tamper(APP, |app| {
+        let warning = json!({"code": "image_source_missing_digest", "message": "by tag alone"});
+        app.verdict = json!({"warnings": [warning]});
+    });
+    let error = deploy.undo(&port.cx(), &saved, None).await.expect_err("it may be the same image");
+    assert_eq!(error.kind, ErrorKind::Conflict, "{error:?}");
+    assert!(error.hints[0].contains("digitalocean.rollback"), "{error:?}");
+    assert_eq!(rig.count("roll back app bi-architect"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deployment_that_failed_is_begun_anew_by_the_next_attempt() {
+    for (verb, effect) in [
+        ("digitalocean.deploy", "deploy app bi-architect"),
+        ("digitalocean.restart", "restart app bi-architect"),
+    ] {
+        let rig = Rig::direct();
+        let port = rig.port();
+        rig.account.tamper(APP, |app| app.fate = Fate::Error);
+        let action = port.planned(verb, json!({"app": APP})).await;
+        let saved = port.needed(&*action).await;
+        let error = action.apply(&port.cx(), &saved).await.expect_err("it fails");
+        assert_eq!(error.kind, ErrorKind::Failed, "{verb}: {error:?}");
+        rig.account.tamper(APP, |app| app.fate = Fate::Active);
+        let id = rig.account.app(APP).expect("it is there").id;
+        // What the failed attempt has noted does not hide what this one begins.
+        rig.fault(&format!("digitalocean:lost,path=POST /v2/apps/{id}/,times=1"));
+        let saved = port.needed(&*action).await;
+        let error = action.apply(&port.cx(), &saved).await.expect_err("its answer is lost");
+        assert_eq!(error.kind, ErrorKind::Unknown, "{verb}: {error:?}");
+        if let Readiness::Needed { .. } = action.inspect(&port.cx()).await.expect("a look") {
+            let _followed = action.apply(&port.cx(), &saved).await.expect("it is followed");
+        }
+        assert!(port.already_done(&*action).await.contains("ACTIVE"));
+        assert_eq!(rig.count(effect), 2, "{verb}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rollback_that_failed_says_how_the_app_gets_free() {
+    let rig = Rig::new();
+    let port = rig.port();
+    rig.account.tamper(APP, |app| app.fate = Fate::Error);
+    let action = back(&port, json!({})).await;
+    let saved = port.needed(&*action).await;
+    let error = action.apply(&port.cx(), &saved).await.expect_err("it fails");
+    assert_eq!(error.kind, ErrorKind::Failed, "{error:?}");
+    rig.account.tamper(APP, |app| app.fate = Fate::Active);
+    let error = port.refused(&*action).await;
+    assert!(error.message.ends_with("which ended with ERROR"), "{error:?}");
+    assert!(error.hints[0].contains("`digitalocean.revert`"), "{error:?}");
+    let revert = port.planned("digitalocean.revert", json!({"app": APP})).await;
+    let (_, _) = port.apply(&*revert).await;
+    let (_, _) = port.apply(&*action).await;
+    assert_eq!(tag(&rig), "1.0.0");
 }
 
 /// Applies with the answer to the request at `path` lost, and takes it up as an engine does: it looks, and follows what it finds.
