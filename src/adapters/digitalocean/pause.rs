@@ -17,8 +17,8 @@ use super::client::DigitalOcean;
 use super::find::{self, Named};
 use super::follow;
 use crate::action::{
-    Action, ActionError, Connections, Description, ErrorKind, Evidence, Prediction, Readiness,
-    Repeat, ResolveContext, Saved, StepContext, VerbArgs, VerbKind, Verdict, Work,
+    Action, ActionError, Connections, Description, ErrorKind, Evidence, Prediction, Present,
+    Readiness, Repeat, ResolveContext, Saved, StepContext, VerbArgs, VerbKind, Verdict, Work,
 };
 use crate::adapters::http::Method;
 
@@ -186,6 +186,11 @@ impl Archiving {
         })
     }
 
+    /// Whether its specification is what this step made of the former one.
+    fn is_ours(&self, app: &App, former: &Spec) -> bool {
+        app.spec.is_archived() == self.wanted.is_archived() && app.spec.is_same_but_archived(former)
+    }
+
     /// What the app's state is, in words.
     fn observed(&self, app: &App) -> String {
         let word = if app.spec.is_archived() { Wanted::Archived } else { Wanted::InService }.word();
@@ -286,6 +291,24 @@ impl Action for Archiving {
         })
     }
 
+    async fn present(
+        &self,
+        cx: &StepContext,
+        saved: &Saved,
+        _: Option<&Evidence>,
+    ) -> Result<Present, ActionError> {
+        let (_, app) = self.look(cx).await?;
+        let Some(former) = former(saved) else { return Ok(Present::Unseen) };
+        Ok(if app.spec.digest() == former.digest() {
+            // One that is still deployed is for undo, which follows it to its end.
+            if app.in_flight().is_some() { Present::Unseen } else { Present::AsBefore }
+        } else if self.is_ours(&app, &former) {
+            Present::AsLeft
+        } else {
+            Present::Other
+        })
+    }
+
     async fn undo(
         &self,
         cx: &StepContext,
@@ -309,9 +332,7 @@ impl Action for Archiving {
             };
         }
         unpinned("undo", &self.target, &app)?;
-        let ours = app.spec.is_archived() == self.wanted.is_archived()
-            && app.spec.is_same_but_archived(&former);
-        if !ours {
+        if !self.is_ours(&app, &former) {
             let text = format!("{doing}: its specification is not what this step wrote");
             return Err(ActionError::new(ErrorKind::Conflict, text).hint(
                 "Somebody has changed it since. Compare both in the control panel, and decide.",

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 
 use crate::action::{
-    Action, ActionError, Answer, Description, ErrorKind, Evidence, Probe, Readiness, Repeat,
-    Reversal, Saved, StepContext, Verdict,
+    Action, ActionError, Answer, Description, ErrorKind, Evidence, Present, Probe, Readiness,
+    Repeat, Reversal, Saved, StepContext, Verdict,
 };
 
 /// An action, unless all probes hold.
@@ -67,6 +67,16 @@ impl<A: Action> Action for Unless<A> {
 
     async fn verify(&self, cx: &StepContext, applied: &Evidence) -> Result<Verdict, ActionError> {
         self.action.verify(cx, applied).await
+    }
+
+    /// Whoever takes the change back asks what it has left, and not whether it was needed.
+    async fn present(
+        &self,
+        cx: &StepContext,
+        saved: &Saved,
+        applied: Option<&Evidence>,
+    ) -> Result<Present, ActionError> {
+        self.action.present(cx, saved, applied).await
     }
 
     async fn undo(
