@@ -1,10 +1,11 @@
 //! Apps go back to earlier deployments, are kept there or brought back; what has an effect each time is sent once.
 
-use rollback::action::{Action, ErrorKind, Readiness, Saved, Verdict};
+use rollback::action::{Action, ErrorKind, Present, Readiness, Saved, Verdict};
 use rollback::sandbox::digitalocean::Phase;
 use serde_json::{Value, json};
 
 use super::rig::{Port, Rig};
+use crate::support::back;
 
 const APP: &str = "bi-architect";
 const ROLLBACK: &str = "digitalocean.rollback";
@@ -169,6 +170,28 @@ async fn apps_are_restarted_and_deployed_anew() {
     let _saved = port.apply(&*pause).await;
     let restart = port.planned("digitalocean.restart", json!({"app": APP})).await;
     assert_eq!(port.refused(&*restart).await.kind, ErrorKind::Conflict);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_later_run_takes_restarts_and_deployments_back() {
+    let rig = Rig::new();
+    let port = rig.port();
+    let restart = port.planned("digitalocean.restart", json!({"app": APP})).await;
+    let (saved, applied) = port.apply(&*restart).await;
+    let seen = back::reverted(restart, (saved, Some(applied)), || port.cx()).await;
+    assert_eq!(seen, (Present::Unseen, Present::Unseen));
+    assert_eq!((rig.count("restart app bi-architect"), rig.total()), (1, 1));
+
+    for learnt in [true, false] {
+        let before = ids(&rig)[0].clone();
+        let deploy = port.planned("digitalocean.deploy", json!({"app": APP})).await;
+        let (saved, applied) = port.apply(&*deploy).await;
+        let seen = back::reverted(deploy, (saved, learnt.then_some(applied)), || port.cx()).await;
+        assert_eq!(seen, (Present::AsLeft, Present::AsBefore), "{learnt}");
+        let app = rig.account.app(APP).expect("it is there");
+        assert_eq!(app.deployments[0].cloned_from.as_ref(), Some(&before), "{learnt}");
+    }
+    assert_eq!(rig.count("roll back app bi-architect"), 2);
 }
 
 /// Applies with the answer to the request at `path` lost, and takes it up as an engine does: it looks, and follows what it finds.
