@@ -187,7 +187,7 @@ phases:
     let _done = revert(&rig, &run, &["--yes"]).expect_code(0);
     Rig::becomes(&before, "taken back", || side(&rig));
     let refused = finish(&mut rig.rollback(&["resume", &run])).expect_code(2);
-    assert!(refused.stderr.contains("takes it back"), "{refused}");
+    assert!(refused.stderr.contains("it was taken back, by run"), "{refused}");
     Rig::becomes(&before, "and not resumed", || side(&rig));
 }
 
