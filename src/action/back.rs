@@ -30,10 +30,22 @@ pub enum Present {
     AsLeft,
     /// It is as it was before the change.
     AsBefore,
-    /// Nothing was saved that a look could be held against; undo decides in its turn.
+    /// A look cannot tell; undo decides in its turn.
     Unseen,
     /// Neither as the run left it nor as it was before.
     Other,
+}
+
+impl Present {
+    /// What an `inspect` has found, held against the state that was saved.
+    pub fn of(found: Readiness, saved: &Saved, is_former: impl FnOnce(&Saved) -> bool) -> Self {
+        match found {
+            Readiness::AlreadyDone { .. } => Self::AsLeft,
+            Readiness::Needed { .. } if says_nothing(saved) => Self::Unseen,
+            Readiness::Needed { saved: now, .. } if is_former(&now) => Self::AsBefore,
+            Readiness::Needed { .. } => Self::Other,
+        }
+    }
 }
 
 /// The reverse of a change: its `undo` as an action.
@@ -51,29 +63,16 @@ impl TakeBack {
     /// Looks whether the change is in force. Only reads.
     ///
     /// # Errors
-    /// Those of the action's `inspect`; one that does not come from the way to the system says that the present state is another.
+    /// Those of the action's `present`; one that does not come from the way to the system says that the present state is another.
     pub async fn look(&self, cx: &StepContext) -> Result<Present, ActionError> {
-        // A script's look ends what was left running, which no look beforehand may; its own check needs no notes.
-        let cx = match self.action.touches() {
-            Touches::Anything => cx.clone().on_behalf_of(&self.past.run, &self.past.place, &[]),
-            _ => self.behalf(cx),
-        };
-        self.present(&cx).await
-    }
-
-    async fn present(&self, cx: &StepContext) -> Result<Present, ActionError> {
-        Ok(match self.action.inspect(cx).await? {
-            Readiness::AlreadyDone { .. } => Present::AsLeft,
-            Readiness::Needed { .. } if says_nothing(&self.past.saved) => Present::Unseen,
-            Readiness::Needed { saved, .. } if saved == self.past.saved => Present::AsBefore,
-            Readiness::Needed { .. } => Present::Other,
-        })
+        let Past { saved, applied, .. } = &self.past;
+        self.action.present(&self.behalf(cx), saved, applied.as_ref()).await
     }
 
     /// The context as the run that made the change had it.
     fn behalf(&self, cx: &StepContext) -> StepContext {
         let Past { run, place, notes, .. } = &self.past;
-        cx.clone().on_behalf_of(run, place, notes).after_attempts(1)
+        cx.clone().on_behalf_of(run, place, notes)
     }
 }
 
@@ -97,9 +96,8 @@ impl Action for TakeBack {
         Description::new(self.action.describe().undo, "")
     }
 
-    /// A second undo changes nothing.
     fn repeat(&self) -> Repeat {
-        Repeat::Safe
+        self.action.repeat_of_undo()
     }
 
     fn reversal(&self) -> Reversal {
@@ -108,38 +106,42 @@ impl Action for TakeBack {
 
     /// Undo itself refuses what is not as the run left it. A look spares it only after a doubt.
     async fn inspect(&self, cx: &StepContext) -> Result<Readiness, ActionError> {
-        if cx.was_attempted() && self.present(&self.behalf(cx)).await? == Present::AsBefore {
-            return Ok(Readiness::AlreadyDone { evidence: Evidence::new("as before the run") });
+        if cx.was_attempted() {
+            match self.look(cx).await {
+                Ok(Present::AsBefore) => {
+                    let evidence = Evidence::new("as before the run");
+                    return Ok(Readiness::AlreadyDone { evidence });
+                }
+                Err(error) if !is_of_the_state(error.kind) => return Err(error),
+                _ => {}
+            }
         }
         Ok(Readiness::needed(Saved::default()))
     }
 
     async fn apply(&self, cx: &StepContext, _: &Saved) -> Result<Evidence, ActionError> {
         let Past { saved, applied, .. } = &self.past;
-        self.action.undo(&self.behalf(cx), saved, applied.as_ref()).await?;
+        let cx = self.behalf(cx).after_attempts(1);
+        self.action.undo(&cx, saved, applied.as_ref()).await?;
         Ok(Evidence::new(self.action.describe().undo))
     }
 
-    /// The change is in force no more when the action would make it again, or could not even do that: what it was made from is gone. An action
-    /// that knows its own work by a note, and not by the state, is asked whether what it reported is still so.
+    /// The change is in force no more when it is not as the run left it, or nobody could even make it again: what it was made from is gone.
+    /// What looks as if it had nothing to do either way is asked whether what it reported is still so.
     async fn verify(&self, cx: &StepContext, _: &Evidence) -> Result<Verdict, ActionError> {
-        let cx = self.behalf(cx);
-        let in_force = match self.action.inspect(&cx).await {
-            Ok(Readiness::AlreadyDone { evidence }) => evidence,
-            Ok(Readiness::Needed { .. }) => {
-                return Ok(Verdict::Holds { evidence: Evidence::default() });
-            }
-            Err(error) if is_of_the_state(error.kind) => {
-                return Ok(Verdict::Holds { evidence: Evidence::default() });
-            }
+        let gone = Verdict::Holds { evidence: Evidence::default() };
+        match self.look(cx).await {
+            Ok(Present::AsLeft) => {}
+            Ok(_) => return Ok(gone),
+            Err(error) if is_of_the_state(error.kind) => return Ok(gone),
             Err(error) => return Err(error),
-        };
-        if let Some(applied) = &self.past.applied
-            && let Verdict::NotYet { .. } = self.action.verify(&cx, applied).await?
-        {
-            return Ok(Verdict::Holds { evidence: Evidence::default() });
         }
-        Ok(Verdict::not_yet(in_force.summary))
+        if let Some(applied) = &self.past.applied
+            && let Verdict::NotYet { .. } = self.action.verify(&self.behalf(cx), applied).await?
+        {
+            return Ok(gone);
+        }
+        Ok(Verdict::not_yet(format!("still in force: {}", self.action.describe().apply)))
     }
 
     /// Never asked for: it says that it is irreversible.

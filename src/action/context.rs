@@ -98,6 +98,14 @@ impl StepContext {
         self
     }
 
+    /// As at a first look: nothing is noted, and nothing has begun.
+    #[must_use]
+    pub fn afresh(mut self) -> Self {
+        self.notes = Arc::default();
+        self.attempted = false;
+        self
+    }
+
     /// Knows the effects that a plan predicts for resources.
     #[must_use]
     pub fn predicting(mut self, predicted: Predictions) -> Self {

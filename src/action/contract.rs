@@ -10,8 +10,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Action, ActionError, Connections, ErrorKind, Evidence, Probe, Readiness, Recorder, Registry,
-    ResolveContext, Reversal, Saved, StepContext, Verdict, Work,
+    Action, ActionError, Connections, ErrorKind, Evidence, Present, Probe, Readiness, Recorder,
+    Registry, ResolveContext, Reversal, Saved, StepContext, Verdict, Work,
 };
 
 /// A run in memory: it hands out contexts that share one journal of notes.
@@ -139,11 +139,18 @@ pub(crate) async fn applied(action: &dyn Action, world: &World) -> (Saved, Evide
 pub(crate) async fn undone(action: &dyn Action, world: &World, saved: &Saved, applied: &Evidence) {
     for attempt in ["undo", "undo again"] {
         action.undo(&world.context(AMPLE), saved, Some(applied)).await.expect(attempt);
+        let back = present(action, world, saved, applied).await;
+        assert!(matches!(back, Present::AsBefore | Present::Unseen), "{attempt}: {back:?}");
     }
 }
 
+/// What a run that takes the change back would meet.
+async fn present(action: &dyn Action, world: &World, saved: &Saved, applied: &Evidence) -> Present {
+    action.present(&world.context(AMPLE), saved, Some(applied)).await.expect("look")
+}
+
 /// The whole contract of a reversible action whose change is needed at first: a second look finds it done, two undos
-/// leave it needed again, and an undo works without knowing what `apply` returned.
+/// leave it needed again and as it was before, and an undo works without knowing what `apply` returned.
 pub(crate) async fn holds(action: &dyn Action, world: &World) {
     let described = action.describe();
     assert!(!described.apply.is_empty() && !described.undo.is_empty(), "{described:?}");
@@ -151,6 +158,8 @@ pub(crate) async fn holds(action: &dyn Action, world: &World) {
 
     let (saved, evidence) = applied(action, world).await;
     let _evidence = already_done(action, world).await;
+    let left = present(action, world, &saved, &evidence).await;
+    assert!(matches!(left, Present::AsLeft | Present::Unseen), "{left:?}");
     undone(action, world, &saved, &evidence).await;
 
     let (saved, _) = applied(action, world).await;

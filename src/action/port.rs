@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{ActionError, StepContext, Window};
+use super::{ActionError, Present, StepContext, Window};
 use crate::value::brief;
 
 /// Something that changes one thing in one system.
@@ -20,6 +20,11 @@ pub trait Action: Send + Sync {
 
     /// Whether `apply` may be sent again when nobody knows what became of the first one.
     fn repeat(&self) -> Repeat;
+
+    /// Whether `undo` may be sent again when nobody knows what became of the first one.
+    fn repeat_of_undo(&self) -> Repeat {
+        Repeat::Safe
+    }
 
     /// Whether `undo` can bring the former state back.
     fn reversal(&self) -> Reversal {
@@ -50,6 +55,19 @@ pub trait Action: Send + Sync {
 
     /// Asks the system whether the change is in force. The engine repeats it until it holds or time is up.
     async fn verify(&self, cx: &StepContext, applied: &Evidence) -> Result<Verdict, ActionError>;
+
+    /// What there is now, beside the state that was `saved` and what `applied` told. Only reads. An action whose saved state also holds
+    /// what changes by itself (a serial number, the id of a deployment) decides here by what its `undo` decides by.
+    async fn present(
+        &self,
+        cx: &StepContext,
+        saved: &Saved,
+        _applied: Option<&Evidence>,
+    ) -> Result<Present, ActionError> {
+        // A saved state that is read back from a note is that of before, whatever there is now.
+        let found = self.inspect(&cx.clone().afresh()).await?;
+        Ok(Present::of(found, saved, |now| now == saved))
+    }
 
     /// Brings back what `saved` recorded; a second undo succeeds and changes nothing.
     /// Refuses with kind [`Conflict`](super::ErrorKind::Conflict) when the present state is not what this action wrote.
@@ -248,6 +266,11 @@ impl Saved {
     /// A saved state without secrets.
     pub fn public(state: Value) -> Self {
         Self { state, private: None }
+    }
+
+    /// Whether the same is saved under all of these names.
+    pub fn agrees(&self, other: &Self, names: &[&str]) -> bool {
+        names.iter().all(|name| self.state.get(name) == other.state.get(name))
     }
 
     /// How much there is to change, in words for the plan, where the adapter says so under `found`: `655 keys`.

@@ -14,7 +14,7 @@ use super::session::Session;
 use super::{logbook, open, revert};
 use crate::clock;
 use crate::engine::recover;
-use crate::event::Header;
+use crate::event::{Header, RunVerdict};
 use crate::journal::{self, Holder, Journal, LockDir, Owner, Run};
 use crate::report::style::{BAD, DOUBT, GOOD, paint};
 use crate::report::text::sanitize;
@@ -58,15 +58,18 @@ pub(super) async fn run(cx: Context, args: ResumeArgs) -> Result<u8, CliError> {
                 .caused_by(&error)
                 .hint(format!("Look at every step anew: `rollback resume {} --salvage`.", run.id()))
         })?;
-    if let Some((_, 0 | 5)) = state.ended {
+    let recovered = matches!(state.ended, Some((_, 0 | 5)));
+    if recovered {
+        // What a program that was killed in its last moment has not written down.
+        logbook::write(&cx.output, &run).await;
+    }
+    if let Some((other, ended)) = revert::last_revert(&store, &history.records)? {
+        return Err(taken_back(&run, (&other, ended), &header));
+    }
+    if recovered {
         cx.output
             .progress(format!("run {} has recovered already; nothing is left to do", run.id()));
-        // But to write down what a program that was killed in its last moment has not.
-        logbook::write(&cx.output, &run).await;
         return Ok(0);
-    }
-    if let Some((other, _)) = revert::last_revert(&store, &history.records)? {
-        return Err(taken_back(&run, &other, &header));
     }
     let past = match &header.plan.reverts {
         Some(former) => Some(store.find(&former.run)?),
@@ -109,12 +112,16 @@ pub(super) async fn run(cx: Context, args: ResumeArgs) -> Result<u8, CliError> {
 }
 
 /// Nobody goes on with a run that is taken back: what it had done already is undone.
-fn taken_back(run: &Run, other: &Run, header: &Header) -> CliError {
+fn taken_back(run: &Run, (other, ended): (&Run, Option<RunVerdict>), header: &Header) -> CliError {
     let (id, other) = (run.id(), other.id());
     let (runbook, environment) = (&header.plan.runbook, &header.plan.environment);
-    CliError::new(USAGE, format!("resume run {id}: run {other} takes it back, or has done so"))
-        .hint(format!("See how far that is: `rollback status {other}`."))
-        .hint(format!("To go forward again: `rollback run {runbook} --env {environment}`."))
+    let error = if matches!(ended, Some(RunVerdict::Recovered | RunVerdict::RecoveredLate)) {
+        CliError::new(USAGE, format!("resume run {id}: it was taken back, by run {other}"))
+    } else {
+        let text = format!("resume run {id}: run {other} takes it back, and is not done");
+        CliError::new(USAGE, text).hint(format!("See how far that is: `rollback status {other}`."))
+    };
+    error.hint(format!("To go forward again: `rollback run {runbook} --env {environment}`."))
 }
 
 /// The records of the run; with `--salvage` those that are left of a damaged journal.

@@ -20,8 +20,8 @@ use super::lifecycle::Stage;
 use super::retry;
 use super::state::ItemState;
 use crate::action::{
-    Action, ActionError, ErrorKind, Evidence, Later, Probe, Question, Readiness, Recorder, Repeat,
-    Saved, StepContext, Verdict, Work,
+    Action, ActionError, ErrorKind, Evidence, Later, Present, Probe, Question, Readiness, Recorder,
+    Repeat, Saved, StepContext, Verdict, Work,
 };
 use crate::event::{Event, Place, SavedRecord};
 use crate::failpoint;
@@ -349,6 +349,8 @@ impl ItemRun {
 
     /// Takes the item's change back.
     pub(super) async fn undo(&mut self, action: &dyn Action) -> Result<(), String> {
+        // An undo that was cut off, or failed, may have had its effect.
+        let doubt = matches!(self.known.stage, Stage::Undoing | Stage::Stuck);
         let life = async {
             self.kit.emitter.intend(Event::UndoStarted { at: self.at.clone() }).await.ok()?;
             let deadline = Instant::now() + self.policy.timeout;
@@ -360,7 +362,14 @@ impl ItemRun {
             let undone = match saved {
                 Ok(saved) => {
                     let applied = self.known.applied();
-                    let undoing = action.undo(&cx, &saved, applied.as_ref());
+                    let undoing = async {
+                        if doubt && action.repeat_of_undo() == Repeat::Never {
+                            let present = action.present(&cx, &saved, applied.as_ref()).await?;
+                            let undone = present == Present::AsBefore;
+                            return if undone { Ok(()) } else { Err(must_not_repeat()) };
+                        }
+                        action.undo(&cx, &saved, applied.as_ref()).await
+                    };
                     match self.bounded(deadline, undoing).await {
                         Ok(undone) => undone,
                         Err(cut) => {

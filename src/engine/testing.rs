@@ -19,8 +19,8 @@ use super::custody::{Custody, Kept};
 use super::{Ended, Engine, MemoryVault, Request, RunState};
 use crate::action::{
     Action, ActionError, Answer, Connections, Description, ErrorKind, Evidence, Gate, Hold, Item,
-    Later, Probe, Question, Readiness, Registry, Repeat, ResolveContext, Saved, StepContext,
-    System, SystemConnection, Verb, VerbArgs, VerbKind, Verdict, Window, Work,
+    Later, Present, Probe, Question, Readiness, Registry, Repeat, ResolveContext, Saved,
+    StepContext, System, SystemConnection, Verb, VerbArgs, VerbKind, Verdict, Window, Work,
 };
 use crate::clock::{self, Boot};
 use crate::event::{Actor, Header, Record};
@@ -140,6 +140,10 @@ impl Action for Switching {
         if self.args.never_twice { Repeat::Never } else { Repeat::AfterInspect }
     }
 
+    fn repeat_of_undo(&self) -> Repeat {
+        if self.args.never_twice { Repeat::Never } else { Repeat::Safe }
+    }
+
     async fn inspect(&self, _: &StepContext) -> Result<Readiness, ActionError> {
         if self.args.trouble == Trouble::Blind {
             return Err(ActionError::new(ErrorKind::Denied, "look"));
@@ -193,6 +197,18 @@ impl Action for Switching {
             return Ok(Verdict::not_yet("still off"));
         }
         Ok(Verdict::holds("on"))
+    }
+
+    async fn present(
+        &self,
+        cx: &StepContext,
+        saved: &Saved,
+        _: Option<&Evidence>,
+    ) -> Result<Present, ActionError> {
+        if self.args.never_twice {
+            return Ok(Present::Unseen);
+        }
+        Ok(Present::of(self.inspect(cx).await?, saved, |now| now == saved))
     }
 
     async fn undo(

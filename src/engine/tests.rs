@@ -15,7 +15,7 @@ use super::testing::{
     numbers, on, plan, switch, target,
 };
 use super::{Request, RunState};
-use crate::action::Window;
+use crate::action::{ErrorKind, Window};
 use crate::event::{Event, Outcome, Place, Record, RunVerdict, StopReason};
 use crate::journal::{JournalError, MemoryLog};
 use crate::plan::{Items, Plan, PlannedProbe, StepId, Until};
@@ -618,6 +618,27 @@ fn put_back(bench: &Bench, records: &[Arc<Record>], announced: bool) {
         let _former = switches.insert(at.item.clone(), on);
     }
     *bench.world().switches.lock().unwrap() = switches;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_way_back_that_must_not_be_gone_twice_is_for_a_person_once_it_was_cut() {
+    let bench = Bench::new();
+    let once = Switch { never_twice: true, ..on("once") };
+    let mut step =
+        fleet("fleet", vec![("1".into(), once), ("2".into(), bad("2", Trouble::NeverHolds))]);
+    step.policy.on_failure = OnFailure::Undo;
+    let (state, log) = bench.run(plan(vec![vec![step]])).await;
+    assert_eq!(verdict(&state), (RunVerdict::FailedClean, 6));
+    let records = log.records();
+    let begun =
+        |record: &Arc<Record>| matches!(&record.event, Event::UndoStarted { at } if at.item == "1");
+    let cut = records.iter().position(begun).expect("it is taken back") + 1;
+    bench.world().turn("once", true);
+    let (run, handles) = bench.resume(log.cut_after(cut), None);
+    assert_eq!(verdict(&run.await.state), (RunVerdict::FailedPartial, 7));
+    assert!(bench.world().is_on("once"), "nobody knows whether the first undo has come through");
+    let failed = |event: &Event| matches!(event, Event::UndoFailed { error, .. } if error.kind == ErrorKind::Unknown);
+    assert_eq!(count(&handles.log, failed), 1);
 }
 
 #[tokio::test(start_paused = true)]

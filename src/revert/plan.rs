@@ -1,6 +1,7 @@
 //! The plan that takes a run back: the reverse of each of its changes, in the reverse order of what came into force.
 
 use std::cmp::Reverse;
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::{Change, Past};
@@ -89,25 +90,18 @@ fn phases(
 ) -> Result<Vec<PlannedPhase>, Refused> {
     let mut phases: Vec<PlannedPhase> = Vec::new();
     let mut batches: Vec<Batch<'_>> = Vec::new();
+    let (mut given, mut last) = (HashSet::new(), None);
     for batch in batched(back) {
         let former = batch.changes[0];
         let (phase, name) = former.step.id.0.split_once('/').unwrap_or(("run", &former.step.id.0));
-        let prefix = format!("{PREFIX}{phase}");
-        let goes_on = phases.last().is_some_and(|last| is_of(&last.id, &prefix));
-        if !goes_on {
-            let before = phases.iter().filter(|known| is_of(&known.id, &prefix)).count();
-            let id = if before == 0 { prefix } else { format!("{prefix}-{}", before + 1) };
+        if last != Some(phase) {
+            let id = unique(&format!("{PREFIX}{phase}"), &mut given);
             phases.push(PlannedPhase { title: title(past, phase), id, ..empty() });
             batches.clear();
+            last = Some(phase);
         }
         let Some(phase) = phases.last_mut() else { continue };
-        let same =
-            phase.steps.iter().filter(|step| is_of(&step.id.0, &format!("{}/{name}", phase.id)));
-        let again = match same.count() {
-            0 => String::new(),
-            before => format!("-{}", before + 1),
-        };
-        let id = StepId(format!("{}/{name}{again}", phase.id));
+        let id = StepId(unique(&format!("{}/{name}", phase.id), &mut given));
         let waits = batches.iter().zip(&phase.steps);
         let waits = waits.filter(|(later, _)| later.begun > batch.ended);
         let waits =
@@ -118,12 +112,13 @@ fn phases(
     Ok(phases)
 }
 
-/// Whether `id` is `base`, or `base` with a number.
-fn is_of(id: &str, base: &str) -> bool {
-    id.strip_prefix(base).is_some_and(|rest| {
-        let number = rest.strip_prefix('-').unwrap_or(rest);
-        rest.is_empty() || (rest.starts_with('-') && number.parse::<usize>().is_ok())
-    })
+/// `base`, or `base` with the first number that makes an id which was not given before: the runbook's own ids may end in numbers, too.
+fn unique(base: &str, given: &mut HashSet<String>) -> String {
+    let numbered = (2_usize..).map(|number| format!("{base}-{number}"));
+    let mut ids = std::iter::once(base.to_owned()).chain(numbered);
+    let id = ids.find(|id| !given.contains(id)).unwrap_or_default();
+    given.insert(id.clone());
+    id
 }
 
 fn title(past: &Past, phase: &str) -> String {

@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::action::{
-    Action, ActionError, Connections, Description, ErrorKind, Evidence, Item, Prediction,
+    Action, ActionError, Connections, Description, ErrorKind, Evidence, Item, Prediction, Present,
     Readiness, Registry, Repeat, ResolveContext, Reversal, Saved, StepContext, System,
     SystemConnection, Verb, VerbArgs, VerbKind, Verdict, Work,
 };
@@ -41,6 +41,8 @@ struct Known {
     /// The cells that cannot be set, and those that cannot be put back.
     fails: BTreeSet<String>,
     stuck: BTreeSet<String>,
+    /// Those that are put back without an answer.
+    mute: BTreeSet<String>,
 }
 
 impl Cells {
@@ -76,6 +78,9 @@ struct Set {
     takes_ms: u64,
     #[serde(default)]
     forever: bool,
+    /// Nobody can see whether it was set, and it must not be unset twice.
+    #[serde(default)]
+    blind: bool,
 }
 
 #[async_trait]
@@ -122,6 +127,10 @@ impl Action for Setting {
         Repeat::AfterInspect
     }
 
+    fn repeat_of_undo(&self) -> Repeat {
+        if self.args.blind { Repeat::Never } else { Repeat::Safe }
+    }
+
     fn reversal(&self) -> Reversal {
         if self.args.forever {
             return Reversal::Irreversible { reason: "it is for ever".into() };
@@ -131,6 +140,10 @@ impl Action for Setting {
 
     async fn inspect(&self, _: &StepContext) -> Result<Readiness, ActionError> {
         let present = self.value();
+        if self.args.blind {
+            let private = Some(json!("secret"));
+            return Ok(Readiness::needed(Saved { state: json!({"former": 0}), private }));
+        }
         if present == self.args.value {
             return Ok(Readiness::AlreadyDone { evidence: Evidence::new("set") });
         }
@@ -158,6 +171,18 @@ impl Action for Setting {
         Ok(Verdict::holds("set"))
     }
 
+    async fn present(
+        &self,
+        cx: &StepContext,
+        saved: &Saved,
+        _: Option<&Evidence>,
+    ) -> Result<Present, ActionError> {
+        if self.args.blind {
+            return Ok(Present::Unseen);
+        }
+        Ok(Present::of(self.inspect(cx).await?, saved, |now| now == saved))
+    }
+
     async fn undo(
         &self,
         cx: &StepContext,
@@ -173,16 +198,19 @@ impl Action for Setting {
         let former = saved.state["former"].as_u64().expect("the former value");
         sleep(Duration::from_millis(self.args.takes_ms)).await;
         let present = self.value();
-        if present == former {
+        if present == former && !self.args.blind {
             return Ok(());
         }
-        if present != self.args.value {
+        if present != self.args.value && !self.args.blind {
             return Err(ActionError::new(ErrorKind::Conflict, "put it back: it is another"));
         }
         if self.cells.known().stuck.contains(&self.args.key) {
             return Err(ActionError::new(ErrorKind::Failed, "put it back"));
         }
         self.cells.put(&self.args.key, former);
+        if self.cells.known().mute.contains(&self.args.key) {
+            return Err(ActionError::new(ErrorKind::Unknown, "get an answer").retryable(true));
+        }
         sleep(Duration::from_millis(self.args.takes_ms)).await;
         Ok(())
     }
@@ -267,7 +295,7 @@ fn back(plan: Plan) -> Header {
 }
 
 fn set(key: &str, value: u64) -> Set {
-    Set { key: key.into(), value, takes_ms: 10, forever: false }
+    Set { key: key.into(), value, takes_ms: 10, forever: false, blind: false }
 }
 
 fn one(id: &str, args: &Set) -> PlannedStep {
@@ -396,6 +424,91 @@ async fn an_undo_that_fails_stops_the_revert_and_resume_goes_on() {
     let (run, _) = bench.resume(log);
     assert_eq!(verdict(&run.await.state), RunVerdict::Recovered);
     assert_eq!(bench.done(), ["b=0", "a=0"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_undo_that_must_not_be_repeated_is_sent_once_whatever_became_of_its_answer() {
+    let bench = Bench::new();
+    let blind = Set { blind: true, ..set("b", 1) };
+    let forward = plan(vec![vec![one("a", &set("a", 1))], vec![one("b", &blind)]]);
+    let (_, log) = bench.run(forward).await;
+    let (_, plan) = bench.reverse(&log);
+    let _forward = bench.done();
+    let _mute = bench.cells.known().mute.insert("b".into());
+    let (run, mut log) = bench.start(back(plan));
+    assert_eq!(verdict(&run.await.state), RunVerdict::FailedPartial);
+    assert_eq!(bench.done(), ["b=0"]);
+    for _ in 0..2 {
+        let (run, resumed) = bench.resume(log);
+        assert_eq!(verdict(&run.await.state), RunVerdict::FailedPartial);
+        log = resumed;
+    }
+    assert_eq!(bench.done(), Vec::<String>::new(), "nobody knows, so nothing is sent");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_undo_whose_answer_is_lost_is_found_done_where_it_can_be_seen() {
+    let bench = Bench::new();
+    let (_, log) = bench.run(plan(vec![vec![one("a", &set("a", 1))]])).await;
+    let (_, plan) = bench.reverse(&log);
+    let _forward = bench.done();
+    let _mute = bench.cells.known().mute.insert("a".into());
+    let (run, _) = bench.start(back(plan));
+    assert_eq!(verdict(&run.await.state), RunVerdict::Recovered);
+    assert_eq!(bench.done(), ["a=0"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_that_end_in_numbers_make_no_id_twice() {
+    let bench = Bench::new();
+    let pair = |key: &str| {
+        let first = one("stop", &set(&format!("{key}1"), 1));
+        vec![first, after(one("stop-2", &set(&format!("{key}2"), 1)), "stop", Until::Success)]
+    };
+    let mut forward = plan(vec![pair("a"), pair("b"), pair("c")]);
+    for (phase, name) in forward.phases.iter_mut().zip(["part", "probe", "part-2"]) {
+        let renamed = |id: &StepId| StepId(id.0.replace(&phase.id, name));
+        for step in &mut phase.steps {
+            step.id = renamed(&step.id);
+            step.waits.iter_mut().for_each(|wait| wait.step = renamed(&wait.step));
+        }
+        phase.id = name.into();
+    }
+    let (state, log) = bench.run(forward).await;
+    assert_eq!(verdict(&state), RunVerdict::Recovered);
+    let _forward = bench.done();
+
+    let (_, plan) = bench.reverse(&log);
+    let phases: Vec<_> = plan.phases.iter().map(|phase| phase.id.as_str()).collect();
+    assert_eq!(phases, ["revert-part-2", "revert-probe", "revert-part"]);
+    let steps: Vec<_> = plan.phases[0].steps.iter().map(|step| step.id.0.as_str()).collect();
+    assert_eq!(steps, ["revert-part-2/stop-2", "revert-part-2/stop"]);
+    let run = bench.start(back(plan)).0;
+    let ended = timeout(Duration::from_secs(60), run).await.expect("it ends");
+    assert_eq!(verdict(&ended.state), RunVerdict::Recovered);
+    assert_eq!(bench.done(), ["c2=0", "c1=0", "b2=0", "b1=0", "a2=0", "a1=0"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_numbered_for_a_second_session_takes_no_id_of_the_runbook() {
+    let bench = Bench::new();
+    let mut first = fleet("first", &[set("a", 1), set("b", 1)]);
+    first.policy.on_failure = OnFailure::Continue;
+    let second = after(one("first-2", &set("c", 1)), "first", Until::Settled);
+    let third = after(one("third", &set("d", 1)), "first-2", Until::Success);
+    bench.cells.known().fails.extend(["b", "d"].map(str::to_owned));
+    let (_, log) = bench.run(plan(vec![vec![first, second, third]])).await;
+    bench.cells.known().fails.clear();
+    let (run, log) = bench.resume(log);
+    assert_eq!(verdict(&run.await.state), RunVerdict::Recovered);
+    let (_, plan) = bench.reverse(&log);
+    let ids: BTreeSet<_> = plan.steps().map(|step| step.id.0.as_str()).collect();
+    let p = ["first", "first-2", "first-3", "third"].map(|name| format!("revert-p0/{name}"));
+    assert_eq!(ids, p.iter().map(String::as_str).collect());
+    let run = bench.start(back(plan)).0;
+    let ended = timeout(Duration::from_secs(60), run).await.expect("it ends");
+    assert_eq!(verdict(&ended.state), RunVerdict::Recovered);
+    assert_eq!(bench.cells.values(), BTreeMap::new());
 }
 
 /// Runs in which steps fail and that are killed and resumed, taken back by reverts that are killed and resumed.

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rollback::action::{Action as _, Saved};
+use rollback::action::{Action as _, Present, Readiness, Saved};
 use rollback::clock;
 use rollback::engine::{MemoryVault, Vault, take_back};
 use rollback::event::{Event, Header, Record, RunVerdict};
@@ -82,8 +82,8 @@ async fn there_and_back(bench: &mut Bench, path: &Path, failing: Option<&StepId>
     changes
 }
 
-/// Takes everything back in the plan's order as the engine does, and at once a second time, as a resumed revert does where it
-/// does not know that it was done.
+/// Takes everything back in the plan's order as the engine does, and at once a second time. Whoever looks sees each change as the run left it
+/// before, and as before the run afterwards; so a resumed revert does that does not know whether it was done.
 async fn each_twice(bench: &Bench, plan: &Plan, vault: &Arc<dyn Vault>, context: &str) {
     for step in plan.steps() {
         let verb = bench.resolve.registry.verb(&step.verb).expect("a planned verb exists");
@@ -91,12 +91,20 @@ async fn each_twice(bench: &Bench, plan: &Plan, vault: &Arc<dyn Vault>, context:
             let back = take_back(verb, &item.args, RUN, &bench.resolve, vault.as_ref());
             let back = back.await.expect("its saved state is there");
             let attempts = Attempts::new(bench, step);
+            let what = format!("{} [{}]; {context}", step.id, item.name);
+            let look = async || back.look(&attempts.context()).await;
+            let left = look().await;
+            assert!(matches!(left, Ok(Present::AsLeft | Present::Unseen)), "{left:?} {what}");
             for time in ["once", "twice"] {
                 let undone = back.apply(&attempts.context(), &Saved::default()).await;
-                let applied = undone.unwrap_or_else(|error| {
-                    panic!("{} [{}] undone {time}: {error:?}; {context}", step.id, item.name)
-                });
+                let applied =
+                    undone.unwrap_or_else(|error| panic!("undone {time}: {error:?} {what}"));
                 attempts.verified(&back, &applied).await;
+                let seen = look().await.unwrap_or_else(|error| panic!("{error:?} {what}"));
+                assert!(matches!(seen, Present::AsBefore | Present::Unseen), "{seen:?} {what}");
+                let spared = back.inspect(&attempts.context().after_attempts(1)).await;
+                let done = matches!(spared, Ok(Readiness::AlreadyDone { .. }));
+                assert_eq!(done, seen == Present::AsBefore, "{spared:?} {what}");
             }
         }
     }

@@ -2,9 +2,10 @@
 //!
 //! [`world`] runs the `rollback` binary with a clean environment under a temporary home; [`output`] is what it said,
 //! as one text for a snapshot; [`terminal`] puts it in front of a person, and [`desk`] gives it a runbook and reads its
-//! journal; [`dice`] makes chance repeatable; [`certificates`] are made for one test; [`docker`], [`kubernetes`], [`nginx`], [`postgres`] and [`prometheus`] are the real servers that `scripts/servers` found or started.
+//! journal; [`back`] takes changes back; [`dice`] makes chance repeatable; [`certificates`] are made for one test; [`docker`], [`kubernetes`], [`nginx`], [`postgres`] and [`prometheus`] are the real servers that `scripts/servers` found or started.
 //! Nothing here skips: a server that is missing fails the test and says how to get it.
 
+pub(crate) mod back;
 pub(crate) mod certificates;
 pub(crate) mod counter;
 pub(crate) mod desk;

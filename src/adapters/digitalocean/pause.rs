@@ -18,8 +18,8 @@ use super::find::{self, Named};
 use super::follow;
 use super::start;
 use crate::action::{
-    Action, ActionError, Connections, Description, ErrorKind, Evidence, Prediction, Readiness,
-    Repeat, ResolveContext, Saved, StepContext, VerbArgs, VerbKind, Verdict, Work,
+    Action, ActionError, Connections, Description, ErrorKind, Evidence, Prediction, Present,
+    Readiness, Repeat, ResolveContext, Saved, StepContext, VerbArgs, VerbKind, Verdict, Work,
 };
 use crate::adapters::http::Method;
 
@@ -189,6 +189,11 @@ impl Archiving {
         })
     }
 
+    /// Whether its specification is what this step made of the former one.
+    fn is_ours(&self, app: &App, former: &Spec) -> bool {
+        app.spec.is_archived() == self.wanted.is_archived() && app.spec.is_same_but_archived(former)
+    }
+
     /// What the app's state is, in words.
     fn observed(&self, app: &App) -> String {
         let word = if app.spec.is_archived() { Wanted::Archived } else { Wanted::InService }.word();
@@ -225,9 +230,7 @@ impl Archiving {
         doing: &str,
         (app, former): (&App, &Spec),
     ) -> Result<App, ActionError> {
-        let ours = app.spec.is_archived() == self.wanted.is_archived()
-            && app.spec.is_same_but_archived(former);
-        if !ours {
+        if !self.is_ours(app, former) {
             let text = format!("{doing}: its specification is not what this step wrote");
             return Err(ActionError::new(ErrorKind::Conflict, text).hint(
                 "Somebody has changed it since. Compare both in the control panel, and decide.",
@@ -236,6 +239,7 @@ impl Archiving {
         let changed = put(account, cx, doing, (&self.target, former)).await?;
         self.follow(cx, account, doing, changed.begun()).await
     }
+
     /// The error of an app that is not as its last deployment should have left it.
     fn disturbed(&self, doing: &str, app: &App) -> ActionError {
         let text = format!("{doing}: {}", self.observed(app));
@@ -256,7 +260,7 @@ fn serving(app: &App, archived: bool) -> Option<&Deployment> {
 
 /// The specification to go back to. It is that of the app, unless what serves is archived and the specification is not, or the other way round:
 /// then its own deployment has failed or is under way, and what serves is what was before.
-fn present(app: &App) -> Spec {
+fn way_back(app: &App) -> Spec {
     let served = app.active().and_then(|active| active.spec.as_ref());
     match served.filter(|served| served.is_archived() != app.spec.is_archived()) {
         None => app.spec.clone(),
@@ -295,14 +299,14 @@ impl Action for Archiving {
         unpinned(self.wanted.verb(), &self.target, &app)?;
         let found = match app.in_flight() {
             Some(running) => format!("deployment {} under way", running.id),
-            None if present(&app).is_archived() => "archived".to_owned(),
+            None if way_back(&app).is_archived() => "archived".to_owned(),
             None => "in service".to_owned(),
         };
         let active = app.active().map(|active| active.id.clone());
         let saved = Saved {
             state: json!({"found": found, "deployment": active, "spec": app.spec.digest()}),
             // The specification holds the values of variables.
-            private: Some(json!({"spec": present(&app).text()})),
+            private: Some(json!({"spec": way_back(&app).text()})),
         };
         let state = json!({"archived": self.wanted.is_archived()});
         let predicted = vec![Prediction { resource: self.target.resource(), state }];
@@ -336,6 +340,24 @@ impl Action for Archiving {
         Ok(match self.settled(&app) {
             Some(evidence) => Verdict::Holds { evidence },
             None => Verdict::not_yet(self.observed(&app)),
+        })
+    }
+
+    async fn present(
+        &self,
+        cx: &StepContext,
+        saved: &Saved,
+        _: Option<&Evidence>,
+    ) -> Result<Present, ActionError> {
+        let (_, app) = self.look(cx).await?;
+        let Some(former) = former(saved) else { return Ok(Present::Unseen) };
+        Ok(if app.spec.digest() == former.digest() {
+            // What is still being deployed, or has failed, is for undo.
+            serving(&app, former.is_archived()).map_or(Present::Unseen, |_| Present::AsBefore)
+        } else if self.is_ours(&app, &former) {
+            Present::AsLeft
+        } else {
+            Present::Other
         })
     }
 

@@ -18,7 +18,7 @@ use super::find::{self, Named};
 use super::follow;
 use super::settle::revert;
 use crate::action::{
-    Action, ActionError, Connections, Description, ErrorKind, Evidence, Readiness, Repeat,
+    Action, ActionError, Connections, Description, ErrorKind, Evidence, Present, Readiness, Repeat,
     ResolveContext, Saved, StepContext, VerbArgs, VerbKind, Verdict, Work,
 };
 use crate::adapters::http::{Method, quoted};
@@ -259,6 +259,14 @@ impl GoBack {
     }
 }
 
+/// Whether what served before serves again, or is about to.
+fn is_back(app: &App, saved: &Saved) -> bool {
+    let former = saved.state["deployment"].as_str();
+    let running = app.in_flight().or(app.active());
+    former.is_some_and(|former| running.is_some_and(|running| running.is_of(former)))
+        || saved.state["spec"] == app.spec.digest()
+}
+
 #[async_trait]
 impl Action for GoBack {
     fn describe(&self) -> Description {
@@ -323,6 +331,24 @@ impl Action for GoBack {
         })
     }
 
+    async fn present(
+        &self,
+        cx: &StepContext,
+        saved: &Saved,
+        _: Option<&Evidence>,
+    ) -> Result<Present, ActionError> {
+        let (_, app) = self.look(cx).await?;
+        Ok(if self.settled(&app).is_some() {
+            Present::AsLeft
+        } else if app.in_flight().is_some() {
+            Present::Unseen
+        } else if is_back(&app, saved) {
+            Present::AsBefore
+        } else {
+            Present::Other
+        })
+    }
+
     async fn undo(
         &self,
         cx: &StepContext,
@@ -338,8 +364,6 @@ impl Action for GoBack {
         let running = app.in_flight().or(app.active());
         let here = running.is_some_and(|running| running.is_of(&self.item.deployment));
         let former = saved.state["deployment"].as_str();
-        let back = former.is_some_and(|former| running.is_some_and(|it| it.is_of(former)))
-            || saved.state["spec"] == app.spec.digest();
         match (here, former) {
             // Committed at once, as it was asked for: the way back is a rollback, too.
             (true, Some(former)) if !self.item.pin && former != self.item.deployment => {
@@ -349,7 +373,7 @@ impl Action for GoBack {
                 let begun = send(&account, cx, place, false).await?;
                 follow::to_its_end(&account, cx, target, &begun.id).await.map(drop)
             }
-            (false, _) if back => match app.in_flight() {
+            (false, _) if is_back(&app, saved) => match app.in_flight() {
                 Some(running) => {
                     follow::to_its_end(&account, cx, target, &running.id).await.map(drop)
                 }

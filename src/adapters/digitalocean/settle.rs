@@ -14,7 +14,7 @@ use super::find::{self, Named};
 use super::follow;
 use super::rollback;
 use crate::action::{
-    Action, ActionError, Connections, Description, ErrorKind, Evidence, Readiness, Repeat,
+    Action, ActionError, Connections, Description, ErrorKind, Evidence, Present, Readiness, Repeat,
     ResolveContext, Reversal, Saved, StepContext, VerbArgs, VerbKind, Verdict, Work,
 };
 use crate::adapters::http::Method;
@@ -256,6 +256,17 @@ impl Action for Reverting {
     async fn verify(&self, cx: &StepContext, _: &Evidence) -> Result<Verdict, ActionError> {
         let (_, app) = look(&self.connections, cx, &self.target).await?;
         Ok(verdict(&self.target, &app))
+    }
+
+    /// What it is pinned to is a deployment of its own each time.
+    async fn present(
+        &self,
+        cx: &StepContext,
+        saved: &Saved,
+        _: Option<&Evidence>,
+    ) -> Result<Present, ActionError> {
+        let found = self.inspect(&cx.clone().afresh()).await?;
+        Ok(Present::of(found, saved, |now| now.agrees(saved, &["of"])))
     }
 
     async fn undo(

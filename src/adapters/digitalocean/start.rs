@@ -18,7 +18,7 @@ use super::follow;
 use super::pause::unpinned;
 use super::rollback;
 use crate::action::{
-    Action, ActionError, Connections, Description, ErrorKind, Evidence, Readiness, Repeat,
+    Action, ActionError, Connections, Description, ErrorKind, Evidence, Present, Readiness, Repeat,
     ResolveContext, Saved, StepContext, VerbArgs, VerbKind, Verdict, Work,
 };
 use crate::adapters::http::Method;
@@ -209,6 +209,22 @@ impl Beginning {
         Ok(None)
     }
 
+    /// The deployment that is to be taken back. Where the outcome was never learnt, it is the one that is newer than what served.
+    async fn made(
+        &self,
+        cx: &StepContext,
+        account: &DigitalOcean,
+        former: &str,
+        applied: Option<&Evidence>,
+    ) -> Result<Option<String>, ActionError> {
+        if let Some(known) = applied.and_then(|applied| applied.facts["deployment"].as_str()) {
+            return Ok(Some(known.to_owned()));
+        }
+        let all = follow::deployments(account, cx, &self.order.target).await?;
+        let newer: Vec<_> = all.iter().take_while(|it| it.id != former).collect();
+        Ok(newer.first().filter(|_| newer.len() == 1).map(|it| it.id.clone()))
+    }
+
     fn evidence(&self, deployment: &Deployment) -> Evidence {
         let text = format!(
             "{} is deployed anew: deployment {} is {}",
@@ -291,6 +307,29 @@ impl Action for Beginning {
         })
     }
 
+    async fn present(
+        &self,
+        cx: &StepContext,
+        saved: &Saved,
+        applied: Option<&Evidence>,
+    ) -> Result<Present, ActionError> {
+        let Some(former) = saved.state["deployment"].as_str() else { return Ok(Present::Unseen) };
+        if matches!(self.order.request, Request::Restart { .. }) {
+            return Ok(Present::Unseen);
+        }
+        let account = DigitalOcean::of(&self.connections)?;
+        let app = find::look(&account, cx, &self.order.target).await?;
+        let running = app.in_flight().or(app.active());
+        if running.is_some_and(|running| running.is_of(former)) {
+            // One that is still deployed is for undo, which follows it to its end.
+            let there = app.in_flight().is_none();
+            return Ok(if there { Present::AsBefore } else { Present::Unseen });
+        }
+        let ours = self.made(cx, &account, former, applied).await?;
+        let as_left = ours.is_some() && running.map(|running| &running.id) == ours.as_ref();
+        Ok(if as_left { Present::AsLeft } else { Present::Other })
+    }
+
     async fn undo(
         &self,
         cx: &StepContext,
@@ -311,15 +350,7 @@ impl Action for Beginning {
         }
         unpinned("undo", target, &app)?;
         let doing = format!("take the deployment of {target} back");
-        let known = applied.and_then(|applied| applied.facts["deployment"].as_str());
-        let ours = if let Some(id) = known {
-            Some(id.to_owned())
-        } else {
-            // The outcome was never learnt: the one deployment that is newer than what served.
-            let all = follow::deployments(&account, cx, target).await?;
-            let newer: Vec<_> = all.iter().take_while(|it| it.id != former).collect();
-            newer.first().filter(|_| newer.len() == 1).map(|it| it.id.clone())
-        };
+        let ours = self.made(cx, &account, former, applied).await?;
         if ours.is_none() || running.map(|running| &running.id) != ours.as_ref() {
             let text = format!("{doing}: something else has been deployed since");
             return Err(ActionError::new(ErrorKind::Conflict, text));

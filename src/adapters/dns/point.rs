@@ -18,7 +18,7 @@ use super::name::{Datum, DomainName, Kind, RecordSet, listed, shown, ttl};
 use super::provider::{Change, Held};
 use super::reading::{Told, read_all};
 use crate::action::{
-    Action, ActionError, Description, ErrorKind, Evidence, Prediction, Readiness, Repeat,
+    Action, ActionError, Description, ErrorKind, Evidence, Prediction, Present, Readiness, Repeat,
     ResolveContext, Saved, StepContext, VerbArgs, VerbKind, Verdict, Work,
 };
 use crate::value::Lasting;
@@ -373,6 +373,24 @@ impl Action for Pointing {
             mark::write(cx, name, *kind, &mark)?;
         }
         Ok(Verdict::Holds { evidence: self.everywhere(&told) })
+    }
+
+    /// Name servers that lag or are down tell nothing about it, and their serial numbers grow: as undo, it asks only where the records are kept.
+    async fn present(
+        &self,
+        cx: &StepContext,
+        saved: &Saved,
+        _: Option<&Evidence>,
+    ) -> Result<Present, ActionError> {
+        let before = Self::before(saved)?;
+        let held = self.held(cx).await?;
+        Ok(if held.set == before.former {
+            Present::AsBefore
+        } else if held.set.as_ref() == Some(&self.target.to) {
+            Present::AsLeft
+        } else {
+            Present::Other
+        })
     }
 
     async fn undo(

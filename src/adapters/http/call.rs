@@ -20,8 +20,8 @@ use super::client::Client;
 use super::message::{Content, Message, Method, Resolved, parse_url};
 use super::status::StatusSet;
 use crate::action::{
-    Action, ActionError, Description, ErrorKind, Evidence, Readiness, Repeat, ResolveContext,
-    Reversal, Saved, StepContext, Touches, VerbArgs, VerbKind, Verdict, Work,
+    Action, ActionError, Description, ErrorKind, Evidence, Present, Readiness, Repeat,
+    ResolveContext, Reversal, Saved, StepContext, Touches, VerbArgs, VerbKind, Verdict, Work,
 };
 use crate::clock;
 use crate::secret::has_marker;
@@ -222,6 +222,11 @@ impl CallAction {
         }
     }
 
+    /// Whether it is noted that the undo request was accepted.
+    fn is_undone(cx: &StepContext) -> bool {
+        cx.notes().iter().any(|note| note["undone"] == true)
+    }
+
     /// The error of an answer with an unexpected status.
     fn refused(&self, cx: &StepContext, message: &Message, answer: &Answer) -> ActionError {
         let text = format!(
@@ -267,6 +272,11 @@ impl Action for CallAction {
         self.repeat
     }
 
+    fn repeat_of_undo(&self) -> Repeat {
+        let fresh = self.undo.as_ref().is_some_and(|(_, message)| message.fresh);
+        if fresh { Repeat::Never } else { Repeat::Safe }
+    }
+
     fn reversal(&self) -> Reversal {
         match self.undo {
             Some(_) => Reversal::Automatic,
@@ -301,6 +311,15 @@ impl Action for CallAction {
         Ok(Verdict::Holds { evidence: applied.clone() })
     }
 
+    async fn present(
+        &self,
+        cx: &StepContext,
+        _: &Saved,
+        _: Option<&Evidence>,
+    ) -> Result<Present, ActionError> {
+        Ok(if Self::is_undone(cx) { Present::AsBefore } else { Present::Unseen })
+    }
+
     async fn undo(
         &self,
         cx: &StepContext,
@@ -312,7 +331,7 @@ impl Action for CallAction {
                 format!("take {} back: the step names no `undo` request", self.message.line());
             return Err(ActionError::new(ErrorKind::Invalid, text));
         };
-        if cx.notes().iter().any(|note| note["undone"] == true) {
+        if Self::is_undone(cx) {
             return Ok(());
         }
         let answer = self.client.exchange(message, cx.deadline(), cx.cancelled()).await?;

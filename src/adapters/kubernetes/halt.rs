@@ -16,8 +16,8 @@ use super::client::{Kubernetes, Mode, resolving};
 use super::ownership;
 use super::workload::{Named, Target, Workload};
 use crate::action::{
-    Action, ActionError, Connections, Description, Evidence, Readiness, Repeat, ResolveContext,
-    Saved, StepContext, VerbArgs, VerbKind, Verdict, Work,
+    Action, ActionError, Connections, Description, Evidence, Present, Readiness, Repeat,
+    ResolveContext, Saved, StepContext, VerbArgs, VerbKind, Verdict, Work,
 };
 
 /// Halts the rollouts of a Deployment or an Argo Rollout. Pods that run already go on: shift traffic, scale or undo besides.
@@ -211,6 +211,17 @@ impl Action for SetPaused {
         } else {
             Verdict::not_yet(format!("{} {}", self.item.target, words(workload.paused()).1))
         })
+    }
+
+    /// The generation grows with every change, the one that takes this one back among them.
+    async fn present(
+        &self,
+        cx: &StepContext,
+        saved: &Saved,
+        _: Option<&Evidence>,
+    ) -> Result<Present, ActionError> {
+        let found = self.inspect(&cx.clone().afresh()).await?;
+        Ok(Present::of(found, saved, |now| now.agrees(saved, &["uid", "was_paused"])))
     }
 
     async fn undo(

@@ -17,7 +17,7 @@ use super::client::{Kubernetes, Mode, resolving};
 use super::ownership;
 use super::workload::{Kind, Named, Target, Workload};
 use crate::action::{
-    Action, ActionError, Connections, Description, ErrorKind, Evidence, Readiness, Repeat,
+    Action, ActionError, Connections, Description, ErrorKind, Evidence, Present, Readiness, Repeat,
     ResolveContext, Saved, StepContext, VerbArgs, VerbKind, Verdict, Work,
 };
 use crate::clock;
@@ -177,6 +177,16 @@ impl Action for RestartPods {
             Some(evidence) => Verdict::Holds { evidence },
             None => Verdict::not_yet(format!("{} has been changed again since", self.target)),
         })
+    }
+
+    /// Nothing is brought back, so there is nothing to look for.
+    async fn present(
+        &self,
+        _: &StepContext,
+        _: &Saved,
+        _: Option<&Evidence>,
+    ) -> Result<Present, ActionError> {
+        Ok(Present::Unseen)
     }
 
     async fn undo(

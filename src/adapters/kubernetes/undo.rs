@@ -19,7 +19,7 @@ use super::history::{self, Revision, fingerprint};
 use super::ownership;
 use super::workload::{Named, Target, Workload};
 use crate::action::{
-    Action, ActionError, Connections, Description, ErrorKind, Evidence, Readiness, Repeat,
+    Action, ActionError, Connections, Description, ErrorKind, Evidence, Present, Readiness, Repeat,
     ResolveContext, Saved, StepContext, VerbArgs, VerbKind, Verdict, Work,
 };
 
@@ -271,6 +271,17 @@ impl Action for UndoRollout {
             return Ok(Verdict::not_yet(format!("{target} is paused")));
         }
         Ok(Verdict::Holds { evidence: self.evidence(&workload) })
+    }
+
+    /// The generation grows with every change, the one that takes this one back among them.
+    async fn present(
+        &self,
+        cx: &StepContext,
+        saved: &Saved,
+        _: Option<&Evidence>,
+    ) -> Result<Present, ActionError> {
+        let found = self.inspect(&cx.clone().afresh()).await?;
+        Ok(Present::of(found, saved, |now| now.agrees(saved, &["uid", "template", "was_paused"])))
     }
 
     async fn undo(

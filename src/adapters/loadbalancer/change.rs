@@ -17,8 +17,8 @@ use super::nginx::Nginx;
 use super::proof::{Proof, Unproved};
 use super::workers::{self, Worker};
 use crate::action::{
-    Action, ActionError, Description, ErrorKind, Evidence, Prediction, Readiness, Repeat, Saved,
-    StepContext, Touches, Verdict,
+    Action, ActionError, Description, ErrorKind, Evidence, Prediction, Present, Readiness, Repeat,
+    Saved, StepContext, Touches, Verdict,
 };
 use crate::digest::sha256;
 use crate::value::brief;
@@ -303,6 +303,25 @@ impl Action for Change {
         Ok(match proof.holds(cx.deadline()).await {
             Ok(()) => Verdict::holds(format!("{}: {} answers it", self.outcome, proof.address())),
             Err(seen) => Verdict::not_yet(seen.text()),
+        })
+    }
+
+    async fn present(
+        &self,
+        cx: &StepContext,
+        saved: &Saved,
+        _: Option<&Evidence>,
+    ) -> Result<Present, ActionError> {
+        let former = former_text(saved)?;
+        let present = files::read(&self.file)?;
+        Ok(if present.as_deref() == former {
+            // One that nginx has not taken is for undo.
+            let live = self.is_live(former, cx).await;
+            if live { Present::AsBefore } else { Present::Unseen }
+        } else if present.as_deref() == Some(&self.text) {
+            Present::AsLeft
+        } else {
+            Present::Other
         })
     }
 

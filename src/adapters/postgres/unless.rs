@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 
 use crate::action::{
-    Action, ActionError, Answer, Description, ErrorKind, Evidence, Probe, Readiness, Repeat,
-    Reversal, Saved, StepContext, Verdict,
+    Action, ActionError, Answer, Description, ErrorKind, Evidence, Present, Probe, Readiness,
+    Repeat, Reversal, Saved, StepContext, Verdict,
 };
 
 /// An action, unless all probes hold.
@@ -69,6 +69,16 @@ impl<A: Action> Action for Unless<A> {
         self.action.verify(cx, applied).await
     }
 
+    /// Whoever takes the change back asks what it has left, and not whether it was needed.
+    async fn present(
+        &self,
+        cx: &StepContext,
+        saved: &Saved,
+        applied: Option<&Evidence>,
+    ) -> Result<Present, ActionError> {
+        self.action.present(cx, saved, applied).await
+    }
+
     async fn undo(
         &self,
         cx: &StepContext,
@@ -76,5 +86,85 @@ impl<A: Action> Action for Unless<A> {
         applied: Option<&Evidence>,
     ) -> Result<(), ActionError> {
         self.action.undo(cx, saved, applied).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::action::{Past, TakeBack};
+
+    /// A gate whose data has expired.
+    struct Expired;
+
+    #[async_trait]
+    impl Probe for Expired {
+        fn describe(&self) -> Description {
+            Description::question("the canary is well")
+        }
+
+        async fn observe(&self, cx: &StepContext) -> Result<Verdict, ActionError> {
+            self.answer(cx).await.map(Verdict::from)
+        }
+
+        async fn answer(&self, _: &StepContext) -> Result<Answer, ActionError> {
+            Ok(Answer::NoData { reason: "the key has expired".into() })
+        }
+    }
+
+    /// A change that was taken back.
+    struct Undone;
+
+    #[async_trait]
+    impl Action for Undone {
+        fn describe(&self) -> Description {
+            Description::new("restore", "put the former rows back")
+        }
+
+        fn repeat(&self) -> Repeat {
+            Repeat::AfterInspect
+        }
+
+        async fn inspect(&self, _: &StepContext) -> Result<Readiness, ActionError> {
+            Ok(Readiness::needed(Saved::public(json!({"mark": 1}))))
+        }
+
+        async fn apply(&self, _: &StepContext, _: &Saved) -> Result<Evidence, ActionError> {
+            Ok(Evidence::new("restored"))
+        }
+
+        async fn verify(&self, _: &StepContext, _: &Evidence) -> Result<Verdict, ActionError> {
+            Ok(Verdict::not_yet("the ledger does not know it"))
+        }
+
+        async fn undo(
+            &self,
+            _: &StepContext,
+            _: &Saved,
+            _: Option<&Evidence>,
+        ) -> Result<(), ActionError> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_takes_it_back_asks_no_gate() {
+        let cx = StepContext::looking(Duration::from_secs(5)).after_attempts(1);
+        let made = || Unless { probes: vec![Box::new(Expired)], action: Undone };
+        let forward = made().inspect(&cx).await.expect_err("nobody knows whether it is needed");
+        assert!(forward.retryable, "{forward:?}");
+
+        let saved = Saved::public(json!({"mark": 1}));
+        let applied = Some(Evidence::new("restored"));
+        let (run, place, notes) = ("run".into(), "data/restore".into(), Vec::new());
+        let past = Past { run, place, saved, applied, notes };
+        let back = TakeBack::new(Box::new(made()), past);
+        let verdict = back.verify(&cx, &Evidence::default()).await.expect("no gate is asked");
+        assert!(matches!(verdict, Verdict::Holds { .. }), "{verdict:?}");
+        assert_eq!(back.look(&cx).await.expect("no gate is asked"), Present::AsBefore);
     }
 }

@@ -13,8 +13,8 @@ use super::child::{self, End, Ended, Surroundings};
 use super::process::{self, Note, Part};
 use super::program::Program;
 use crate::action::{
-    Action, ActionError, Description, ErrorKind, Evidence, Readiness, Repeat, Reversal, Saved,
-    StepContext, Touches, Verdict,
+    Action, ActionError, Description, ErrorKind, Evidence, Present, Readiness, Repeat, Reversal,
+    Saved, StepContext, Touches, Verdict,
 };
 use crate::secret::Secrets;
 
@@ -106,6 +106,16 @@ impl Script {
         ending(check, &ended).map(|status| Some(status.success()))
     }
 
+    /// Whether it is noted that the undo command has ended well, and since then nothing was made again.
+    fn is_undone(cx: &StepContext) -> bool {
+        let last = Note::all(cx.notes()).iter().rev().find_map(|note| match note {
+            Note::Undone => Some(true),
+            Note::Started { part: Part::Apply, .. } => Some(false),
+            Note::Started { .. } => None,
+        });
+        last == Some(true)
+    }
+
     /// Ends what an earlier attempt left running. With a check, time is kept back for it.
     async fn settle_orphans(&self, cx: &StepContext) -> Result<process::Orphans, ActionError> {
         let share = if self.item.check.is_some() { 2 } else { 1 };
@@ -187,6 +197,11 @@ impl Action for Script {
         self.item.repeat
     }
 
+    /// With a check, undo looks itself whether anything is left to take back.
+    fn repeat_of_undo(&self) -> Repeat {
+        if self.item.check.is_some() { Repeat::AfterInspect } else { Repeat::Never }
+    }
+
     fn reversal(&self) -> Reversal {
         match self.item.undo {
             Some(_) => Reversal::Automatic,
@@ -220,6 +235,23 @@ impl Action for Script {
         })
     }
 
+    /// A look beforehand ends nothing that is running. Once an undo may have begun, nothing of it may be left when its outcome is judged.
+    async fn present(
+        &self,
+        cx: &StepContext,
+        _: &Saved,
+        _: Option<&Evidence>,
+    ) -> Result<Present, ActionError> {
+        if cx.was_attempted() {
+            let _orphans = self.settle_orphans(cx).await?;
+        }
+        if Self::is_undone(cx) {
+            return Ok(Present::AsBefore);
+        }
+        let in_force = self.has_happened(cx).await? == Some(true);
+        Ok(if in_force { Present::AsLeft } else { Present::Unseen })
+    }
+
     async fn undo(
         &self,
         cx: &StepContext,
@@ -232,12 +264,7 @@ impl Action for Script {
                 .hint("Give the step an `undo` command, or do it by hand."));
         };
         let _orphans = self.settle_orphans(cx).await?;
-        let undone_last = Note::all(cx.notes()).iter().rev().find_map(|note| match note {
-            Note::Undone => Some(true),
-            Note::Started { part: Part::Apply, .. } => Some(false),
-            Note::Started { .. } => None,
-        });
-        if undone_last == Some(true) || self.has_happened(cx).await? == Some(false) {
+        if Self::is_undone(cx) || self.has_happened(cx).await? == Some(false) {
             return Ok(());
         }
         let _ended = self.carry_out(cx, undo, Part::Undo).await?;

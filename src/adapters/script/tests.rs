@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use crate::action::contract::{self, World, action, already_done, applied, needed, probe};
 use crate::action::{
-    Action, ActionError, Connections, ErrorKind, Evidence, Recorder, Registry, Repeat, Reversal,
-    Saved, StepContext, Verdict, Work,
+    Action, ActionError, Connections, ErrorKind, Evidence, Present, Recorder, Registry, Repeat,
+    Reversal, Saved, StepContext, Verdict, Work,
 };
 use crate::secret::Secrets;
 
@@ -85,7 +85,10 @@ async fn keeps_the_contract_with_check_and_undo() {
     }))
     .await;
     contract::holds(&*made, &world()).await;
-    assert_eq!(made.repeat(), Repeat::AfterInspect);
+    assert_eq!(
+        (made.repeat(), made.repeat_of_undo()),
+        (Repeat::AfterInspect, Repeat::AfterInspect)
+    );
 }
 
 #[tokio::test]
@@ -99,9 +102,12 @@ async fn a_second_undo_runs_nothing_even_without_a_check() {
     .await;
     let world = world();
     let (saved, evidence) = applied(&*made, &world).await;
+    let look = async || made.present(&world.context(AMPLE), &saved, None).await.expect("a look");
+    assert_eq!(look().await, Present::Unseen);
     contract::undone(&*made, &world, &saved, &evidence).await;
     assert_eq!(std::fs::read_to_string(&log).expect("the log"), "apply\nundo\n");
-    assert_eq!(made.repeat(), Repeat::Never);
+    assert_eq!((made.repeat(), made.repeat_of_undo()), (Repeat::Never, Repeat::Never));
+    assert_eq!(look().await, Present::AsBefore);
 }
 
 #[tokio::test]

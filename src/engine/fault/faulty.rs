@@ -6,8 +6,8 @@ use async_trait::async_trait;
 
 use super::{Call, Faults, Passed, injected};
 use crate::action::{
-    Action, ActionError, Answer, Description, ErrorKind, Evidence, Probe, Readiness, Repeat,
-    Reversal, Saved, StepContext, Verdict,
+    Action, ActionError, Answer, Description, ErrorKind, Evidence, Present, Probe, Readiness,
+    Repeat, Reversal, Saved, StepContext, Touches, Verdict,
 };
 
 /// A change behind the faults.
@@ -48,8 +48,16 @@ impl Action for FaultyAction {
         self.inner.repeat()
     }
 
+    fn repeat_of_undo(&self) -> Repeat {
+        self.inner.repeat_of_undo()
+    }
+
     fn reversal(&self) -> Reversal {
         self.inner.reversal()
+    }
+
+    fn touches(&self) -> Touches {
+        self.inner.touches()
     }
 
     async fn inspect(&self, cx: &StepContext) -> Result<Readiness, ActionError> {
@@ -73,6 +81,16 @@ impl Action for FaultyAction {
     async fn verify(&self, cx: &StepContext, applied: &Evidence) -> Result<Verdict, ActionError> {
         self.look(cx).await?;
         self.inner.verify(cx, applied).await
+    }
+
+    async fn present(
+        &self,
+        cx: &StepContext,
+        saved: &Saved,
+        applied: Option<&Evidence>,
+    ) -> Result<Present, ActionError> {
+        self.look(cx).await?;
+        self.inner.present(cx, saved, applied).await
     }
 
     async fn undo(

@@ -28,6 +28,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::contract::{Exchange, violations};
+use crate::support::back;
 use crate::support::{HANG, install_tls};
 
 /// How many apps there are: more than one page.
@@ -368,9 +369,7 @@ impl Port {
 
     /// Undoes twice, without knowing what `apply` returned: the second time changes nothing.
     pub(super) async fn undo(&self, action: &dyn Action, saved: &Saved) {
-        for time in ["undo", "undo again"] {
-            action.undo(&self.cx(), saved, None).await.expect(time);
-        }
+        back::undo_twice(action, saved, None, || self.cx()).await;
     }
 }
 

@@ -1,10 +1,11 @@
 //! Apps go back to earlier deployments, are kept there or brought back; what has an effect each time is sent once.
 
-use rollback::action::{Action, ErrorKind, Readiness, Saved, Verdict};
+use rollback::action::{Action, ErrorKind, Present, Readiness, Saved, Verdict};
 use rollback::sandbox::digitalocean::{Fate, Phase};
 use serde_json::{Value, json};
 
 use super::rig::{Port, Rig};
+use crate::support::back;
 
 const APP: &str = "bi-architect";
 const ROLLBACK: &str = "digitalocean.rollback";
@@ -232,6 +233,28 @@ async fn a_rollback_that_failed_says_how_the_app_gets_free() {
     let (_, _) = port.apply(&*revert).await;
     let (_, _) = port.apply(&*action).await;
     assert_eq!(tag(&rig), "1.0.0");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_later_run_takes_restarts_and_deployments_back() {
+    let rig = Rig::new();
+    let port = rig.port();
+    let restart = port.planned("digitalocean.restart", json!({"app": APP})).await;
+    let (saved, applied) = port.apply(&*restart).await;
+    let seen = back::reverted(restart, (saved, Some(applied)), || port.cx()).await;
+    assert_eq!(seen, (Present::Unseen, Present::Unseen));
+    assert_eq!((rig.count("restart app bi-architect"), rig.total()), (1, 1));
+
+    for learnt in [true, false] {
+        let before = ids(&rig)[0].clone();
+        let deploy = port.planned("digitalocean.deploy", json!({"app": APP})).await;
+        let (saved, applied) = port.apply(&*deploy).await;
+        let seen = back::reverted(deploy, (saved, learnt.then_some(applied)), || port.cx()).await;
+        assert_eq!(seen, (Present::AsLeft, Present::AsBefore), "{learnt}");
+        let app = rig.account.app(APP).expect("it is there");
+        assert_eq!(app.deployments[0].cloned_from.as_ref(), Some(&before), "{learnt}");
+    }
+    assert_eq!(rig.count("roll back app bi-architect"), 2);
 }
 
 /// Applies with the answer to the request at `path` lost, and takes it up as an engine does: it looks, and follows what it finds.

@@ -2,8 +2,9 @@
 //!
 //! [`oracle`] asks and changes with messages of its own, never through the adapter. [`rig`] has the servers, and a [`proxy`] between the adapter and
 //! the primary that interferes when an update comes. [`doubt`] is what an update leaves that nobody answered, [`program`] what a killed run
-//! leaves. [`hosts`] asks web services by these name servers. [`words`] holds the double's answers against BIND's, [`cloudflare`] and [`digitalocean`] are providers with an API.
+//! leaves. [`back`] takes a change back in a later run. [`hosts`] asks web services by these name servers. [`words`] holds the double's answers against BIND's, [`cloudflare`] and [`digitalocean`] are providers with an API.
 
+mod back;
 mod cloudflare;
 mod digitalocean;
 mod doubt;
@@ -44,6 +45,9 @@ macro_rules! all_scenarios {
                 what_may_not_stand_there_is_refused_before,
                 what_the_server_leaves_out_is_noticed_although_it_says_noerror,
                 every_authoritative_server_must_have_it;
+            back:
+                a_server_that_lags_or_is_down_holds_no_revert_up,
+                what_somebody_has_put_back_by_hand_is_as_before;
             expect:
                 what_all_servers_say_is_compared,
                 a_ttl_is_held_against_its_bound,

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::oracle::{self, SharedKey};
-use crate::support::{HANG, install_tls, server_variable};
+use crate::support::{HANG, back, install_tls, server_variable};
 
 /// The zone whose secondary follows at once.
 pub(super) const FOLLOWS: &str = "follows.test";
@@ -291,8 +291,6 @@ impl Port {
         saved: &Saved,
         applied: Option<&Evidence>,
     ) {
-        for attempt in ["undo", "undo again"] {
-            action.undo(&self.cx(), saved, applied).await.expect(attempt);
-        }
+        back::undo_twice(action, saved, applied, || self.cx()).await;
     }
 }

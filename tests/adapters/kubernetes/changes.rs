@@ -1,10 +1,11 @@
 //! `kubernetes.pause`, `resume`, `scale`, `restart` and `abort`: on the double and on the real control plane.
 
-use rollback::action::ErrorKind;
+use rollback::action::{ErrorKind, Present};
 use serde_json::json;
 
 use super::port::Port;
 use super::rig::{MERGE, Rig};
+use crate::support::back;
 
 scenarios! {
     a_pause_and_a_resume_are_each_others_undo,
@@ -100,6 +101,9 @@ async fn a_restart_replaces_the_pods_once(rig: &Rig) {
     let later = Port::cx().recording(std::sync::Arc::new(Deaf), vec![noted]);
     let found = action.inspect(&later).await.expect("it can be looked at");
     assert!(matches!(found, rollback::action::Readiness::AlreadyDone { .. }), "{found:?}");
+    // There is nothing to bring back, though the restart stays the newest.
+    let seen = back::reverted(action, (saved, Some(done)), Port::cx).await;
+    assert_eq!(seen, (Present::Unseen, Present::Unseen));
 }
 
 struct Deaf;

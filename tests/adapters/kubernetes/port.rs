@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::rig::Rig;
-use crate::support::HANG;
+use crate::support::{HANG, back};
 
 /// The port of the adapter.
 pub(super) struct Port {
@@ -111,9 +111,7 @@ impl Port {
 
     /// Undoes twice: the second time changes nothing.
     pub(super) async fn undo(&self, action: &dyn Action, saved: &Saved) {
-        for time in ["undo", "undo again"] {
-            action.undo(&Self::cx(), saved, None).await.expect(time);
-        }
+        back::undo_twice(action, saved, None, Self::cx).await;
     }
 }
 

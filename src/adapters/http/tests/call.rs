@@ -5,7 +5,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::server::{Reply, Server, reply};
 use super::{HANG, action, apply, for_millis, plain};
-use crate::action::{ErrorKind, Repeat, Reversal, Saved, StepContext, VerbArgs};
+use crate::action::{ErrorKind, Present, Repeat, Reversal, Saved, StepContext, VerbArgs};
 use crate::adapters::http::Call;
 
 fn refused_port() -> String {
@@ -264,6 +264,27 @@ async fn undo_sends_its_own_request_and_accepts_what_is_gone() {
     let without = action(&plain(), json!({"method": "PUT", "url": url})).await;
     assert!(matches!(without.reversal(), Reversal::Irreversible { .. }));
     assert!(without.undo(&for_millis(5000), &Saved::default(), None).await.is_err());
+}
+
+#[tokio::test]
+async fn an_undo_is_repeated_as_its_own_method_allows() {
+    let server = Server::start(vec![reply(200, "", "")]).await;
+    let url = server.url("/flags/green");
+    for (method, wanted) in
+        [("POST", Repeat::Never), ("PUT", Repeat::Safe), ("DELETE", Repeat::Safe)]
+    {
+        let undo = json!({"method": method, "url": url});
+        let call = action(&plain(), json!({"method": "PUT", "url": url, "undo": undo})).await;
+        assert_eq!(call.repeat_of_undo(), wanted, "{method}");
+        // What was accepted is known, though the run was killed right after it.
+        let look = async |notes: Vec<Value>| {
+            let cx = for_millis(5000).recording(std::sync::Arc::new(Nowhere), notes);
+            call.present(&cx, &Saved::default(), None).await.unwrap()
+        };
+        assert_eq!(look(Vec::new()).await, Present::Unseen);
+        assert_eq!(look(vec![json!({"undone": true})]).await, Present::AsBefore);
+    }
+    assert_eq!(server.requests().len(), 0);
 }
 
 #[test]
