@@ -161,6 +161,8 @@ impl ItemRun {
         if self.kit.stopping.is_cancelled() {
             return Attempt::Stopped;
         }
+        // It knows of the attempts before this one.
+        let cx = self.context(deadline);
         self.known.attempts += 1;
         failpoint::reach("engine.before-intent");
         let intent = Event::ApplyStarted { at: self.at.clone(), attempt: self.known.attempts };
@@ -170,7 +172,6 @@ impl ItemRun {
             return Attempt::Stopped;
         }
         failpoint::reach("engine.before-effect");
-        let cx = self.context(deadline);
         let result = self.bounded(deadline, action.apply(&cx, &saved)).await;
         failpoint::reach("engine.after-effect");
         let error = match result {

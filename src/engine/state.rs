@@ -44,8 +44,9 @@ pub struct ItemState {
     pub touched: bool,
     /// When it came into force, for undoing in reverse order; counted over the run.
     pub order: u64,
-    /// Whether the attempt has noted something: verbs of several calls do so before their first change.
-    pub noted: bool,
+    /// Whether something may be in force even if the attempt fails: it has noted something, which verbs of several calls do before their
+    /// first change, or an attempt before it may have left something.
+    pub begun: bool,
     /// Whether the run waits for the answer to its question.
     pub answer_required: bool,
     /// When its hold first began, milliseconds since the run's start.
@@ -64,7 +65,7 @@ impl Default for ItemState {
             attempts: 0,
             touched: false,
             order: 0,
-            noted: false,
+            begun: false,
             answer_required: false,
             hold_ms: None,
             error: None,
@@ -370,13 +371,13 @@ impl RunState {
             }
             Event::ApplyStarted { attempt, .. } => {
                 item.attempts = *attempt;
+                item.begun = item.touched;
                 item.touched = true;
-                item.noted = false;
                 item.order = order;
             }
             Event::Noted { note, .. } => {
                 item.notes.push(packed(note));
-                item.noted = true;
+                item.begun = true;
             }
             Event::QuestionOpened { required, .. } => item.answer_required = *required,
             Event::HoldBegan { .. } => item.hold_ms = item.hold_ms.or(Some(elapsed_ms)),
@@ -388,7 +389,7 @@ impl RunState {
                 // Whatever may have begun counts as a change that may be in force.
                 item.touched &= item.applied.is_some()
                     || item.stage == Stage::Unknown
-                    || item.noted
+                    || item.begun
                     || error.kind == ErrorKind::Failed;
                 item.error = Some(error.message.clone());
             }

@@ -79,6 +79,8 @@ pub(super) enum Trouble {
     AnswerLost,
     /// Nothing happens and nobody can tell.
     RequestLost,
+    /// Of the first attempt nobody can tell, and every further one is refused. None has anything to note.
+    LostThenRefused,
     /// Never returns, and nothing happens.
     Hangs,
     /// A bug.
@@ -166,7 +168,9 @@ impl Action for Switching {
             *attempt += 1;
             *attempt
         };
-        cx.note(json!({"attempt": attempt})).await?;
+        if self.args.trouble != Trouble::LostThenRefused {
+            cx.note(json!({"attempt": attempt})).await?;
+        }
         tokio::time::sleep(Duration::from_millis(self.args.takes_ms)).await;
         match self.args.trouble {
             Trouble::Fails => Err(ActionError::new(ErrorKind::Failed, "turn it")),
@@ -180,7 +184,10 @@ impl Action for Switching {
                 self.world.turn(&self.args.key, true);
                 Err(ActionError::new(ErrorKind::Unknown, "get an answer").retryable(true))
             }
-            Trouble::RequestLost => {
+            Trouble::LostThenRefused if cx.was_attempted() => {
+                Err(ActionError::new(ErrorKind::Denied, "turn it"))
+            }
+            Trouble::RequestLost | Trouble::LostThenRefused => {
                 Err(ActionError::new(ErrorKind::Unknown, "get an answer").retryable(true))
             }
             Trouble::Hangs => std::future::pending().await,

@@ -220,6 +220,17 @@ async fn a_lost_answer_is_cleared_up_by_looking() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_an_attempt_may_have_left_is_not_forgotten_when_a_later_one_is_refused() {
+    let bench = Bench::new();
+    let mut step = switch("a", bad("a", Trouble::LostThenRefused));
+    step.policy.retry.attempts = 2;
+    let (state, log) = bench.run(plan(vec![vec![step]])).await;
+    assert_eq!(count(&log, |event| matches!(event, Event::ApplyUnknown { .. })), 1);
+    assert_eq!(outcome(&state, "p0/a"), Some(Outcome::Failed));
+    assert_eq!(verdict(&state).0, RunVerdict::FailedPartial);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_unknown_that_must_not_be_repeated_is_for_a_person() {
     let bench = Bench::new();
     let mut step = switch("a", Switch { never_twice: true, ..bad("a", Trouble::AnswerLost) });

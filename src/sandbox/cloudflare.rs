@@ -45,6 +45,14 @@ pub struct Record {
     pub proxied: bool,
 }
 
+impl Record {
+    /// As Cloudflare keeps it: the TTL of one that is proxied is always automatic.
+    fn normal(self) -> Self {
+        let ttl = if self.proxied { AUTOMATIC } else { self.ttl };
+        Self { ttl, ..self }
+    }
+}
+
 /// The zones of one account.
 #[derive(Debug, Clone)]
 pub struct Cloudflare(Arc<Account>);
@@ -98,6 +106,7 @@ impl Cloudflare {
 
     /// Puts a record there as its owner would by hand.
     pub fn put(&self, record: Record) -> Result<(), SandboxError> {
+        let record = record.normal();
         let mut records = self.0.records();
         records.retain(|other| other.id != record.id);
         let touched = (record.name.clone(), record.kind.clone());
@@ -271,6 +280,7 @@ impl Account {
             fresh.push(Record { id, name, kind, content, ttl, proxied });
         }
         sound(&fresh)?;
+        fresh = fresh.into_iter().map(Record::normal).collect();
         touched.dedup();
         self.keep(&fresh, &touched).map_err(|error| {
             tracing::error!(%error, "failed to keep the records");

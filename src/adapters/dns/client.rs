@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
+use hickory_proto::rr::{Name, RecordType};
 use indexmap::IndexSet;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -153,32 +155,29 @@ pub(super) async fn reach(connections: &Connections) -> Result<String, ActionErr
     let dns = Dns::of(connections)?;
     let patience = patience(&StepContext::looking(REACHING));
     let root = DomainName::parse("localhost").map_err(invalid)?.on_the_wire().map_err(invalid)?;
-    let mut counts = Vec::new();
     let primary = dns.settings.rfc2136.as_ref().map(|updates| &updates.server);
     let named: IndexSet<_> = primary.into_iter().chain(&dns.settings.nameservers).collect();
     let resolvers: IndexSet<_> = dns.settings.resolvers.iter().collect();
-    for (word, servers) in [("name server", named), ("resolver", resolvers)] {
-        let mut answering = 0;
-        let mut silent = Vec::new();
-        for server in &servers {
-            // Any answer will do, a refusal too.
-            let kind = hickory_proto::rr::RecordType::SOA;
-            let source = Source::of(server, &patience).await?;
-            match source.ask(&root, kind, false, &patience).await {
-                Ok(_) => answering += 1,
-                Err(trouble) => silent.push(format!("{server}: {trouble}")),
-            }
+    // All at the same time: one that does not answer takes no time from the others.
+    let ask = |server| silence(server, &root, &patience);
+    let (named, resolvers) = tokio::join!(
+        join_all(named.into_iter().map(ask)),
+        join_all(resolvers.into_iter().map(ask))
+    );
+    let mut counts = Vec::new();
+    for (word, asked) in [("name server", named), ("resolver", resolvers)] {
+        let many = asked.len();
+        let silent: Vec<String> = asked.into_iter().flatten().collect();
+        if many == 0 {
+            continue;
         }
-        if answering == 0 && !servers.is_empty() {
+        if silent.len() == many {
             let text = format!("reach a {word}: {}", silent.join("; "));
             return Err(ActionError::new(ErrorKind::Unreachable, text));
         }
-        if !servers.is_empty() {
-            let of =
-                if silent.is_empty() { String::new() } else { format!(" of {}", servers.len()) };
-            let many = if servers.len() == 1 { "" } else { "s" };
-            counts.push(format!("{answering}{of} {word}{many}"));
-        }
+        let of = if silent.is_empty() { String::new() } else { format!(" of {many}") };
+        let plural = if many == 1 { "" } else { "s" };
+        counts.push(format!("{}{of} {word}{plural}", many - silent.len()));
     }
     let kept = dns.keeper.as_ref().map(|keeper| format!("records are kept at {}", keeper.place()));
     Ok(match (counts.is_empty(), kept) {
@@ -186,4 +185,13 @@ pub(super) async fn reach(connections: &Connections) -> Result<String, ActionErr
         (false, Some(kept)) => format!("{} answer; {kept}", counts.join(" and ")),
         (false, None) => format!("{} answer", counts.join(" and ")),
     })
+}
+
+/// Why a server does not answer, if it does not. Any answer will do, a refusal too.
+async fn silence(server: &Server, root: &Name, patience: &Patience) -> Option<String> {
+    let why = match Source::of(server, patience).await {
+        Ok(source) => source.ask(root, RecordType::SOA, false, patience).await.err()?.to_string(),
+        Err(error) => error.causes.into_iter().next_back().unwrap_or(error.message),
+    };
+    Some(format!("{server}: {why}"))
 }

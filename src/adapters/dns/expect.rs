@@ -228,7 +228,8 @@ impl Asking {
             && !keeper.is_public()
         {
             let held = keeper.held(cx, name, *kind).await?;
-            if let (true, Some(set)) = (held.proxied, held.set) {
+            if let (true, Some(mut set)) = (held.proxied, held.set) {
+                set.ttl = keeper.served_ttl(set.ttl);
                 facts.insert("proxied".to_owned(), json!(true));
                 return Ok(self.compare(&set).map(|()| set));
             }

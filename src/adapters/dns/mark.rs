@@ -39,6 +39,14 @@ impl Mark {
         Self { former_ttl, settled: None }
     }
 
+    /// A further change of the same record. What was there before the earlier one may still be held, perhaps for longer.
+    pub(super) fn begun_after(earlier: &Self, former_ttl: u32) -> Self {
+        let left = earlier.remaining().map_or(earlier.former_ttl, |left| {
+            u32::try_from(left.as_millis().div_ceil(1000)).unwrap_or(u32::MAX)
+        });
+        Self::begun(former_ttl.max(left))
+    }
+
     /// How much longer somebody may hold the former records; nothing when nobody can. `None` while some server may still give them out.
     pub(super) fn remaining(&self) -> Option<Duration> {
         let since = self.settled.as_ref()?;
@@ -128,6 +136,20 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::*;
+
+    #[test]
+    fn a_further_change_does_not_shorten_the_wait_for_an_earlier_one() {
+        let mut earlier = Mark::begun(1800);
+        assert_eq!(Mark::begun_after(&earlier, 30), Mark::begun(1800));
+        earlier.settle();
+        let since = &mut earlier.settled.as_mut().unwrap().boot.elapsed_ms;
+        *since = since.saturating_sub(40_000);
+        let left = Mark::begun_after(&earlier, 30).former_ttl;
+        assert!((1700..=1800).contains(&left), "{left}");
+        assert_eq!(Mark::begun_after(&earlier, 3600), Mark::begun(3600));
+        earlier.former_ttl = 0;
+        assert_eq!(Mark::begun_after(&earlier, 30), Mark::begun(30));
+    }
 
     #[test]
     fn a_run_counts_from_when_all_servers_have_it() {

@@ -11,11 +11,12 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::client::{Dns, patience};
 use super::mark::{self, Mark};
 use super::name::{Datum, DomainName, Kind, RecordSet, listed, shown, ttl};
-use super::provider::{Change, Held};
+use super::provider::{Change, Held, Noted};
 use super::reading::{Told, read_all};
 use crate::action::{
     Action, ActionError, Description, ErrorKind, Evidence, Prediction, Present, Readiness, Repeat,
@@ -25,6 +26,12 @@ use crate::value::Lasting;
 
 /// The longest TTL (RFC 2181 section 8).
 const LONGEST_TTL: u64 = (1 << 31) - 1;
+
+/// The longest time in which name servers are asked before anything is sent: one that hangs must not use up the time for the change.
+const LOOKS_FOR: Duration = Duration::from_secs(3);
+/// The longest time in which they are waited for after a change was taken back, and the pause between two looks.
+const FOLLOWS_WITHIN: Duration = Duration::from_secs(5);
+const LOOKS_EVERY: Duration = Duration::from_millis(200);
 
 /// One value, or several.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -170,12 +177,17 @@ impl Pointing {
         Ok(read_all(&authority, &self.target.name, self.target.kind, &patience(cx)).await)
     }
 
-    /// The servers that do not have it, in words.
-    fn missing(&self, told: &[Told]) -> Vec<String> {
-        let has = |told: &&Told| {
-            told.reading.as_ref().is_ok_and(|reading| reading.set.as_ref() == Some(&self.target.to))
-        };
-        told.iter().filter(|told| !has(told)).map(|told| told.line(self.target.kind)).collect()
+    /// The servers that do not have these records, in words.
+    fn missing(
+        &self,
+        told: &[Told],
+        wanted: Option<&RecordSet>,
+    ) -> Result<Vec<String>, ActionError> {
+        let keeper = self.dns.keeper()?;
+        let served = wanted.map(|set| RecordSet { ttl: keeper.served_ttl(set.ttl), ..set.clone() });
+        let has = |told: &&Told| told.reading.as_ref().is_ok_and(|reading| reading.set == served);
+        let missing = told.iter().filter(|told| !has(told));
+        Ok(missing.map(|told| told.line(self.target.kind)).collect())
     }
 
     fn doing(&self) -> String {
@@ -188,7 +200,7 @@ impl Pointing {
     }
 
     /// Whether what is there may be changed to what is wanted.
-    fn may_start(&self, held: &Held) -> Result<(), ActionError> {
+    fn may_start(&self, cx: &StepContext, held: &Held) -> Result<(), ActionError> {
         let Target { name, kind, to, from } = &self.target;
         if let (None, Some(beside)) = (&held.set, &held.beside) {
             let why = format!("{name} has {beside}, and a CNAME stands beside nothing else");
@@ -199,6 +211,7 @@ impl Pointing {
         let Some(from) = from else { return Ok(()) };
         match &held.set {
             Some(set) if set.values == *from || set.values == to.values => Ok(()),
+            _ if self.is_half_done(cx, held, Some(from)) => Ok(()),
             set => Err(self
                 .conflict(&format!(
                     "`from` says {}, and there is {}",
@@ -235,15 +248,18 @@ impl Pointing {
     }
 
     /// Whether the records may be what a change that was cut off has left.
-    fn is_half_done(&self, cx: &StepContext, held: &Held, before: &Before) -> bool {
-        let (Some(set), true) = (&held.set, cx.was_attempted()) else { return false };
-        let atomic = self.dns.keeper_if_any().is_none_or(super::provider::Keeper::is_atomic);
-        let former = before.former.as_ref();
+    fn is_half_done(
+        &self,
+        cx: &StepContext,
+        held: &Held,
+        former: Option<&BTreeSet<Datum>>,
+    ) -> bool {
         let known = |datum: &Datum| {
             self.target.to.values.contains(datum)
-                || former.is_some_and(|former| former.values.contains(datum))
+                || former.is_some_and(|former| former.contains(datum))
         };
-        !atomic && set.values.iter().all(known)
+        let mixed = |set: &RecordSet| set.values.iter().all(known);
+        Noted::Parts.was_by(cx) && held.set.as_ref().is_some_and(mixed)
     }
 
     async fn change(
@@ -257,24 +273,48 @@ impl Pointing {
     }
 
     /// Reads again what was said to be done.
-    async fn done(&self, cx: &StepContext) -> Result<(), ActionError> {
+    async fn done(&self, cx: &StepContext, before: &Before) -> Result<(), ActionError> {
         // Without an answer nothing is known against it, and the proof from all servers is still to come.
         let Ok(held) = self.held(cx).await else { return Ok(()) };
-        if held.set.as_ref() == Some(&self.target.to) {
+        if held.is(Some(&self.target.to)) {
             return Ok(());
         }
         let place = self.dns.keeper()?.place();
-        let there = shown(self.target.kind, held.set.as_ref());
-        Err(match &held.beside {
-            Some(beside) => self
+        if let (None, None, Some(beside)) = (&before.former, &held.set, &held.beside) {
+            return Err(self
                 .conflict(&format!(
                     "{place} answered that it was done, and left it out: the name has {beside}, and a CNAME stands beside nothing else"
                 ))
-                .hint("Remove those records first, or change them instead."),
-            None => self
-                .conflict(&format!("{place} answered that it was done, and there is {there}"))
-                .hint("Somebody else changes it at the same time, or the server does not store it."),
-        })
+                .hint("Remove those records first, or change them instead."));
+        }
+        let there = shown(self.target.kind, held.set.as_ref());
+        let doing = self.doing();
+        Err(doubt(format!("{doing}: {place} answered that it was done, and there is {there}")))
+    }
+
+    /// Waits a little until every name server has the former records again. Those that do not are noted: the change is taken back where the
+    /// records are kept, and no name server could be hurried.
+    async fn follow(
+        &self,
+        cx: &StepContext,
+        held: &Held,
+        former: Option<&RecordSet>,
+    ) -> Result<(), ActionError> {
+        let until = Instant::now() + FOLLOWS_WITHIN.min(cx.remaining() / 2);
+        let bounded = cx.clone().until(until);
+        loop {
+            let lagging = match self.told(&bounded, held).await {
+                Ok(told) => self.missing(&told, former)?,
+                Err(error) => vec![error.message],
+            };
+            if lagging.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() + LOOKS_EVERY >= until || cx.cancelled().is_cancelled() {
+                return cx.note(json!({"not yet brought back on": lagging})).await;
+            }
+            tokio::time::sleep(LOOKS_EVERY).await;
+        }
     }
 
     fn evidence(&self, before: &Before, sent: bool) -> Evidence {
@@ -309,14 +349,15 @@ impl Action for Pointing {
     async fn inspect(&self, cx: &StepContext) -> Result<Readiness, ActionError> {
         let held = self.held(cx).await?;
         // One that cannot be asked now is no reason not to begin: the proof will need it.
-        let told = self.told(cx, &held).await;
-        let there = held.set.as_ref() == Some(&self.target.to);
-        if let (true, Ok(told)) = (there, &told)
-            && self.missing(told).is_empty()
+        let until = Instant::now() + LOOKS_FOR.min(cx.remaining() / 4);
+        let told = self.told(&cx.clone().until(until), &held).await;
+        let to = Some(&self.target.to);
+        if let (true, Ok(told)) = (held.is(to), &told)
+            && self.missing(told, to)?.is_empty()
         {
             return Ok(Readiness::AlreadyDone { evidence: self.everywhere(told) });
         }
-        self.may_start(&held)?;
+        self.may_start(cx, &held)?;
         let saved = self.saved(&held, told.as_deref().unwrap_or_default())?;
         let Target { name, kind, to, .. } = &self.target;
         let predicted = vec![Prediction { resource: resource(name, *kind), state: json!(to) }];
@@ -326,12 +367,14 @@ impl Action for Pointing {
     async fn apply(&self, cx: &StepContext, saved: &Saved) -> Result<Evidence, ActionError> {
         let before = Self::before(saved)?;
         let held = self.held(cx).await?;
-        if held.set.as_ref() == Some(&self.target.to) {
+        if held.is(Some(&self.target.to)) {
             // A former attempt has done it, or somebody else has.
             return Ok(self.evidence(&before, false));
         }
-        let values = |set: &Option<RecordSet>| set.as_ref().map(|set| set.values.clone());
-        if values(&held.set) != values(&before.former) && !self.is_half_done(cx, &held, &before) {
+        let (now, was) = (values(held.set.as_ref()), values(before.former.as_ref()));
+        // Only the TTL is another where a server has not stored it as it was sent.
+        let known = now == was || now == Some(&self.target.to.values);
+        if !known && !self.is_half_done(cx, &held, was) {
             let kind = self.target.kind;
             let (was, is) = (shown(kind, before.former.as_ref()), shown(kind, held.set.as_ref()));
             return Err(self
@@ -339,16 +382,20 @@ impl Action for Pointing {
                 .hint("Somebody has changed it meanwhile. Look who and why, then run it again."));
         }
         let Target { name, kind, .. } = &self.target;
-        mark::write(cx, name, *kind, &Mark::begun(before.kept_for))?;
+        let mark = match mark::read(cx, name, *kind)? {
+            Some(earlier) => Mark::begun_after(&earlier, before.kept_for),
+            None => Mark::begun(before.kept_for),
+        };
+        mark::write(cx, name, *kind, &mark)?;
         self.change(cx, &held, Some(&self.target.to)).await?;
-        self.done(cx).await?;
+        self.done(cx, &before).await?;
         Ok(self.evidence(&before, true))
     }
 
     async fn verify(&self, cx: &StepContext, _: &Evidence) -> Result<Verdict, ActionError> {
         let Target { name, kind, to, .. } = &self.target;
         let held = self.held(cx).await?;
-        if held.set.as_ref() != Some(to) {
+        if !held.is(Some(to)) {
             let place = self.dns.keeper()?.place();
             return Ok(Verdict::not_yet(format!(
                 "{place} has {}",
@@ -356,7 +403,7 @@ impl Action for Pointing {
             )));
         }
         let told = self.told(cx, &held).await?;
-        let missing = self.missing(&told);
+        let missing = self.missing(&told, Some(to))?;
         if !missing.is_empty() {
             let newest = told.iter().filter_map(|told| told.serial).max();
             let newest = newest.map(|serial| format!("; the newest serial is {serial}"));
@@ -401,27 +448,47 @@ impl Action for Pointing {
     ) -> Result<(), ActionError> {
         let before = Self::before(saved)?;
         let Target { name, kind, to, .. } = &self.target;
+        let former = before.former.as_ref();
         let held = self.held(cx).await?;
-        if held.set == before.former {
-            return mark::forget(cx, name, *kind);
+        if held.is(former) {
+            mark::forget(cx, name, *kind)?;
+            return self.follow(cx, &held, former).await;
         }
-        if held.set.as_ref() != Some(to) && !self.is_half_done(cx, &held, &before) {
+        if !held.is(Some(to)) && !self.is_half_done(cx, &held, values(former)) {
             let is = shown(*kind, held.set.as_ref());
             let text = format!("bring back the {kind} of {name}: this step did not write {is}");
             return Err(ActionError::new(ErrorKind::Conflict, text).hint(format!(
                 "Before this step there was {}; bring it back yourself if it is still wanted.",
-                shown(*kind, before.former.as_ref())
+                shown(*kind, former)
             )));
         }
-        self.change(cx, &held, before.former.as_ref()).await?;
-        let held = self.held(cx).await?;
-        if held.set != before.former {
+        // A wildcard's records come back by themselves.
+        let back = former.filter(|_| !Noted::Wildcard.was_by(cx));
+        self.change(cx, &held, back).await?;
+        let held = self.held(cx).await.map_err(|mut error| {
+            // Not what is left undone, but whether it was done is not known.
+            error.kind = ErrorKind::Unknown;
+            error.message = format!("see the {kind} of {name} brought back: {}", error.message);
+            error.retryable(true)
+        })?;
+        if !held.is(former) {
             let is = shown(*kind, held.set.as_ref());
-            let text = format!("bring back the {kind} of {name}: there is {is}");
-            return Err(ActionError::new(ErrorKind::Failed, text).retryable(true));
+            return Err(doubt(format!("bring back the {kind} of {name}: there is {is}")));
         }
-        mark::forget(cx, name, *kind)
+        mark::forget(cx, name, *kind)?;
+        self.follow(cx, &held, former).await
     }
+}
+
+/// A change was sent, and what is there is not what it should be.
+fn doubt(text: String) -> ActionError {
+    ActionError::new(ErrorKind::Unknown, text)
+        .retryable(true)
+        .hint("Somebody else changes it at the same time, or the server does not store it so.")
+}
+
+fn values(set: Option<&RecordSet>) -> Option<&BTreeSet<Datum>> {
+    set.map(|set| &set.values)
 }
 
 impl Pointing {

@@ -201,14 +201,16 @@ impl NameServers {
         let shared = self.0.clone();
         let primary: Handle = Arc::new(move |asked, bytes| shared.primary(asked, bytes));
         let shared = self.0.clone();
-        let secondary: Handle = Arc::new(move |asked, _| {
+        let secondary: Handle = Arc::new(move |asked, bytes| {
             let mut answer = reply(asked);
-            match asked.metadata.op_code {
-                OpCode::Query => query(&shared.secondary, asked, &mut answer),
-                // It takes no updates and forwards none.
-                _ => answer.metadata.response_code = ResponseCode::Refused,
+            if asked.metadata.op_code == OpCode::Query {
+                query(&shared.secondary, asked, &mut answer);
+                return answer.to_vec().ok();
             }
-            answer.to_vec().ok()
+            // It takes no updates and forwards none.
+            let signed = shared.key.check(asked, bytes);
+            answer.metadata.response_code = refusal(&signed).unwrap_or(ResponseCode::Refused);
+            shared.key.sign(answer, asked, &signed)
         });
         let shared = self.0.clone();
         let resolver: Handle = Arc::new(move |asked, _| shared.resolve(asked).to_vec().ok());

@@ -63,6 +63,23 @@ impl Zone {
         self.sets.get(&(name.clone(), kind)).map_or(&[], Vec::as_slice)
     }
 
+    /// Whether there is anything at a name or below it.
+    fn has(&self, name: &Name) -> bool {
+        self.sets.keys().any(|(owner, _)| name.zone_of(owner))
+    }
+
+    /// The name whose records answer for this one: itself, or the wildcard that covers it if there is one (RFC 4592 section 3.3.1).
+    fn source(&self, name: &Name) -> Name {
+        if self.has(name) {
+            return name.clone();
+        }
+        let mut below = name.clone();
+        while below != self.origin && !self.has(&below.base_name()) {
+            below = below.base_name();
+        }
+        below.into_wildcard()
+    }
+
     /// The types at a name.
     pub(super) fn kinds(&self, name: &Name) -> impl Iterator<Item = RecordType> {
         self.sets.keys().filter(move |(owner, _)| owner == name).map(|(_, kind)| *kind)
@@ -188,21 +205,26 @@ impl Zones {
                 }
                 return;
             };
-            let found = zone.set(&at, kind);
+            let source = zone.source(&at);
+            let here = |record: &Record| {
+                let mut record = record.clone();
+                record.name.clone_from(&at);
+                record
+            };
+            let found = zone.set(&source, kind);
             if !found.is_empty() {
-                answer.add_answers(found.iter().cloned());
+                answer.add_answers(found.iter().map(here));
                 return;
             }
             if let [alias @ Record { data: RData::CNAME(target), .. }, ..] =
-                zone.set(&at, RecordType::CNAME)
+                zone.set(&source, RecordType::CNAME)
             {
-                answer.add_answer(alias.clone());
+                answer.add_answer(here(alias));
                 at = target.0.clone();
                 continue;
             }
             answer.add_authorities(zone.soa());
-            let exists = zone.sets.keys().any(|(owner, _)| at.zone_of(owner));
-            if !exists {
+            if !zone.has(&source) {
                 answer.metadata.response_code = ResponseCode::NXDomain;
             }
             return;

@@ -167,6 +167,26 @@ async fn a_proxied_record_is_proved_by_the_api_alone() {
     assert_eq!(cloud.kept(name), ["r1 1 new.example"]);
 }
 
+/// Behind the proxy the TTL is Cloudflare's affair, and "automatic" is 1 to its API and 300 to name servers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ttl_is_what_cloudflare_makes_of_it() {
+    let cloud = Cloud::start().await;
+    let port = cloud.port();
+    for (name, proxied, ttl, kept) in [
+        ("proxied.cloud.test", true, "60s", "r1 1 old.example"),
+        ("automatic.cloud.test", false, "1s", "r1 1 old.example"),
+    ] {
+        cloud.put("r1", (name, "CNAME"), "new.example", 1, proxied);
+        let args = json!({"name": name, "type": "CNAME", "to": "old.example", "ttl": ttl});
+        let action = port.point(args).await;
+        let (saved, applied) = port.carry_out(action.as_ref()).await;
+        assert_eq!(cloud.kept(name), [kept]);
+        port.already_done(action.as_ref()).await;
+        port.undo(action.as_ref(), &saved, Some(&applied)).await;
+        assert_eq!(cloud.kept(name), ["r1 1 new.example"]);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refusals_and_lost_answers_keep_their_meaning() {
     let cloud = Cloud::start().await;

@@ -1,9 +1,10 @@
 //! DigitalOcean's domains: read, compared, changed by id, read again.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use rollback::action::{ErrorKind, Evidence};
+use rollback::action::{ErrorKind, Evidence, Readiness};
 use rollback::sandbox::digitalocean::{Account, Seed, Setup};
 use rollback::sandbox::dns::{Key, NameServers, Sockets, Start, Zone};
 use rollback::sandbox::faults::Faults;
@@ -16,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::oracle;
-use super::rig::Port;
+use super::rig::{Notes, Port};
 
 const ZONE: &str = "insightpulseai.net";
 const TOKEN: &str = "cAn4ry-of-the-token";
@@ -138,26 +139,35 @@ async fn a_set_that_was_cut_off_half_way_is_finished_or_taken_back() {
         let domains = Domains::start().await;
         let port = domains.port();
         let name = format!("set.{ZONE}");
-        let set = |to: &[&str]| json!({"name": name, "type": "A", "to": to});
-        let first = port.point(set(&["192.0.2.1", "192.0.2.2"])).await;
+        let first = json!({"name": name, "type": "A", "to": ["192.0.2.1", "192.0.2.2"]});
+        let first = port.point(first).await;
         let (created, _) = port.carry_out(first.as_ref()).await;
-        let action = port.point(set(&["192.0.2.3", "192.0.2.4", "192.0.2.5"])).await;
+        let to = json!(["192.0.2.3", "192.0.2.4", "192.0.2.5"]);
+        let from = json!(["192.0.2.1", "192.0.2.2"]);
+        let action = json!({"name": name, "type": "A", "to": to, "from": from});
+        let action = port.point(action).await;
         let saved = port.needed(action.as_ref()).await;
-        // One record was rewritten, and then the connection was gone: some of both.
-        let half = port.point(set(&["192.0.2.3", "192.0.2.2"])).await;
-        port.carry_out(half.as_ref()).await;
-        assert_eq!(domains.kept("set"), ["60 192.0.2.2", "60 192.0.2.3"]);
+        // Two records are rewritten, and the third is not added: some of both.
+        domains
+            .faults
+            .add("digitalocean:error=422,path=POST /v2,times=1".parse().expect("a fault"));
+        let notes = Arc::<Notes>::default();
+        let error = action.apply(&port.cx_noting(&notes), &saved).await.expect_err("refused");
+        assert!(!error.outcome_unknown(), "{error:?}");
+        assert_eq!(notes.taken().len(), 1, "before the first request");
+        assert_eq!(domains.kept("set"), ["60 192.0.2.3", "60 192.0.2.4"]);
         if back {
-            let attempted = port.cx().after_attempts(1);
-            action.undo(&attempted, &saved, None).await.expect("it may be what was left");
+            action.undo(&port.cx_noting(&notes), &saved, None).await.expect("it was left by this");
             assert_eq!(domains.kept("set"), ["60 192.0.2.1", "60 192.0.2.2"]);
             port.undo(first.as_ref(), &created, None).await;
             assert!(domains.kept("set").is_empty());
         } else {
+            assert_eq!(port.refused(action.as_ref()).await.kind, ErrorKind::Conflict);
             let fresh = action.apply(&port.cx(), &saved).await.expect_err("nobody tried before");
             assert_eq!(fresh.kind, ErrorKind::Conflict, "{fresh:?}");
-            let attempted = port.cx().after_attempts(1);
-            action.apply(&attempted, &saved).await.expect("it is finished");
+            let found = action.inspect(&port.cx_noting(&notes)).await;
+            assert!(matches!(found, Ok(Readiness::Needed { .. })), "{found:?}");
+            action.apply(&port.cx_noting(&notes), &saved).await.expect("it is finished");
             port.proved(action.as_ref(), &Evidence::default()).await;
             assert_eq!(domains.kept("set").len(), 3);
         }

@@ -38,7 +38,10 @@ macro_rules! all_scenarios {
                 a_record_that_was_not_there_goes_again,
                 sets_of_addresses_and_texts_are_sets,
                 a_text_comes_back_cut_as_it_was,
+                a_set_that_is_too_long_for_a_datagram_is_read_whole,
                 a_ttl_alone_is_a_change,
+                a_name_under_a_wildcard_gets_a_record_of_its_own,
+                a_way_back_tells_which_servers_lag,
                 what_somebody_else_changed_is_left_alone,
                 the_server_itself_compares,
                 an_undo_takes_back_only_what_this_step_wrote,
@@ -53,12 +56,17 @@ macro_rules! all_scenarios {
                 a_ttl_is_held_against_its_bound,
                 the_time_that_caches_need_is_told_within_two_seconds,
                 caches_are_expired_when_the_former_ttl_has_passed,
+                a_second_change_does_not_shorten_the_wait_for_the_first,
                 a_plan_knows_what_it_will_write;
             keys:
                 a_wrong_key_is_one_clear_message,
                 a_server_that_takes_no_updates_says_so;
             doubt:
                 a_lost_answer_is_looked_for_before_anything_is_sent_again,
+                an_answer_that_the_key_has_not_signed_proves_nothing,
+                what_is_there_in_the_end_decides_and_not_the_answer,
+                a_name_server_that_hangs_leaves_time_for_the_change,
+                servers_are_reached_past_those_that_are_silent,
                 an_update_that_never_came_is_sent_again,
                 a_server_that_is_gone_was_sent_nothing;
             hosts:

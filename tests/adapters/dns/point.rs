@@ -1,5 +1,8 @@
 //! Changing records.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use hickory_proto::rr::RData;
 use hickory_proto::rr::rdata::TXT;
 use rollback::action::{ErrorKind, Repeat, Reversal, Verdict};
@@ -7,7 +10,7 @@ use serde_json::json;
 
 use super::oracle;
 use super::proxy::{Interference, Proxy};
-use super::rig::{FOLLOWS, LAGS, Rig};
+use super::rig::{FOLLOWS, LAGS, Notes, Rig};
 
 pub(super) async fn an_alias_is_moved_and_brought_back_with_its_ttl(rig: Rig) {
     let name = rig.name("agent", FOLLOWS);
@@ -96,6 +99,67 @@ pub(super) async fn a_text_comes_back_cut_as_it_was(rig: Rig) {
     assert_eq!(text.txt_data.concat(), long.as_bytes());
     port.undo(action.as_ref(), &saved, None).await;
     assert_eq!(oracle::ask(rig.primary, &name, "TXT", false).answers[0].data, cut);
+}
+
+pub(super) async fn a_set_that_is_too_long_for_a_datagram_is_read_whole(rig: Rig) {
+    let name = rig.name("long", FOLLOWS);
+    let texts = ["a", "b", "c"].map(|letter| letter.repeat(700));
+    let port = rig.port();
+    let action = port.point(json!({"name": name, "type": "TXT", "to": texts})).await;
+    let (saved, _) = port.carry_out(action.as_ref()).await;
+    let answer = oracle::ask(rig.primary, &name, "TXT", false);
+    assert!(answer.metadata.truncation, "over UDP there is not all of it");
+    port.already_done(action.as_ref()).await;
+    port.undo(action.as_ref(), &saved, None).await;
+    assert!(rig.records(&name, "TXT").is_empty());
+}
+
+/// A server answers for the name, and has no record there that could be compared.
+pub(super) async fn a_name_under_a_wildcard_gets_a_record_of_its_own(rig: Rig) {
+    let below = rig.name("wild", FOLLOWS);
+    let (wildcard, name) = (format!("*.{below}"), format!("agent.{below}"));
+    rig.set_everywhere((&wildcard, "CNAME"), &["new.example."], 30);
+    assert_eq!(rig.records(&name, "CNAME"), ["30 new.example."]);
+    let port = rig.port();
+    let args = json!({"name": name, "type": "CNAME", "to": "old.example", "from": "new.example"});
+    let action = port.point(args).await;
+    let saved = port.needed(action.as_ref()).await;
+    let notes = Arc::<Notes>::default();
+    let applied = action.apply(&port.cx_noting(&notes), &saved).await.expect("it is added");
+    port.proved(action.as_ref(), &applied).await;
+    assert_eq!(rig.records(&name, "CNAME"), ["60 old.example."]);
+    assert_eq!(rig.records(&format!("other.{below}"), "CNAME"), ["30 new.example."]);
+    for attempt in ["undo", "undo again"] {
+        action.undo(&port.cx_noting(&notes), &saved, Some(&applied)).await.expect(attempt);
+        assert_eq!(rig.records(&name, "CNAME"), ["30 new.example."]);
+    }
+    // It is the wildcard's again.
+    rig.set((&wildcard, "CNAME"), &["newer.example."], 30);
+    assert_eq!(rig.records(&name, "CNAME"), ["30 newer.example."]);
+}
+
+pub(super) async fn a_way_back_tells_which_servers_lag(rig: Rig) {
+    let name = rig.name("back", LAGS);
+    let port = rig.port();
+    let action = port.point(json!({"name": name, "type": "CNAME", "to": "old.example"})).await;
+    let saved = port.needed(action.as_ref()).await;
+    let applied = action.apply(&port.cx(), &saved).await.expect("the primary has it");
+    rig.catch_up();
+    port.proved(action.as_ref(), &applied).await;
+    rig.hold_back();
+    let notes = Arc::<Notes>::default();
+    let cx = port.cx_for(Duration::from_secs(4)).recording(notes.clone(), Vec::new());
+    action.undo(&cx, &saved, Some(&applied)).await.expect("the primary has it back");
+    assert!(rig.records(&name, "CNAME").is_empty());
+    let told = json!(notes.taken()).to_string();
+    assert!(told.contains(&format!("{} has CNAME old.example", rig.secondary)), "{told}");
+    assert!(!told.contains(&rig.primary.to_string()), "{told}");
+
+    rig.catch_up();
+    let notes = Arc::<Notes>::default();
+    action.undo(&port.cx_noting(&notes), &saved, Some(&applied)).await.expect("it is back");
+    assert!(oracle::records(rig.secondary, &name, "CNAME").is_empty());
+    assert!(notes.taken().is_empty(), "{:?}", notes.taken());
 }
 
 pub(super) async fn a_ttl_alone_is_a_change(rig: Rig) {
@@ -236,9 +300,7 @@ pub(super) async fn every_authoritative_server_must_have_it(rig: Rig) {
     crate::support::wait_until("the secondary catches up", || {
         !oracle::records(rig.secondary, &name, "CNAME").is_empty()
     });
-    if let Some(faults) = &rig.faults {
-        faults.add(format!("dns:silence,path=TRANSFER {LAGS}").parse().expect("a fault"));
-    }
+    rig.hold_back();
     let port = rig.port();
     let action =
         port.point(json!({"name": name, "type": "CNAME", "to": "old.example", "ttl": "30s"})).await;

@@ -17,6 +17,10 @@ pub(super) enum Interference {
     LoseAnswer,
     /// It is not passed on, and the connection ends.
     LoseUpdate,
+    /// It is passed on, and something is done before its answer is.
+    Then(Box<dyn FnOnce() + Send>),
+    /// It is passed on, and its answer is another.
+    Answer(Box<dyn FnOnce(Vec<u8>) -> Vec<u8> + Send>),
 }
 
 /// The proxy. It listens over TCP alone, which a client has to find out.
@@ -55,6 +59,12 @@ impl Proxy {
         *self.next.lock().expect("nobody panicked") = Some(interference);
     }
 
+    /// What ends the service: connections that are open go on.
+    pub(super) fn end(&self) -> impl FnOnce() + Send + use<> {
+        let serving = self.serving.abort_handle();
+        move || serving.abort()
+    }
+
     /// Whether the update that was waited for has come.
     pub(super) fn has_interfered(&self) -> bool {
         self.next.lock().expect("nobody panicked").is_none()
@@ -81,23 +91,27 @@ async fn pass(
     loop {
         let bytes = frame(&mut client).await?;
         let message = Message::from_vec(&bytes).map_err(io::Error::other)?;
-        let mut lose = false;
+        let mut after = None;
         if message.metadata.op_code == OpCode::Update {
             let taken = interference.lock().expect("nobody panicked").take();
             match taken {
-                None => {}
                 Some(Interference::First(act)) => {
                     tokio::task::spawn_blocking(act).await.map_err(io::Error::other)?;
                 }
-                Some(Interference::LoseAnswer) => lose = true,
                 Some(Interference::LoseUpdate) => return Ok(()),
+                later => after = later,
             }
         }
         let mut server = TcpStream::connect(to).await?;
         send(&mut server, &bytes).await?;
-        let answer = frame(&mut server).await?;
-        if lose {
-            return Ok(());
+        let mut answer = frame(&mut server).await?;
+        match after {
+            Some(Interference::LoseAnswer) => return Ok(()),
+            Some(Interference::Then(act)) => {
+                tokio::task::spawn_blocking(act).await.map_err(io::Error::other)?;
+            }
+            Some(Interference::Answer(other)) => answer = other(answer),
+            _ => {}
         }
         send(&mut client, &answer).await?;
     }

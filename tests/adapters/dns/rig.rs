@@ -1,15 +1,16 @@
 //! Name servers under test, names of its own for every test, and the port through which the adapter is driven.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use rollback::action::{
-    Action, ActionError, Connections, Evidence, Probe, Readiness, ResolveContext, Saved,
+    Action, ActionError, Connections, Evidence, Probe, Readiness, Recorder, ResolveContext, Saved,
     StepContext, Verdict, Work,
 };
 use rollback::adapters;
@@ -153,11 +154,64 @@ impl Rig {
 
     /// The same with another key.
     pub(super) fn port_with(&self, primary: SocketAddr, key: &SharedKey) -> Port {
+        self.port_of(primary, key, &json!({}))
+    }
+
+    /// The port with these name servers and resolvers.
+    pub(super) fn port_asking(&self, nameservers: &[&str], resolvers: &[&str]) -> Port {
+        let asked = json!({"nameservers": nameservers, "resolvers": resolvers});
+        self.port_of(self.primary, &self.key, &asked)
+    }
+
+    fn port_of(&self, primary: SocketAddr, key: &SharedKey, more: &Value) -> Port {
         let mut secrets = Secrets::default();
         let marker =
             secrets.insert("connections.dns.rfc2136.key.secret", key.secret.clone().into());
-        let settings = self.settings(primary, &key.name, &marker);
+        let mut settings = self.settings(primary, &key.name, &marker);
+        for (name, value) in more.as_object().expect("an object") {
+            settings[name] = value.clone();
+        }
         Port::new(settings, secrets, self.folder.path().to_owned())
+    }
+
+    /// Holds the secondary of [`LAGS`] back again.
+    pub(super) fn hold_back(&self) {
+        if let Some(faults) = &self.faults {
+            faults.add(format!("dns:silence,path=TRANSFER {LAGS}").parse().expect("a fault"));
+        }
+    }
+}
+
+/// A name server that hangs: the kernel takes what is sent to it, and nobody reads it.
+pub(super) struct Hung {
+    pub(super) address: String,
+    _sockets: (TcpListener, UdpSocket),
+}
+
+impl Hung {
+    pub(super) fn start() -> Self {
+        let tcp = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let address = tcp.local_addr().expect("it is bound");
+        let udp = UdpSocket::bind(address).expect("the port is free");
+        Self { address: address.to_string(), _sockets: (tcp, udp) }
+    }
+}
+
+/// Keeps what a step notes.
+#[derive(Default)]
+pub(super) struct Notes(Mutex<Vec<Value>>);
+
+impl Notes {
+    pub(super) fn taken(&self) -> Vec<Value> {
+        self.0.lock().expect("nobody panicked").clone()
+    }
+}
+
+#[async_trait]
+impl Recorder for Notes {
+    async fn note(&self, note: Value) -> Result<(), ActionError> {
+        self.0.lock().expect("nobody panicked").push(note);
+        Ok(())
     }
 }
 
@@ -191,6 +245,11 @@ impl Port {
     pub(super) fn cx_for(&self, time: Duration) -> StepContext {
         let (deadline, cancel) = (Instant::now() + time, CancellationToken::new());
         StepContext::new(deadline, cancel, self.scratch.clone(), "run-1").at("traffic/point")
+    }
+
+    /// A context that knows what was noted, and keeps what is noted further.
+    pub(super) fn cx_noting(&self, notes: &Arc<Notes>) -> StepContext {
+        self.cx().recording(notes.clone(), notes.taken())
     }
 
     /// Whether the servers answer.

@@ -57,7 +57,18 @@ pub(super) async fn answers_are_those_of_a_real_server(rig: Rig) {
     assert_eq!(code(&oracle::signed(primary, outside, &rig.key, 0)), ResponseCode::NotZone);
     let answer = oracle::over_tcp(secondary, &update().to_vec().expect("a message"));
     assert_eq!(code(&Message::from_vec(&answer).expect("a message")), ResponseCode::Refused);
+    let answer = oracle::signed(secondary, update(), &rig.key, 0);
+    assert_eq!((code(&answer), error(&answer)), (ResponseCode::Refused, None));
+    assert!(answer.signature().is_some(), "it knows the key");
     assert_eq!(rig.records(&name, "A"), ["30 192.0.2.1"]);
+
+    // A wildcard answers for what is not there, and for nothing else (RFC 4592).
+    let (wildcard, covered) = (format!("*.{alias}"), format!("a.b.{alias}"));
+    rig.set((&wildcard, "A"), &["192.0.2.9"], 30);
+    rig.set((&format!("there.{alias}"), "TXT"), &["x"], 30);
+    assert_eq!(rig.records(&covered, "A"), ["30 192.0.2.9"]);
+    assert!(oracle::ask(primary, &covered, "TXT", false).answers.is_empty());
+    assert!(rig.records(&format!("there.{alias}"), "A").is_empty());
 
     // A change moves the serial by one, and the same once more does not.
     let before = oracle::serial(primary, FOLLOWS);

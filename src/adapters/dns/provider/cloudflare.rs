@@ -207,12 +207,12 @@ impl Keeper for Zones {
         "cloudflare".to_owned()
     }
 
-    fn is_atomic(&self) -> bool {
-        true
-    }
-
     fn is_public(&self) -> bool {
         false
+    }
+
+    fn served_ttl(&self, kept: u32) -> u32 {
+        if kept == AUTOMATIC { AUTOMATIC_LASTS } else { kept }
     }
 
     async fn held(
@@ -252,17 +252,15 @@ impl Keeper for Zones {
             ttl: first.ttl,
             values: held.records.iter().map(|record| record.datum.clone()).collect(),
         });
-        held.kept_for = held.set.as_ref().map_or(0, |set| match set.ttl {
-            AUTOMATIC => AUTOMATIC_LASTS,
-            ttl => ttl,
-        });
+        held.kept_for = held.set.as_ref().map_or(0, |set| self.served_ttl(set.ttl));
         Ok(held)
     }
 
     async fn change(&self, cx: &StepContext, change: &Change<'_>) -> Result<(), ActionError> {
         let zone = self.zone_id(cx, change.name).await?;
         let steps = change.steps();
-        let ttl = change.to.map_or(AUTOMATIC, |set| set.ttl);
+        // Behind the proxy there is no other.
+        let ttl = change.to.filter(|_| !change.from.proxied).map_or(AUTOMATIC, |set| set.ttl);
         let content = |datum: &Datum| match change.kind {
             Kind::Txt => quoted_text(&datum.plain()),
             _ => datum.as_str().to_owned(),

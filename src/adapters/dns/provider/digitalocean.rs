@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::keeper::{Change, Held, Keeper, Kept};
+use super::keeper::{Change, Held, Keeper, Kept, Noted};
 use crate::action::{ActionError, ErrorKind, StepContext};
 use crate::adapters::digitalocean::{DigitalOcean, DigitalOceanConnection, segment};
 use crate::adapters::dns::name::{Datum, DomainName, Kind, RecordSet, shown};
@@ -75,10 +75,6 @@ impl Keeper for Domains {
         "digitalocean".to_owned()
     }
 
-    fn is_atomic(&self) -> bool {
-        false
-    }
-
     fn is_public(&self) -> bool {
         true
     }
@@ -130,6 +126,9 @@ impl Keeper for Domains {
             Kind::Txt => datum.plain(),
             Kind::A | Kind::Aaaa => datum.as_str().to_owned(),
         };
+        if steps.count() > 1 {
+            Noted::Parts.down(cx).await?;
+        }
         // What is there is rewritten first and removed last, so that there is always something to be found.
         for (id, datum) in &steps.rewritten {
             let body = json!({"type": kind.word(), "data": data(datum), "ttl": ttl}).to_string();

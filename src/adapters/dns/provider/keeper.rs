@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use hickory_proto::rr::RData;
+use serde_json::json;
 
 use crate::action::{ActionError, StepContext};
 use crate::adapters::dns::name::{Datum, DomainName, Kind, RecordSet};
@@ -12,11 +13,13 @@ pub(in crate::adapters::dns) trait Keeper: Send + Sync {
     /// How people know it: `127.0.0.1:5300`, `cloudflare`.
     fn place(&self) -> String;
 
-    /// Whether a change happens as a whole. Elsewhere one that was cut off may have left some of both.
-    fn is_atomic(&self) -> bool;
-
     /// Whether name servers always answer what is kept here. Elsewhere a proxy may stand before it.
     fn is_public(&self) -> bool;
+
+    /// The TTL that name servers give out for one that is kept here.
+    fn served_ttl(&self, kept: u32) -> u32 {
+        kept
+    }
 
     /// What is kept now.
     async fn held(
@@ -27,7 +30,7 @@ pub(in crate::adapters::dns) trait Keeper: Send + Sync {
     ) -> Result<Held, ActionError>;
 
     /// Changes what was found to be held. Fails with [`Conflict`](crate::action::ErrorKind::Conflict) where it is another by now,
-    /// with `Unknown` when it may have happened.
+    /// with `Unknown` when it may have happened. What needs several requests is noted before the first, as [`Noted::Parts`].
     async fn change(&self, cx: &StepContext, change: &Change<'_>) -> Result<(), ActionError>;
 }
 
@@ -46,6 +49,43 @@ pub(in crate::adapters::dns) struct Held {
     pub(in crate::adapters::dns) exact: Vec<RData>,
     /// The records as the provider numbers them.
     pub(in crate::adapters::dns) records: Vec<Kept>,
+}
+
+impl Held {
+    /// Whether these records are held. The TTL of those behind a proxy is the provider's own affair.
+    pub(in crate::adapters::dns) fn is(&self, set: Option<&RecordSet>) -> bool {
+        match (&self.set, set) {
+            (Some(held), Some(set)) if self.proxied => held.values == set.values,
+            (held, set) => held.as_ref() == set,
+        }
+    }
+}
+
+/// What a step notes of its changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::adapters::dns) enum Noted {
+    /// A change needs several requests: one that is cut off leaves some of both.
+    Parts,
+    /// The records that were found are a wildcard's, and there was none at the name itself.
+    Wildcard,
+}
+
+impl Noted {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Parts => "several requests",
+            Self::Wildcard => "answered by a wildcard",
+        }
+    }
+
+    pub(in crate::adapters::dns) async fn down(self, cx: &StepContext) -> Result<(), ActionError> {
+        cx.note(json!(self.word())).await
+    }
+
+    /// Whether an attempt before this one has noted it.
+    pub(in crate::adapters::dns) fn was_by(self, cx: &StepContext) -> bool {
+        cx.notes().iter().any(|note| note == self.word())
+    }
 }
 
 /// A record with the provider's id.
@@ -105,6 +145,13 @@ impl<'a> Change<'a> {
         }
         steps.removed = spare.map(|record| record.id.as_str()).collect();
         steps
+    }
+}
+
+impl Steps<'_> {
+    /// How many there are.
+    pub(in crate::adapters::dns) fn count(&self) -> usize {
+        self.rewritten.len() + self.added.len() + self.removed.len()
     }
 }
 

@@ -10,5 +10,5 @@ mod rfc2136;
 
 pub(super) use cloudflare::Zones;
 pub(super) use digitalocean::Domains;
-pub(super) use keeper::{Change, Held, Keeper};
+pub(super) use keeper::{Change, Held, Keeper, Noted};
 pub(super) use rfc2136::Updates;

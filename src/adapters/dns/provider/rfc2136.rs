@@ -14,7 +14,7 @@ use hickory_proto::rr::rdata::tsig::{TSIG, TsigAlgorithm, TsigError};
 use hickory_proto::rr::{DNSClass, Name, Record, RecordType, TSigVerifier, TSigner};
 use secrecy::ExposeSecret;
 
-use super::keeper::{Change, Held, Keeper};
+use super::keeper::{Change, Held, Keeper, Noted};
 use crate::action::{ActionError, ErrorKind, StepContext};
 use crate::adapters::dns::client::patience;
 use crate::adapters::dns::connection::{Algorithm, Key, Rfc2136, Server, invalid};
@@ -64,14 +64,14 @@ impl Updates {
         }
     }
 
-    /// Sends an update and tells what the server made of it.
+    /// Sends an update and tells what the server made of it: `NoError`, or the prerequisite that does not hold.
     async fn send(
         &self,
         source: &Source,
         mut update: Message,
         patience: &Patience,
         doing: &str,
-    ) -> Result<(), ActionError> {
+    ) -> Result<ResponseCode, ActionError> {
         let now = u64::try_from(clock::now().as_second()).unwrap_or_default();
         let unsigned = |why: &dyn std::fmt::Display| invalid(format!("sign an update: {why}"));
         let verifier = update.finalize(&self.signer, now).map_err(|error| unsigned(&error))?;
@@ -93,36 +93,52 @@ impl Updates {
         verifier: Option<TSigVerifier>,
         bytes: &[u8],
         doing: &str,
-    ) -> Result<(), ActionError> {
+    ) -> Result<ResponseCode, ActionError> {
         let answer = wire::read(bytes).map_err(|trouble| unsent(&trouble, doing))?;
         if answer.metadata.id != update.metadata.id {
             return Err(unsent(&Trouble::Garbled("it answers another message".into()), doing));
         }
-        if let Some(tsig) = answer.signature()
-            && let Some(error) = tsig.data.error
-        {
-            return Err(self.key_refused(error, &tsig.data, doing));
+        let code = answer.metadata.response_code;
+        let tsig = answer.signature().map(|signature| &signature.data);
+        let error = tsig.and_then(|tsig| tsig.error);
+        let refusal = match tsig.zip(error) {
+            Some((tsig, error)) => Some(self.key_refused(error, tsig, doing)),
+            None => self.refusal(code, doing),
+        };
+        // What decides about the change must come from the server that shares the key. One that knows no such key, or cannot verify by
+        // it, has nothing to sign with (RFC 8945 section 5.3.2).
+        let unsigned_by_nature = matches!(error, Some(TsigError::BadKey | TsigError::BadSig));
+        if unsigned_by_nature || verifier.is_some_and(|mut it| it.verify(bytes).is_ok()) {
+            return refusal.map_or(Ok(code), Err);
         }
-        if let Some(refusal) = self.refusal(answer.metadata.response_code, doing) {
-            return Err(refusal);
-        }
-        // What decides about the change must come from the server that shares the key.
-        let proved = verifier.map(|mut verifier| verifier.verify(bytes));
-        if !matches!(proved, Some(Ok(_))) {
-            let text = format!("{doing}: the answer is not signed by the key `{}`", self.key);
-            return Err(ActionError::new(ErrorKind::Unknown, text).retryable(true));
-        }
-        match answer.metadata.response_code {
-            ResponseCode::NoError => Ok(()),
-            code => Err(ActionError::new(
-                ErrorKind::Conflict,
-                format!("{doing}: the records are others by now ({code})"),
-            )
-            .hint("Look who changes them, then run it again.")),
-        }
+        // Anybody on the way may have written it, and may have let the update pass.
+        let mut doubt = refusal.unwrap_or_else(|| {
+            ActionError::new(ErrorKind::Unknown, format!("{doing}: it answers {code}"))
+                .retryable(true)
+        });
+        doubt.kind = ErrorKind::Unknown;
+        doubt.message += &format!(
+            ", in an answer that is not signed by the key `{}`, so whether it was done is not known",
+            self.key
+        );
+        Err(doubt)
     }
 
-    /// A refusal that needs no signature to be believed: it says that nothing was done.
+    /// Whether the server still says what it said before the change.
+    async fn is_unchanged(
+        &self,
+        source: &Source,
+        change: &Change<'_>,
+        patience: &Patience,
+    ) -> bool {
+        let now = read(source, change.name, change.kind, false, patience).await;
+        let former = &change.from.exact;
+        now.is_ok_and(|now| {
+            now.data.len() == former.len() && now.data.iter().all(|data| former.contains(data))
+        })
+    }
+
+    /// A refusal of an update as a whole: nothing was done.
     fn refusal(&self, code: ResponseCode, doing: &str) -> Option<ActionError> {
         let (key, server) = (&self.key, &self.server);
         let told = |kind, text: String| ActionError::new(kind, format!("{doing}: {text}"));
@@ -214,10 +230,6 @@ impl Keeper for Updates {
         self.server.to_string()
     }
 
-    fn is_atomic(&self) -> bool {
-        true
-    }
-
     fn is_public(&self) -> bool {
         true
     }
@@ -258,9 +270,24 @@ impl Keeper for Updates {
         let patience = patience(cx);
         let source = Source::of(&self.server, &patience).await?;
         let zone = self.zone(&source, change.name, &patience).await?;
-        let update = update(&zone, change).map_err(invalid)?;
         let doing = format!("set {} to {}", change.name, shown(change.kind, change.to));
-        self.send(&source, update, &patience, &doing).await
+        let message = update(&zone, change).map_err(invalid)?;
+        let mut code = self.send(&source, message, &patience, &doing).await?;
+        if code == ResponseCode::NXRRSet && self.is_unchanged(&source, change, &patience).await {
+            // The server answers for the name and has no such records there, as under a wildcard (RFC 4592).
+            let from = &Held::default();
+            let message = update(&zone, &Change { from, ..*change }).map_err(invalid)?;
+            code = self.send(&source, message, &patience, &doing).await?;
+            if code == ResponseCode::NoError {
+                Noted::Wildcard.down(cx).await?;
+            }
+        }
+        if code == ResponseCode::NoError {
+            return Ok(());
+        }
+        let text = format!("{doing}: the records are others by now ({code})");
+        Err(ActionError::new(ErrorKind::Conflict, text)
+            .hint("Look who changes them, then run it again."))
     }
 }
 
