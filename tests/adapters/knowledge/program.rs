@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::gate::{large, rows_or};
 use super::rig::{KEY, Rig, Way};
 use crate::support::desk::Desk;
 use crate::support::world::finish;
@@ -109,7 +110,10 @@ fn watch(
 fn rows_that_are_no_good_are_taken_back_wherever_the_program_is_killed() {
     let runtime = runtime();
     let rig = runtime.block_on(Rig::new(Way::Sql));
-    let good = runtime.block_on(rig.rows());
+    // Other agents' rows, which nothing must touch.
+    let others = rows_or(1000);
+    runtime.block_on(large(&rig, others));
+    let good = runtime.block_on(rig.content());
     let over = Arc::new(AtomicBool::new(false));
     let reader = watch(&runtime, &rig, over.clone());
     let (mut point, mut kills) = (1, 0);
@@ -131,7 +135,7 @@ fn rows_that_are_no_good_are_taken_back_wherever_the_program_is_killed() {
                 assert_eq!(again.code(), Some(0), "point {point}: {output}{resumed:?}{again}");
             }
         }
-        assert_eq!(runtime.block_on(rig.rows()), good, "point {point}");
+        assert_eq!(runtime.block_on(rig.content()), good, "point {point}");
         let left = "SELECT count(*) FROM pg_tables WHERE schemaname = 'scout'";
         assert_eq!(runtime.block_on(rig.database.rows(left)), ["1"], "point {point}");
         if survived {
