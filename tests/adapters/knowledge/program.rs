@@ -116,7 +116,7 @@ fn rows_that_are_no_good_are_taken_back_wherever_the_program_is_killed() {
     let good = runtime.block_on(rig.content());
     let over = Arc::new(AtomicBool::new(false));
     let reader = watch(&runtime, &rig, over.clone());
-    let (mut point, mut kills) = (1, 0);
+    let (mut point, mut kills, mut resumes) = (1, 0, 0);
     loop {
         let desk = desk(&rig);
         let mut command = desk.command();
@@ -133,6 +133,8 @@ fn rows_that_are_no_good_are_taken_back_wherever_the_program_is_killed() {
             if resumed.as_ref().is_none_or(|resumed| resumed.code() != Some(0)) {
                 let again = desk.run();
                 assert_eq!(again.code(), Some(0), "point {point}: {output}{resumed:?}{again}");
+            } else {
+                resumes += 1;
             }
         }
         assert_eq!(runtime.block_on(rig.content()), good, "point {point}");
@@ -152,7 +154,7 @@ fn rows_that_are_no_good_are_taken_back_wherever_the_program_is_killed() {
     over.store(true, Ordering::SeqCst);
     let (looks, empty) = runtime.block_on(reader).expect("the reader ends");
     println!(
-        "killed at {kills} points, each time brought to its end: {looks} looks, {empty} found nothing"
+        "{others} rows of others: killed at {kills} points, {resumes} runs resumed and the rest begun anew; {looks} looks, {empty} found nothing"
     );
     assert!(kills >= 10, "it was killed at {kills} points");
     assert!(looks > 100 && empty == 0, "{empty} of {looks} looks found nothing");
