@@ -31,7 +31,7 @@ revert: ## the long form of the reverts: every step of every shipped runbook fai
 	@ROLLBACK_REVERT_STEPS=all ROLLBACK_CRASH_ROUNDS=all $(CARGO) test $(FEATURES) --test suite recovery::reve -- --nocapture
 
 knowledge: servers ## the long form of the knowledge base: ROLLBACK_KNOWLEDGE_ROWS rows (300000), damaged, noticed and restored while others read; runs killed on the way
-	@$(WITH_SERVERS) ROLLBACK_KNOWLEDGE_ROWS=$${ROLLBACK_KNOWLEDGE_ROWS:-300000} $(CARGO) test $(FEATURES) --test suite adapters::knowledge -- --nocapture
+	@$(WITH_SERVERS) ROLLBACK_KNOWLEDGE_ROWS=$${ROLLBACK_KNOWLEDGE_ROWS:-300000} $(CARGO) test $(FEATURES) --test suite adapters::knowledge -- --nocapture --test-threads 1
 
 faults: ## the long form of the network faults: ROLLBACK_FAULT_ROUNDS rounds (25) from ROLLBACK_FAULT_SEED (0)
 	@ROLLBACK_FAULT_ROUNDS=$${ROLLBACK_FAULT_ROUNDS:-25} $(CARGO) test $(FEATURES) --test suite -- --nocapture --exact faults::every_fault_is_told_as_what_it_is faults::certificate::no_adapter_speaks_to_a_server_that_tls_refuses faults::names::a_broken_resolver_is_told_as_what_it_is

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::rig::{Rig, Way, expect, no, vector, yes};
 
-/// How many rows the large knowledge base has; the figure that is promised is of 300000.
+/// Another size of the large knowledge base; the figure that is promised is of 300000 rows.
 const ROWS_VARIABLE: &str = "ROLLBACK_KNOWLEDGE_ROWS";
 /// Queries with an answer.
 const QUERIES: i32 = 20;
@@ -19,6 +19,11 @@ const CHUNKS: i32 = 10;
 
 fn restore(gate: &Value) -> Value {
     json!({"snapshot": "backup", "unless": {"knowledge.expect": gate}})
+}
+
+/// How many rows the large knowledge base has; so many in the usual tests.
+pub(super) fn rows_or(usual: i32) -> i32 {
+    std::env::var(ROWS_VARIABLE).map_or(usual, |rows| rows.parse().expect("a number of rows"))
 }
 
 async fn backed_up(rig: &Rig) {
@@ -105,7 +110,7 @@ async fn what_is_no_probe_is_no_gate() {
 }
 
 /// So many rows of four agents: documents of ten rows each, twenty of the first agent's known to the labelled queries, all others noise.
-async fn large(rig: &Rig, rows: i32) {
+pub(super) async fn large(rig: &Rig, rows: i32) {
     rig.database
         .run(&format!(
             "INSERT INTO scout.agent_domain_embeddings (agent_domain, title, content, embedding, embedding_model)
@@ -134,8 +139,7 @@ fn query(number: i32) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[expect(clippy::print_stdout, reason = "the figures are what is promised")]
 async fn a_damaged_knowledge_base_is_noticed_and_restored_while_everybody_reads() {
-    let rows: i32 =
-        std::env::var(ROWS_VARIABLE).map_or(30_000, |rows| rows.parse().expect("a number of rows"));
+    let rows = rows_or(30_000);
     let rig = Rig::empty(Way::Sql, "text-embedding-3-small", json!({})).await;
     large(&rig, rows).await;
     let queries: Vec<Value> = (0..QUERIES)
@@ -144,9 +148,7 @@ async fn a_damaged_knowledge_base_is_noticed_and_restored_while_everybody_reads(
     let gate = expect(&json!({"queries": queries}));
     let (before, _) = yes(rig.recall(json!({"queries": queries})).await.expect("an answer"));
     backed_up(&rig).await;
-    let content =
-        "SELECT count(*), sum(hash_record_extended(t, 0)) FROM scout.agent_domain_embeddings AS t";
-    let good = rig.database.rows(content).await;
+    let good = rig.content().await;
 
     let damage = rows * 15 / 1000;
     let damaged = format!(
@@ -196,7 +198,7 @@ async fn a_damaged_knowledge_base_is_noticed_and_restored_while_everybody_reads(
         "{}",
         evidence.summary
     );
-    assert_eq!(rig.database.rows(content).await, good);
+    assert_eq!(rig.content().await, good);
     let (restored, _) = yes(rig.recall(json!({"queries": queries})).await.expect("an answer"));
     println!("before: {before}\ndamaged: {after}\nrestored: {restored}");
     rig.port.undo(action.as_ref(), &saved, Some(&evidence)).await;

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::gate::{large, rows_or};
 use super::rig::{KEY, Rig, Way};
 use crate::support::desk::Desk;
 use crate::support::world::finish;
@@ -109,10 +110,13 @@ fn watch(
 fn rows_that_are_no_good_are_taken_back_wherever_the_program_is_killed() {
     let runtime = runtime();
     let rig = runtime.block_on(Rig::new(Way::Sql));
-    let good = runtime.block_on(rig.rows());
+    // Other agents' rows, which nothing must touch.
+    let others = rows_or(1000);
+    runtime.block_on(large(&rig, others));
+    let good = runtime.block_on(rig.content());
     let over = Arc::new(AtomicBool::new(false));
     let reader = watch(&runtime, &rig, over.clone());
-    let (mut point, mut kills) = (1, 0);
+    let (mut point, mut kills, mut resumes) = (1, 0, 0);
     loop {
         let desk = desk(&rig);
         let mut command = desk.command();
@@ -129,9 +133,11 @@ fn rows_that_are_no_good_are_taken_back_wherever_the_program_is_killed() {
             if resumed.as_ref().is_none_or(|resumed| resumed.code() != Some(0)) {
                 let again = desk.run();
                 assert_eq!(again.code(), Some(0), "point {point}: {output}{resumed:?}{again}");
+            } else {
+                resumes += 1;
             }
         }
-        assert_eq!(runtime.block_on(rig.rows()), good, "point {point}");
+        assert_eq!(runtime.block_on(rig.content()), good, "point {point}");
         let left = "SELECT count(*) FROM pg_tables WHERE schemaname = 'scout'";
         assert_eq!(runtime.block_on(rig.database.rows(left)), ["1"], "point {point}");
         if survived {
@@ -148,7 +154,7 @@ fn rows_that_are_no_good_are_taken_back_wherever_the_program_is_killed() {
     over.store(true, Ordering::SeqCst);
     let (looks, empty) = runtime.block_on(reader).expect("the reader ends");
     println!(
-        "killed at {kills} points, each time brought to its end: {looks} looks, {empty} found nothing"
+        "{others} rows of others: killed at {kills} points, {resumes} runs resumed and the rest begun anew; {looks} looks, {empty} found nothing"
     );
     assert!(kills >= 10, "it was killed at {kills} points");
     assert!(looks > 100 && empty == 0, "{empty} of {looks} looks found nothing");

@@ -127,6 +127,12 @@ impl Rig {
         probe.answer(&self.port.cx()).await.expect("an answer")
     }
 
+    /// The number and the hash of all rows.
+    pub(super) async fn content(&self) -> Vec<String> {
+        let sql = "SELECT count(*), sum(hash_record_extended(t, 0)) FROM scout.agent_domain_embeddings AS t";
+        self.database.rows(sql).await
+    }
+
     /// All rows, in order.
     pub(super) async fn rows(&self) -> Vec<String> {
         let sql = "SELECT id, agent_domain, title, md5(content || embedding::text) FROM scout.agent_domain_embeddings ORDER BY id";
