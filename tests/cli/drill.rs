@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::stage::{Stage, crate_root};
+use crate::support::wait_until;
 
 const DRILLED: &str = "\
 targets:
@@ -188,10 +189,11 @@ fn nothing_is_broken_that_nobody_gave_away() {
     assert_eq!(restored["by"], "reverted", "{drilled}");
     assert_eq!(restored["runs"].as_array().map(Vec::len), Some(2), "{drilled}");
     assert_eq!(restored["left"].as_array().map(Vec::len), Some(0), "{drilled}");
-    let after = stage.status();
-    for part in ["load_balancer", "containers"] {
-        assert_eq!(before[part], after[part], "{part}");
-    }
+    // What was started again is healthy a moment later.
+    wait_until("the world as it was", || {
+        let after = stage.status();
+        ["load_balancer", "containers"].iter().all(|part| before[part] == after[part])
+    });
     // What cannot be taken back is said, and a runbook that says how it is done is believed.
     let note =
         "      - id: note\n        irreversible: true\n        script.run: {argv: [\"true\"]}\n";
