@@ -334,6 +334,13 @@ fn what_lasts_may_ask_for_more_and_not_for_less() {
     assert_eq!(codes(&[at_once, lasts(MONITOR)]), vec!["contradiction"]);
 }
 
+/// An emergency takes no name.
+#[test]
+fn a_name_is_for_a_runbook_that_takes_one() {
+    let named = ("high", &*on_m("above: 1"), ROLL_BACK, "argument: {label: part}");
+    assert_eq!(codes(&[named]), vec!["no-argument"]);
+}
+
 #[test]
 fn what_asks_for_most_decides_and_missing_data_are_never_silence() {
     for (letters, wanted) in [

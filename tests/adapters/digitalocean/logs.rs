@@ -62,7 +62,7 @@ async fn a_line_that_is_too_long_for_the_record_is_judged() {
     let args = json!({"app": "bi-architect", "type": "build", "lines": 50, "without": ["ERROR"]});
     match rig.port().ask(LOGS, args).await.expect("it can be had") {
         Verdict::NotYet { observed } => {
-            assert!(observed.starts_with("1 of 50 lines"), "{observed}")
+            assert!(observed.starts_with("1 of 50 lines"), "{observed}");
         }
         Verdict::Holds { evidence } => panic!("{}", evidence.summary),
     }
