@@ -114,7 +114,12 @@ impl Custody for Subject {
                 Ok(Regained::Held)
             }
             // Who takes it over writes that down before anything is changed; until then a person may still say no.
-            Err(LockError::Held { .. }) => Ok(Regained::NotYet),
+            Err(LockError::Held { holder, .. }) => Ok(Regained::NotYet {
+                holder: holder.map_or_else(
+                    || "another process".to_owned(),
+                    |by| format!("run {} of {}", by.run, by.runbook),
+                ),
+            }),
             Err(LockError::Elsewhere { holder, .. }) => Err(taken_over(&holder)),
             Err(error @ LockError::Failed(_)) => Err(lost(&error)),
         }

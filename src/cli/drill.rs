@@ -26,7 +26,8 @@ const SCENARIOS: [Scenario; 4] =
 
 /// Rehearse a rollback for real: break an environment, recover it with faults injected, measure, bring it back
 ///
-/// It runs the runbook's `prepare`, then the runbook itself with the faults, then `restore`; the sandbox is reset before and after.
+/// It runs the runbook's `prepare`, then the runbook itself with the faults, then `restore`; without one, what was changed is taken back.
+/// The sandbox is reset before and after.
 /// The exit code is that of the rollback: 0 when every target was met. It refuses every environment that does not say `drills: true`.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("what").required(true).multiple(true))]
@@ -138,8 +139,9 @@ async fn agreed(cx: &Context, opened: &Opened, faults: usize) -> Result<(), CliE
     }
     let name = sanitize(&opened.environment.name);
     let runbook = sanitize(&opened.loaded.runbook.title);
-    cx.output
-        .progress(format!("{runbook}: breaks {name}, recovers it with {faults} faults injected"));
+    cx.output.progress(format!(
+        "{runbook}: breaks {name}, recovers it with {faults} faults injected, and brings it back"
+    ));
     if prompt::confirm(&cx.output, "Start the drill?").await? {
         return Ok(());
     }

@@ -21,7 +21,7 @@ use crate::action::ResolveContext;
 use crate::clock::{self, Boot};
 use crate::engine::recover::RecoverError;
 use crate::environment::{Environment, locate};
-use crate::event::{Event, Header, Record, RunVerdict};
+use crate::event::{DrillPart, Event, Header, Record, RunVerdict};
 use crate::journal::{self, Holder, Journal, JournalError, Lock, LockError, Run, Store};
 use crate::plan::{Concern, Plan, StepId, preflight};
 use crate::report::style::{DOUBT, paint};
@@ -78,11 +78,22 @@ impl RevertArgs {
 }
 
 pub(super) async fn run(cx: Context, args: RevertArgs) -> Result<u8, CliError> {
-    begin(&cx, &args).await.map(|(code, _)| code)
+    begin(&cx, &args).await.map(|reverted| reverted.code)
 }
 
-/// A revert, to its end: the exit code, and the run, if there was anything to take back.
-pub(super) async fn begin(cx: &Context, args: &RevertArgs) -> Result<(u8, Option<Run>), CliError> {
+/// A revert that has come to its end.
+#[derive(Default)]
+pub(super) struct Reverted {
+    /// The exit code.
+    pub(super) code: u8,
+    /// The run; none where there was nothing to take back.
+    pub(super) by: Option<Run>,
+    /// The steps whose changes stay; messages are not counted.
+    pub(super) left: Vec<StepId>,
+}
+
+/// A revert, to its end.
+pub(super) async fn begin(cx: &Context, args: &RevertArgs) -> Result<Reverted, CliError> {
     let store = open::store(cx, &cx.config)?;
     let former = store.find(&args.run)?;
     let history = read(&former)?;
@@ -90,24 +101,26 @@ pub(super) async fn begin(cx: &Context, args: &RevertArgs) -> Result<(u8, Option
         .map_err(|error| unfollowable(&former, &error))?;
     if let Some(done) = already(&store, &former, &history.records, &past)? {
         cx.output.progress(done);
-        return Ok((0, None));
+        return Ok(Reverted::default());
     }
     let opened = open(cx, store, former, past, args.env.as_deref()).await?;
     let plan = make_plan(&opened, args)?;
+    let left = plan.reverts.iter().flat_map(|reverts| &reverts.left);
+    let left = left.filter(|left| !left.message).map(|left| left.step.clone()).collect();
     opened.later(cx);
     if plan.phases.is_empty() {
         plan::left(&plan).into_iter().for_each(|line| cx.output.progress(line));
         let id = opened.former.id();
         cx.output.progress(format!("run {id} has changed nothing that could be taken back"));
-        return Ok((0, None));
+        return Ok(Reverted { left, ..Reverted::default() });
     }
     if args.dry_run {
         pre_flight(cx, &opened, &plan).await?;
         let looked = opened.look(&plan).await;
-        return show(cx, &plan, &looked).map(|code| (code, None));
+        return show(cx, &plan, &looked).map(|code| Reverted { code, by: None, left });
     }
     let (code, run) = start(cx, opened, plan, args).await?;
-    Ok((code, Some(run)))
+    Ok(Reverted { code, by: Some(run), left })
 }
 
 /// The journal of the run, which nobody is writing.
@@ -288,6 +301,7 @@ impl Opened {
             started: clock::now(),
             boot: Boot::now(),
             left_out: BTreeMap::new(),
+            drill: former.drill.as_ref().map(|_| DrillPart::Restore),
             ..Header::clone(former)
         }
     }

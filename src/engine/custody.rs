@@ -18,12 +18,15 @@ pub trait Custody: Send + Sync {
 }
 
 /// Whether a subject that was lent is this run's again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Regained {
     /// It is.
     Held,
     /// Somebody has its lock who may yet give it back: a run that is still being prepared has taken nothing over.
-    NotYet,
+    NotYet {
+        /// Who, in words.
+        holder: String,
+    },
 }
 
 /// A subject that is never lent.
@@ -64,7 +67,7 @@ impl Lease {
     /// Makes sure of it before something is changed. What is not to be had yet is [awaited](Self::is_awaited).
     pub(super) fn take_back(&mut self) -> Result<Regained, StopReason> {
         let regained = if self.lent { self.custody.take_back() } else { Ok(Regained::Held) };
-        self.awaited = regained == Ok(Regained::NotYet);
+        self.awaited = matches!(regained, Ok(Regained::NotYet { .. }));
         self.lent = self.awaited;
         regained
     }

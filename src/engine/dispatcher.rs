@@ -314,9 +314,18 @@ impl Dispatcher {
             }
             Command::Start(step) => {
                 failpoint::fall_over("engine.start");
+                let waits_already = self.lease.is_awaited();
                 match self.lease.take_back() {
                     Ok(Regained::Held) => self.start(&step),
-                    Ok(Regained::NotYet) => return ControlFlow::Break(()),
+                    Ok(Regained::NotYet { holder }) => {
+                        if !waits_already {
+                            let message = format!(
+                                "{step} waits for the subject: {holder} has it, and has not begun"
+                            );
+                            self.emit(Event::Warned { message });
+                        }
+                        return ControlFlow::Break(());
+                    }
                     Err(reason) => self.stop(reason),
                 }
             }

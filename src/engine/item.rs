@@ -350,8 +350,7 @@ impl ItemRun {
 
     /// Takes the item's change back.
     pub(super) async fn undo(&mut self, action: &dyn Action) -> Result<(), String> {
-        // An undo that was cut off, or failed, may have had its effect.
-        let doubt = matches!(self.known.stage, Stage::Undoing | Stage::Stuck);
+        let doubt = self.known.undo_in_doubt;
         let life = async {
             self.kit.emitter.intend(Event::UndoStarted { at: self.at.clone() }).await.ok()?;
             let deadline = Instant::now() + self.policy.timeout;

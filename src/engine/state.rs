@@ -51,6 +51,8 @@ pub struct ItemState {
     pub answer_required: bool,
     /// When its hold first began, milliseconds since the run's start.
     pub hold_ms: Option<u64>,
+    /// Whether the last undo may have had its effect although it failed.
+    pub undo_in_doubt: bool,
     /// The last error, or what was seen instead.
     pub error: Option<String>,
 }
@@ -68,6 +70,7 @@ impl Default for ItemState {
             begun: false,
             answer_required: false,
             hold_ms: None,
+            undo_in_doubt: false,
             error: None,
         }
     }
@@ -395,10 +398,16 @@ impl RunState {
             }
             Event::ApplyUnknown { error, .. }
             | Event::VerifyFailed { error, .. }
-            | Event::InspectFailed { error, .. }
-            | Event::UndoFailed { error, .. } => item.error = Some(error.message.clone()),
+            | Event::InspectFailed { error, .. } => item.error = Some(error.message.clone()),
+            // Killed before it ended, it is as one whose answer was lost.
+            Event::UndoStarted { .. } => item.undo_in_doubt = true,
+            Event::UndoFailed { error, .. } => {
+                item.undo_in_doubt = error.outcome_unknown();
+                item.error = Some(error.message.clone());
+            }
             Event::Undone { .. } => {
                 item.touched = false;
+                item.undo_in_doubt = false;
                 item.applied = None;
                 // They told of a change that is no more; a resumed run may make it again, and take that back, too.
                 item.notes.clear();

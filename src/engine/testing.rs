@@ -225,6 +225,9 @@ impl Action for Switching {
         _: Option<&Evidence>,
     ) -> Result<(), ActionError> {
         assert_eq!(saved.private, Some(json!({"secret": self.args.key})));
+        if self.world.is_on(&format!("locked {}", self.args.key)) {
+            return Err(ActionError::new(ErrorKind::Denied, "turn it off"));
+        }
         if self.world.is_on(&self.args.key) {
             self.world.turn(&self.args.key, false);
         }

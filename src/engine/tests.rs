@@ -653,6 +653,23 @@ async fn a_way_back_that_must_not_be_gone_twice_is_for_a_person_once_it_was_cut(
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_way_back_that_was_refused_is_gone_again_by_a_resumed_run() {
+    let bench = Bench::new();
+    let once = Switch { never_twice: true, ..on("once") };
+    let mut step =
+        fleet("fleet", vec![("1".into(), once), ("2".into(), bad("2", Trouble::NeverHolds))]);
+    step.policy.on_failure = OnFailure::Undo;
+    bench.world().turn("locked once", true);
+    let (state, log) = bench.run(plan(vec![vec![step]])).await;
+    assert_eq!(verdict(&state), (RunVerdict::FailedPartial, 7));
+    assert!(bench.world().is_on("once"));
+    bench.world().turn("locked once", false);
+    let (run, _handles) = bench.resume(log.cut_after(log.records().len()), None);
+    assert_eq!(verdict(&run.await.state), (RunVerdict::FailedClean, 6));
+    assert!(!bench.world().is_on("once"), "nothing was in doubt");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_way_back_that_was_cut_anywhere_is_finished() {
     let bench = Bench::new();
     let named = |switch: Switch| (switch.key.clone(), switch);

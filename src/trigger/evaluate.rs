@@ -151,12 +151,12 @@ impl Asker<'_> {
 /// says what a runbook is for.
 fn combined(answers: Vec<Result<Answer, ActionError>>, label: Option<&str>) -> State {
     let (mut firing, mut quiet, mut unknown) = (Vec::new(), Vec::new(), None);
-    let mut argument = None;
+    let mut named = Vec::new();
     for answer in answers {
         match answer {
             Ok(Answer::Yes { evidence }) => {
-                let named = label.and_then(|label| evidence.facts["labels"][label].as_str());
-                argument = argument.or(named.filter(|name| is_plain(name)).map(str::to_owned));
+                let name = label.and_then(|label| evidence.facts["labels"][label].as_str());
+                named.push(name.filter(|name| is_plain(name)).map(str::to_owned));
                 firing.push(evidence.summary);
             }
             Ok(Answer::No { observed }) => quiet.push(observed),
@@ -167,6 +167,12 @@ fn combined(answers: Vec<Result<Answer, ActionError>>, label: Option<&str>) -> S
             Err(error) => unknown = unknown.or(Some(State::unknown(error))),
         }
     }
+    // A command for one of two would hide the other: a person chooses.
+    named.dedup();
+    let argument = match named.as_slice() {
+        [one] => one.clone(),
+        _ => None,
+    };
     match (firing.is_empty(), unknown) {
         (false, _) => State::Firing { observed: firing.join(", "), argument },
         (true, Some(unknown)) => unknown,
@@ -210,6 +216,23 @@ mod tests {
             assert_eq!(named(json!(bad)), None, "{bad:?}");
         }
         assert_eq!(named(json!(7)), None);
+    }
+
+    #[test]
+    fn of_two_names_none_is_taken() {
+        let named = |names: &[&str]| {
+            let answer = |name: &&str| {
+                let facts = json!({"labels": {"part": name}});
+                Ok(Answer::Yes { evidence: Evidence::with("it is down", facts) })
+            };
+            match combined(names.iter().map(answer).collect(), Some("part")) {
+                State::Firing { argument, .. } => argument,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(named(&["a", "a"]).as_deref(), Some("a"));
+        assert_eq!(named(&["a", "b"]), None);
+        assert_eq!(named(&["$(id)", "b"]), None);
     }
 
     #[test]

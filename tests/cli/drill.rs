@@ -34,6 +34,16 @@ phases:
         docker.expect: {project: ollama-optimized, running: {at_most: 2}}
 ";
 
+const ONLY_ASKS: &str = "\
+targets:
+  answered: {within: 60s, reached_by: redirect/answered}
+phases:
+  - id: redirect
+    steps:
+      - id: answered
+        http.expect: {url: \"{{ environment.load_balancer }}/health\", status: 200}
+";
+
 /// The events of a run, read from its journal by nothing but their text.
 fn journal(stage: &Stage, run: &str) -> Vec<Value> {
     let path = folder(stage, run).join("journal.jsonl");
@@ -200,6 +210,14 @@ fn nothing_is_broken_that_nobody_gave_away() {
     stage.add("small", "emergency", &format!("{DRILLED}{note}"));
     let drilled = stage.rollback(line).expect_code(0);
     assert!(drilled.stdout.contains("STAYS as the drill left it: redirect/note"), "{drilled}");
+    stage.add("small", "emergency", &format!("{ONLY_ASKS}{note}"));
+    let drilled = stage.rollback(line).expect_code(0);
+    let stays =
+        "nothing was changed that could be taken back; STAYS as the drill left it: redirect/note";
+    assert!(drilled.stdout.contains(stays), "{drilled}");
+    // A run that takes a drill back is none.
+    let listed = stage.rollback("history --drills --env elsewhere").expect_code(0);
+    assert!(!listed.stdout.contains("not finished"), "{listed}");
     let _reset = stage.rollback("sandbox reset").expect_code(0);
     let restore = "restore:\n  - id: back\n    loadbalancer.switch: {upstream: agents, to: green}\n  \
                    - id: all\n    docker.start: {project: ollama-optimized}\n";

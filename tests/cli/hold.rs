@@ -184,6 +184,7 @@ fn an_emergency_that_is_not_started_takes_nothing_over() {
     assert_eq!(code, Some(2), "{seen}");
     let ended = run.finish().expect_code(0);
     assert!(ended.stdout.contains("RECOVERED"), "{ended}");
+    assert!(ended.stderr.contains("waits for the subject: run "), "{ended}");
     assert_eq!(blue(&stage), 40);
 }
 

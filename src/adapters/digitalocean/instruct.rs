@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::agent::{self, Agent, AgentTarget, RESOLVING};
 use super::client::DigitalOcean;
 use crate::action::{
-    Action, ActionError, Connections, Description, ErrorKind, Evidence, Readiness, Repeat,
+    Action, ActionError, Connections, Description, ErrorKind, Evidence, Present, Readiness, Repeat,
     ResolveContext, Saved, StepContext, VerbArgs, VerbKind, Verdict, Work,
 };
 use crate::adapters::http::Method;
@@ -147,6 +147,11 @@ impl Telling {
         Ok(())
     }
 
+    fn former<'a>(&self, saved: &'a Saved) -> Result<&'a str, ActionError> {
+        let kept = saved.private.as_ref().and_then(|private| private["instruction"].as_str());
+        kept.ok_or_else(|| self.conflict("its former instruction is lost"))
+    }
+
     fn evidence(&self, agent: &Agent) -> Evidence {
         let text = agent.instruction();
         let summary =
@@ -216,22 +221,34 @@ impl Action for Telling {
         })
     }
 
-    async fn undo(
+    async fn present(
         &self,
         cx: &StepContext,
         saved: &Saved,
         _: Option<&Evidence>,
+    ) -> Result<Present, ActionError> {
+        let (_, agent) = self.look(cx).await?;
+        Ok(match self.former(saved)? {
+            former if agent.instruction() == former => Present::AsBefore,
+            _ if saved.state["wanted"] == sha256(agent.instruction()) => Present::AsLeft,
+            _ => Present::Other,
+        })
+    }
+
+    async fn undo(
+        &self,
+        cx: &StepContext,
+        saved: &Saved,
+        applied: Option<&Evidence>,
     ) -> Result<(), ActionError> {
-        let (account, agent) = self.look(cx).await?;
-        let kept = saved.private.as_ref().and_then(|private| private["instruction"].as_str());
-        let former = kept.ok_or_else(|| self.conflict("its former instruction is lost"))?;
-        if agent.instruction() == former {
-            return Ok(());
+        match self.present(cx, saved, applied).await? {
+            Present::AsBefore => Ok(()),
+            Present::AsLeft => {
+                let account = DigitalOcean::of(&self.connections)?;
+                self.put(cx, &account, self.former(saved)?).await
+            }
+            _ => Err(self.conflict("somebody has changed it since")),
         }
-        if saved.state["wanted"] != sha256(agent.instruction()) {
-            return Err(self.conflict("somebody has changed it since"));
-        }
-        self.put(cx, &account, former).await
     }
 }
 

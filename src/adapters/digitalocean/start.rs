@@ -221,7 +221,9 @@ impl Beginning {
             return Ok(Some(known.to_owned()));
         }
         let all = follow::deployments(account, cx, &self.order.target).await?;
-        let newer: Vec<_> = all.iter().take_while(|it| it.id != former).collect();
+        // Those that have failed were never served, and the attempt after them began anew.
+        let newer: Vec<_> =
+            all.iter().take_while(|it| it.id != former).filter(|it| !it.has_failed()).collect();
         Ok(newer.first().filter(|_| newer.len() == 1).map(|it| it.id.clone()))
     }
 

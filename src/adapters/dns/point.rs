@@ -431,9 +431,9 @@ impl Action for Pointing {
     ) -> Result<Present, ActionError> {
         let before = Self::before(saved)?;
         let held = self.held(cx).await?;
-        Ok(if held.set == before.former {
+        Ok(if held.is(before.former.as_ref()) {
             Present::AsBefore
-        } else if held.set.as_ref() == Some(&self.target.to) {
+        } else if held.is(Some(&self.target.to)) {
             Present::AsLeft
         } else {
             Present::Other
@@ -463,7 +463,7 @@ impl Action for Pointing {
             )));
         }
         // A wildcard's records come back by themselves.
-        let back = former.filter(|_| !Noted::Wildcard.was_by(cx));
+        let back = former.filter(|former| !Noted::Wildcard(former).was_by(cx));
         self.change(cx, &held, back).await?;
         let held = self.held(cx).await.map_err(|mut error| {
             // Not what is left undone, but whether it was done is not known.

@@ -167,16 +167,13 @@ impl Course {
         let (mut runs, mut left) = (Vec::new(), Vec::new());
         for part in come.rollback.iter().chain(&come.prepared) {
             let args = RevertArgs::of_drill(part, &self.args);
-            let (code, by) = revert::begin(&self.cx, &args).await?;
-            let Some(by) = by else { continue };
-            if code != 0 {
-                return Ok(ended_badly(&by, code));
+            let reverted = revert::begin(&self.cx, &args).await?;
+            left.extend(reverted.left.iter().map(ToString::to_string));
+            match (&reverted.by, reverted.code) {
+                (None, _) => {}
+                (Some(by), 0) => runs.push(measured(by)?.0),
+                (Some(by), code) => return Ok(ended_badly(by, code)),
             }
-            let history = journal::read(&by.journal_path())?;
-            let header = history.header().ok_or_else(crate::cli::ledger::no_start)?;
-            let stays = header.plan.reverts.iter().flat_map(|reverts| &reverts.left);
-            left.extend(stays.filter(|left| !left.message).map(|left| left.step.to_string()));
-            runs.push(measured(&by)?.0);
         }
         Ok(Restored::Reverted { runs, left })
     }

@@ -34,7 +34,7 @@ impl Custody for Keeper {
 
     fn take_back(&self) -> Result<Regained, StopReason> {
         if *self.busy.lock().unwrap() {
-            return Ok(Regained::NotYet);
+            return Ok(Regained::NotYet { holder: "another".into() });
         }
         self.told.lock().unwrap().push("taken back".into());
         if *self.gone.lock().unwrap() { Err(taken()) } else { Ok(Regained::Held) }

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use hickory_proto::rr::RData;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::action::{ActionError, StepContext};
 use crate::adapters::dns::name::{Datum, DomainName, Kind, RecordSet};
@@ -61,30 +61,30 @@ impl Held {
     }
 }
 
-/// What a step notes of its changes.
+/// What a step notes of its changes, before it makes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::adapters::dns) enum Noted {
+pub(in crate::adapters::dns) enum Noted<'a> {
     /// A change needs several requests: one that is cut off leaves some of both.
     Parts,
-    /// The records that were found are a wildcard's, and there was none at the name itself.
-    Wildcard,
+    /// These records are a wildcard's, and there was none at the name itself.
+    Wildcard(&'a RecordSet),
 }
 
-impl Noted {
-    fn word(self) -> &'static str {
+impl Noted<'_> {
+    fn note(self) -> Value {
         match self {
-            Self::Parts => "several requests",
-            Self::Wildcard => "answered by a wildcard",
+            Self::Parts => json!("several requests"),
+            Self::Wildcard(found) => json!({"answered by a wildcard": found}),
         }
     }
 
     pub(in crate::adapters::dns) async fn down(self, cx: &StepContext) -> Result<(), ActionError> {
-        cx.note(json!(self.word())).await
+        cx.note(self.note()).await
     }
 
     /// Whether an attempt before this one has noted it.
     pub(in crate::adapters::dns) fn was_by(self, cx: &StepContext) -> bool {
-        cx.notes().iter().any(|note| note == self.word())
+        cx.notes().contains(&self.note())
     }
 }
 

@@ -275,12 +275,12 @@ impl Keeper for Updates {
         let mut code = self.send(&source, message, &patience, &doing).await?;
         if code == ResponseCode::NXRRSet && self.is_unchanged(&source, change, &patience).await {
             // The server answers for the name and has no such records there, as under a wildcard (RFC 4592).
+            if let Some(found) = &change.from.set {
+                Noted::Wildcard(found).down(cx).await?;
+            }
             let from = &Held::default();
             let message = update(&zone, &Change { from, ..*change }).map_err(invalid)?;
             code = self.send(&source, message, &patience, &doing).await?;
-            if code == ResponseCode::NoError {
-                Noted::Wildcard.down(cx).await?;
-            }
         }
         if code == ResponseCode::NoError {
             return Ok(());
