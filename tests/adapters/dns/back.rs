@@ -3,11 +3,11 @@
 use rollback::action::{Action as _, Past, Present, Readiness, TakeBack};
 use serde_json::json;
 
-use super::rig::{FOLLOWS, LAGS, Rig};
+use super::rig::{FOLLOWS, Rig};
 use crate::support::back::reverted;
 
 pub(super) async fn a_server_that_lags_or_is_down_holds_no_revert_up(rig: Rig) {
-    let name = rig.name("back", LAGS);
+    let (name, _guard) = rig.lagging("back").await;
     rig.set((&name, "CNAME"), &["new.example."], 30);
     let port = rig.port();
     let action = port.point(json!({"name": name, "type": "CNAME", "to": "old.example"})).await;

@@ -139,7 +139,7 @@ pub(super) async fn a_name_under_a_wildcard_gets_a_record_of_its_own(rig: Rig) {
 }
 
 pub(super) async fn a_way_back_tells_which_servers_lag(rig: Rig) {
-    let name = rig.name("back", LAGS);
+    let (name, _guard) = rig.lagging("back").await;
     let port = rig.port();
     let action = port.point(json!({"name": name, "type": "CNAME", "to": "old.example"})).await;
     let saved = port.needed(action.as_ref()).await;
@@ -294,7 +294,7 @@ pub(super) async fn what_the_server_leaves_out_is_noticed_although_it_says_noerr
 }
 
 pub(super) async fn every_authoritative_server_must_have_it(rig: Rig) {
-    let name = rig.name("lags", LAGS);
+    let (name, _guard) = rig.lagging("lags").await;
     rig.set((&name, "CNAME"), &["new.example."], 30);
     rig.catch_up();
     crate::support::wait_until("the secondary catches up", || {

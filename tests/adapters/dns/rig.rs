@@ -104,6 +104,15 @@ impl Rig {
         format!("{first}-{}.{zone}", self.id)
     }
 
+    /// A name of this test in [`LAGS`], whose secondary is this test's alone until the guard goes: it takes the whole zone, whoever lets it.
+    pub(super) async fn lagging(
+        &self,
+        first: &str,
+    ) -> (String, tokio::sync::MutexGuard<'static, ()>) {
+        static SECONDARY: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+        (self.name(first, LAGS), SECONDARY.lock().await)
+    }
+
     /// Replaces all records of a name and type, with the test's own client.
     pub(super) fn set(&self, (name, kind): (&str, &str), texts: &[&str], ttl: u32) {
         let zone = if name.ends_with(LAGS) { LAGS } else { FOLLOWS };
