@@ -18,7 +18,7 @@ use super::emitter::Message;
 use super::executor::Kit;
 use super::lifecycle::Stage;
 use super::retry;
-use super::state::ItemState;
+use super::state::{ItemState, Undo};
 use crate::action::{
     Action, ActionError, ErrorKind, Evidence, Later, Present, Probe, Question, Readiness, Recorder,
     Repeat, Saved, StepContext, Verdict, Work,
@@ -350,7 +350,7 @@ impl ItemRun {
 
     /// Takes the item's change back.
     pub(super) async fn undo(&mut self, action: &dyn Action) -> Result<(), String> {
-        let doubt = self.known.undo_in_doubt;
+        let doubt = self.known.undo == Undo::InDoubt;
         let life = async {
             self.kit.emitter.intend(Event::UndoStarted { at: self.at.clone() }).await.ok()?;
             let deadline = Instant::now() + self.policy.timeout;

@@ -51,10 +51,19 @@ pub struct ItemState {
     pub answer_required: bool,
     /// When its hold first began, milliseconds since the run's start.
     pub hold_ms: Option<u64>,
-    /// Whether the last undo may have had its effect although it failed.
-    pub undo_in_doubt: bool,
+    /// What is known of the last undo.
+    pub undo: Undo,
     /// The last error, or what was seen instead.
     pub error: Option<String>,
+}
+
+/// Whether it is known what an undo has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Undo {
+    /// It was not begun, had its effect, or surely had none.
+    Known,
+    /// It may have had its effect.
+    InDoubt,
 }
 
 impl Default for ItemState {
@@ -70,7 +79,7 @@ impl Default for ItemState {
             begun: false,
             answer_required: false,
             hold_ms: None,
-            undo_in_doubt: false,
+            undo: Undo::Known,
             error: None,
         }
     }
@@ -400,14 +409,14 @@ impl RunState {
             | Event::VerifyFailed { error, .. }
             | Event::InspectFailed { error, .. } => item.error = Some(error.message.clone()),
             // Killed before it ended, it is as one whose answer was lost.
-            Event::UndoStarted { .. } => item.undo_in_doubt = true,
+            Event::UndoStarted { .. } => item.undo = Undo::InDoubt,
             Event::UndoFailed { error, .. } => {
-                item.undo_in_doubt = error.outcome_unknown();
+                item.undo = if error.outcome_unknown() { Undo::InDoubt } else { Undo::Known };
                 item.error = Some(error.message.clone());
             }
             Event::Undone { .. } => {
                 item.touched = false;
-                item.undo_in_doubt = false;
+                item.undo = Undo::Known;
                 item.applied = None;
                 // They told of a change that is no more; a resumed run may make it again, and take that back, too.
                 item.notes.clear();
