@@ -109,7 +109,13 @@ impl Session {
         let closing = &ended.state.plan().closing;
         if ended.state.ended.is_some() {
             let said = farewell::say(&self.output, &self.resolve, &self.run, closing);
-            let ((), ()) = tokio::join!(said, logbook::write(&self.output, &self.run));
+            let logged = async {
+                // It reads the whole journal, which a run without a log need not pay for.
+                if ended.state.header.log.is_some() {
+                    logbook::write(&self.output, &self.run).await;
+                }
+            };
+            let ((), ()) = tokio::join!(said, logged);
         }
         let code = ended.state.ended.filter(|_| told).map(|(_, code)| code);
         Ok(code.unwrap_or(super::error::INTERNAL))
