@@ -320,7 +320,7 @@ impl Dispatcher {
                     Ok(Regained::NotYet { holder }) => {
                         if !waits_already {
                             let message = format!(
-                                "{step} waits for the subject: {holder} has it, and has not begun"
+                                "{step} waits for the subject: {holder} has it; this run goes on when it is free"
                             );
                             self.emit(Event::Warned { message });
                         }
