@@ -145,7 +145,8 @@ impl Lock {
                         && let Some(other) = read_description(path)
                         && other.by.host != holder.by.host
                     {
-                        // Dropped with the file; the description stays.
+                        // The description stays. Unlocked by name: a child that is being born in this moment has a copy of the descriptor.
+                        file.unlock().map_err(failed)?;
                         return Err(LockError::Elsewhere {
                             path: path.to_owned(),
                             holder: Box::new(other),
@@ -159,11 +160,11 @@ impl Lock {
                 Err(TryLockError::Error(error)) => return Err(failed(error).into()),
             }
             last = read_description(path).or(last);
-            if last.as_ref().is_some_and(|other| other.by.host != holder.by.host || is_alive(other))
+            if last.as_ref().is_some_and(|other| other.by.host == holder.by.host && is_alive(other))
             {
                 break;
             }
-            // Somebody only looks, or has it and has not said so yet.
+            // Somebody only looks, or has it and has not said so yet, or is of another machine.
             std::thread::sleep(BETWEEN_LOOKS);
         }
         Err(LockError::Held { path: path.to_owned(), holder: last.map(Box::new) })

@@ -133,8 +133,15 @@ async fn the_cluster_is_stuck_in_a_rollout_and_can_be_brought_back() {
     let body = r#"{"spec":{"template":{"spec":{"containers":[{"name":"integration","image":"legacy/integration:1.0.0"}]}}}}"#;
     assert_eq!(ask_cluster(&world, Method::PATCH, path, body).await.0, 200);
     assert_eq!(ask_cluster(&world, Method::DELETE, path, "").await.0, 403);
+    // On its way the rollout has as many pods as are wanted, and one of the old ones beside them.
     let back = async {
-        while world.status().await.unwrap().deployments[0].available < 4 {
+        loop {
+            let (_, text) = ask_cluster(&world, Method::GET, path, "").await;
+            let deployment: serde_json::Value = serde_json::from_str(&text).unwrap();
+            let counts = ["replicas", "updatedReplicas", "availableReplicas"];
+            if counts.iter().all(|count| deployment["status"][count] == 4) {
+                break;
+            }
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
     };
