@@ -16,6 +16,9 @@ use super::ActionError;
 pub trait Recorder: Send + Sync {
     /// Returns when the note is on disk.
     async fn note(&self, note: Value) -> Result<(), ActionError>;
+
+    /// Takes the note without waiting: it outlives this process, but not a loss of power.
+    fn jot(&self, note: Value);
 }
 
 /// A recorder for plans and probes, which have nothing to note.
@@ -26,6 +29,8 @@ impl Recorder for Unrecorded {
     async fn note(&self, _note: Value) -> Result<(), ActionError> {
         Ok(())
     }
+
+    fn jot(&self, _note: Value) {}
 }
 
 /// Looks up the state that a plan predicts for a resource.
@@ -135,10 +140,15 @@ impl StepContext {
         &self.cancel
     }
 
-    /// Writes a fact that a later look needs (a child's process id, a created resource's name) into the
-    /// journal, and returns when it is on disk. Must not hold secrets.
+    /// Writes a fact that a later look needs (a created resource's name) into the journal, and returns when it is on disk.
+    /// Must not hold secrets.
     pub async fn note(&self, note: Value) -> Result<(), ActionError> {
         self.recorder.note(note).await
+    }
+
+    /// Writes a fact down that is of use only while this machine runs (a child's process id), without waiting. Must not hold secrets.
+    pub fn jot(&self, note: Value) {
+        self.recorder.jot(note);
     }
 
     /// The notes of earlier attempts at this item, oldest first. Empty on a first attempt.

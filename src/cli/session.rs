@@ -68,7 +68,7 @@ impl Session {
             .await
     }
 
-    async fn go<F: Future<Output = Ended>>(
+    async fn go<F: Future<Output = Ended> + Send + 'static>(
         self,
         journal: Journal,
         screen: Screen,
@@ -98,7 +98,11 @@ impl Session {
             attended: self.output.interactive,
             custody: self.subject.clone(),
         };
-        let ended = run(engine).await;
+        // On a worker, where its steps are: a word between them then wakes no other thread.
+        let ended = match tokio::spawn(run(engine)).await {
+            Ok(ended) => ended,
+            Err(bug) => std::panic::resume_unwind(bug.into_panic()),
+        };
         reading.abort();
         // The next run may begin, whether or not anybody reads the last word of this one.
         self.subject.release(gives_up(&ended.state));

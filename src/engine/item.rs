@@ -449,13 +449,27 @@ struct ItemRecorder {
 #[async_trait]
 impl Recorder for ItemRecorder {
     async fn note(&self, note: Value) -> Result<(), ActionError> {
-        let event = Event::Noted { at: self.at.clone(), note: note.clone() };
-        self.kit.emitter.intend(event).await.map_err(|error| {
+        self.kit.emitter.intend(self.noted(&note)).await.map_err(|error| {
             ActionError::new(ErrorKind::Failed, "write a note into the journal").caused_by(&error)
         })?;
+        self.remember(note);
+        Ok(())
+    }
+
+    fn jot(&self, note: Value) {
+        self.kit.emitter.emit(self.noted(&note));
+        self.remember(note);
+    }
+}
+
+impl ItemRecorder {
+    fn noted(&self, note: &Value) -> Event {
+        Event::Noted { at: self.at.clone(), note: note.clone() }
+    }
+
+    fn remember(&self, note: Value) {
         let mut taken = self.kit.notes.lock().unwrap_or_else(PoisonError::into_inner);
         taken.entry(self.at.clone()).or_default().push(note);
-        Ok(())
     }
 }
 

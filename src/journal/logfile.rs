@@ -322,11 +322,13 @@ pub(super) fn announces_change(event: &Event) -> bool {
     )
 }
 
-/// Whether a change would be in doubt without the record, so that only a person could tell whether it was made.
-pub(super) fn settles_change(event: &Event) -> bool {
+/// Whether a resume would know less without the record, even if only this process dies: how a change ended, which would be in doubt,
+/// and what a step has noted, such as the child that may still be at work.
+pub(super) fn outlives_process(event: &Event) -> bool {
     matches!(
         event,
-        Event::Applied { .. }
+        Event::Noted { .. }
+            | Event::Applied { .. }
             | Event::ApplyFailed { .. }
             | Event::Undone { .. }
             | Event::UndoFailed { .. }

@@ -2,8 +2,8 @@
 //!
 //! Whatever is queued while the disk is busy goes out with the next write and the next flush, so a run with a hundred items in flight
 //! pays for a few flushes, not for hundreds. What nobody waits for is flushed a moment later, in company: the end of a step, the start of
-//! the next and the announcement of its change become one flush. How a change ended is *written* at once, so that a killed process takes no knowledge with it. Records reach subscribers only after they are on disk,
-//! and before their appends are acknowledged.
+//! the next and the announcement of its change become one flush. How a change ended and what a step has noted is *written* at once, so that a
+//! killed process takes no knowledge with it. Records reach subscribers only after they are on disk, and before their appends are acknowledged.
 
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -18,7 +18,7 @@ use super::ack::{Ack, Outcome};
 use super::error::JournalError;
 use super::files;
 use super::line::Entry;
-use super::logfile::{LogFile, Room, settles_change};
+use super::logfile::{LogFile, Room, outlives_process};
 use super::memory::MemoryLog;
 use super::reader::{History, Tail};
 use crate::clock;
@@ -142,7 +142,7 @@ impl Journal {
         }
     }
 
-    /// Appends an event that nothing waits for. How a change ended is written at once; all of it is flushed a few milliseconds later,
+    /// Appends an event that nothing waits for. How a change ended and what a step has noted is written at once; all of it is flushed a few milliseconds later,
     /// or with the next event that somebody waits for. If it fails, [`trouble`](Self::trouble) and the next append tell.
     pub fn append_nowait(&self, event: Event, elapsed_ms: u64) {
         let entry = Entry { at: clock::now(), elapsed_ms, event };
@@ -220,10 +220,10 @@ fn write_until_closed(mut file: LogFile, inbox: &Receiver<Command>, shared: &Sha
             match command {
                 Command::Append(entry, sender) => {
                     company.is_over |= sender.is_some();
-                    let settles = settles_change(&entry.event);
+                    let at_once = outlives_process(&entry.event);
                     entries.push(*entry);
                     waiting.push(sender);
-                    if settles {
+                    if at_once {
                         outcomes.extend(file.append(&entries[outcomes.len()..]));
                         failpoint::reach("journal.unflushed");
                     }

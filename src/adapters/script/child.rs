@@ -84,7 +84,7 @@ pub(super) async fn run(
     secrets: &Secrets,
     part: Part,
 ) -> Result<Ended, ActionError> {
-    let mut running = Running::start(cx, program, around, secrets, part).await?;
+    let mut running = Running::start(cx, program, around, secrets, part)?;
     let grace = around.grace.0.min(cx.remaining() / 5);
     let stopped = tokio::select! {
         () = running.group.exited(&mut running.changes) => None,
@@ -114,7 +114,7 @@ struct Running {
 }
 
 impl Running {
-    async fn start(
+    fn start(
         cx: &StepContext,
         program: &Program,
         around: &Surroundings,
@@ -139,8 +139,7 @@ impl Running {
         })?;
         if part != Part::Look {
             let note = Note::started(part, group.leader, shown.to_string());
-            let written = note.write(cx).await;
-            written.map_err(|error| ActionError { kind: ErrorKind::Unknown, ..error })?;
+            note.jot(cx).map_err(|error| ActionError { kind: ErrorKind::Unknown, ..error })?;
         }
         let streams = Streams::of(&mut child, around, secrets);
         Ok(Self { child, group, changes, streams })

@@ -76,12 +76,21 @@ impl Note {
         }
     }
 
-    /// Writes it into the journal.
+    /// Writes it into the journal, and returns when it is on disk.
     pub(super) async fn write(&self, cx: &StepContext) -> Result<(), ActionError> {
-        let note = serde_json::to_value(self).map_err(|error| {
+        cx.note(self.to_value()?).await
+    }
+
+    /// Writes it into the journal without waiting: no child outlives a loss of power.
+    pub(super) fn jot(&self, cx: &StepContext) -> Result<(), ActionError> {
+        cx.jot(self.to_value()?);
+        Ok(())
+    }
+
+    fn to_value(&self) -> Result<Value, ActionError> {
+        serde_json::to_value(self).map_err(|error| {
             ActionError::new(ErrorKind::Invalid, "write down a child process").caused_by(&error)
-        })?;
-        cx.note(note).await
+        })
     }
 }
 

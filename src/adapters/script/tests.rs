@@ -444,11 +444,15 @@ struct NoteFile(std::path::PathBuf);
 #[async_trait::async_trait]
 impl Recorder for NoteFile {
     async fn note(&self, note: Value) -> Result<(), ActionError> {
+        self.jot(note);
+        Ok(())
+    }
+
+    fn jot(&self, note: Value) {
         use std::io::Write as _;
         let mut file =
             std::fs::OpenOptions::new().create(true).append(true).open(&self.0).expect("open");
         writeln!(file, "{note}").expect("write");
-        Ok(())
     }
 }
 

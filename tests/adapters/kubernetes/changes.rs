@@ -113,6 +113,10 @@ impl rollback::action::Recorder for Deaf {
     async fn note(&self, note: serde_json::Value) -> Result<(), rollback::action::ActionError> {
         panic!("nothing is to be noted: {note}")
     }
+
+    fn jot(&self, note: serde_json::Value) {
+        panic!("nothing is to be noted: {note}")
+    }
 }
 
 async fn a_paused_deployment_is_not_restarted(rig: &Rig) {

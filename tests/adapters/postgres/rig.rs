@@ -168,6 +168,10 @@ impl Recorder for NoNotes {
     async fn note(&self, note: Value) -> Result<(), ActionError> {
         panic!("the adapter notes nothing, not {note}")
     }
+
+    fn jot(&self, note: Value) {
+        panic!("the adapter notes nothing, not {note}")
+    }
 }
 
 /// The port of the adapter.

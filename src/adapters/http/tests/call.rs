@@ -226,6 +226,8 @@ impl crate::action::Recorder for Nowhere {
     async fn note(&self, _: Value) -> Result<(), crate::action::ActionError> {
         Ok(())
     }
+
+    fn jot(&self, _: Value) {}
 }
 
 #[tokio::test]
