@@ -240,13 +240,7 @@ async fn prepare(
     let holder = holder(opened, run);
     let own = run.lock(&holder, args.lock.left_elsewhere())?;
     let subject = take_subject(cx, opened, (&holder, run), args).await?;
-    // Which systems are needed is known without them, and one that is silent should cost its five seconds once.
-    let (runbook, registry) = (&opened.loaded.runbook, &opened.resolve.registry);
-    let mut outline = crate::plan::build::outline(runbook, registry, &|_| None)
-        .map_err(|refused| refusal(run.id(), &refused.reasons))?;
-    outline.environment.clone_from(&opened.environment.name);
-    let left_out = left_out(&outline, args)?;
-    pre_flight(cx, opened, &without(&outline, &left_out)).await?;
+    let left_out = pre_flight(cx, opened, args, run).await?;
     let built = make_plan(cx, opened, args, run.id(), drill).await?;
     if cx.output.format == super::output::Format::Human {
         let head_start = args.head_start()?;
@@ -389,13 +383,25 @@ pub(super) fn refused(what: &str, reasons: &[Concern]) -> CliError {
     error
 }
 
-async fn pre_flight(cx: &Context, opened: &Opened, plan: &Plan) -> Result<(), CliError> {
-    let resolve = &opened.resolve;
-    let found = crate::plan::preflight(plan, &resolve.registry, &resolve.connections).await;
+/// Asks the systems that the run needs whether they are there. Returns the steps that are left out.
+async fn pre_flight(
+    cx: &Context,
+    opened: &Opened,
+    args: &StartArgs,
+    run: &Run,
+) -> Result<BTreeMap<String, String>, CliError> {
+    // Which are needed is known without them, and one that is silent should cost its five seconds once.
+    let (runbook, resolve) = (&opened.loaded.runbook, &opened.resolve);
+    let mut outline = crate::plan::build::outline(runbook, &resolve.registry, &|_| None)
+        .map_err(|refused| refusal(run.id(), &refused.reasons))?;
+    outline.environment.clone_from(&opened.environment.name);
+    let left_out = left_out(&outline, args)?;
+    let plan = without(&outline, &left_out);
+    let found = crate::plan::preflight(&plan, &resolve.registry, &resolve.connections).await;
     for concern in &found.warnings {
         cx.output.progress(format!("{} {}", paint(DOUBT, "!"), sanitize(&concern.to_string())));
     }
-    if found.refusals.is_empty() { Ok(()) } else { Err(refusal("", &found.refusals)) }
+    if found.refusals.is_empty() { Ok(left_out) } else { Err(refusal("", &found.refusals)) }
 }
 
 /// The plan as it will be carried out: what is left out is skipped, and takes no time.

@@ -305,9 +305,10 @@ impl Streams {
 }
 
 async fn drain(mut stream: impl AsyncRead + Unpin, capture: Arc<Mutex<Capture>>) {
-    let mut buffer = vec![0; 32 * 1024];
+    let mut buffer = Vec::with_capacity(32 * 1024);
     // A broken pipe ends the output like its end does.
-    while let Ok(length @ 1..) = stream.read(&mut buffer).await {
-        capture.lock().unwrap_or_else(PoisonError::into_inner).push(&buffer[..length]);
+    while let Ok(1..) = stream.read_buf(&mut buffer).await {
+        capture.lock().unwrap_or_else(PoisonError::into_inner).push(&buffer);
+        buffer.clear();
     }
 }
