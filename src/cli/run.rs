@@ -390,7 +390,7 @@ async fn pre_flight(
     args: &StartArgs,
     run: &Run,
 ) -> Result<BTreeMap<String, String>, CliError> {
-    // Which are needed is known without them, and one that is silent should cost its five seconds once.
+    // Which are needed is known without asking them, and one that is silent should cost its five seconds once.
     let (runbook, resolve) = (&opened.loaded.runbook, &opened.resolve);
     let mut outline = crate::plan::build::outline(runbook, &resolve.registry, &|_| None)
         .map_err(|refused| refusal(run.id(), &refused.reasons))?;

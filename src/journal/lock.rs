@@ -160,11 +160,11 @@ impl Lock {
                 Err(TryLockError::Error(error)) => return Err(failed(error).into()),
             }
             last = read_description(path).or(last);
-            if last.as_ref().is_some_and(|other| other.by.host == holder.by.host && is_alive(other))
+            if last.as_ref().is_some_and(|other| other.by.host != holder.by.host || is_alive(other))
             {
                 break;
             }
-            // Somebody only looks, or has it and has not said so yet, or is of another machine.
+            // Somebody only looks, or has it and has not said so yet.
             std::thread::sleep(BETWEEN_LOOKS);
         }
         Err(LockError::Held { path: path.to_owned(), holder: last.map(Box::new) })

@@ -4,9 +4,12 @@ use std::path::{Path, PathBuf};
 
 use super::super::{Journal, Tail, read};
 use super::process::{Helper, command, say, setting};
-use super::{append, applied, apply_started, header, private_temp_dir, run_ended};
+use super::{append, applied, apply_started, header, noted, private_temp_dir, run_ended};
+use crate::event::Event;
 
 const DIR: &str = "TEST_CRASH_DIR";
+/// The record that is written and not flushed.
+const RECORD: &str = "TEST_CRASH_RECORD";
 
 #[tokio::test]
 #[ignore = "a part played in a helper process"]
@@ -53,18 +56,33 @@ async fn writer_that_waits_for_nothing() {
     let path = PathBuf::from(setting(DIR)).join("journal.jsonl");
     let (journal, _) = Journal::create(&path, header()).expect("a new journal");
     append(&journal, apply_started(1)).await.expect("room");
-    journal.append_nowait(applied(1), 2);
+    journal.append_nowait(unflushed(&setting(RECORD)), 2);
     journal.close().await;
     say("ended");
 }
 
+/// What is written before it is flushed.
+fn unflushed(named: &str) -> Event {
+    match named {
+        "applied" => applied(1),
+        "noted" => noted(1),
+        other => panic!("nothing is called {other}"),
+    }
+}
+
 #[tokio::test]
-async fn how_a_change_ended_outlives_a_kill_before_its_flush() {
+async fn what_a_resume_needs_outlives_a_kill_before_its_flush() {
+    for named in ["applied", "noted"] {
+        outlives_a_kill(named);
+    }
+}
+
+fn outlives_a_kill(named: &str) {
     let dir = private_temp_dir();
     let report = dir.path().join("points");
     let start = |at: &str| {
         let mut command = command("crash::writer_that_waits_for_nothing");
-        command.env(DIR, dir.path());
+        command.env(DIR, dir.path()).env(RECORD, named);
         command.env("ROLLBACK_CRASH_AT", at).env("ROLLBACK_CRASH_REPORT", &report);
         let mut helper = Helper::start(command);
         std::iter::from_fn(|| helper.hear()).count()
@@ -76,7 +94,11 @@ async fn how_a_change_ended_outlives_a_kill_before_its_flush() {
     let point = points.lines().find_map(|line| line.strip_suffix(" journal.unflushed"));
     assert_eq!(start(point.expect("an outcome is written before it is flushed")), 0, "killed");
     let history = read(&path).expect("a kill is no damage");
-    assert_eq!(history.records.last().map(|record| &record.event), Some(&applied(1)));
+    assert_eq!(
+        history.records.last().map(|record| &record.event),
+        Some(&unflushed(named)),
+        "{named}"
+    );
 }
 
 /// Reads the journal of a killed run and continues it. Tells whether its end was torn.
