@@ -30,6 +30,15 @@ engine_status() {
 
 engine_reset() { :; }
 
+# Docker 20.10 may go on counting a container that is gone until it is started anew. Only an engine that these scripts have started,
+# and that nobody else has containers on.
+engine_restart() {
+  [ "$(readlink "$engine_socket")" = "$docker_socket" ] && [ -z "$(engine ps --all --quiet)" ] || return 1
+  note "the Docker Engine still counts a container that is gone: starting it anew"
+  stop_process "$(cat "$docker_pid_file")" dockerd 30
+  (exec 8>&- && lock && docker_start)
+}
+
 # An engine that staging started ends with it, unless somebody else has put containers on it meanwhile.
 engine_down() {
   [ -e "$engine_started" ] || return 0

@@ -150,21 +150,27 @@ fleet_reset() {
 fleet_remove() { fleet_ids "$1" | fleet_docker 4 rm --force --volumes || fail "containers of $1 could not be removed"; }
 
 fleet_down() {
-  local image network stuck=no
+  local image stuck=no
   place_is_ours && [ -L "$engine_socket" ] || return 0
   docker_answers "unix://$engine_socket" >/dev/null || fail "the Docker Engine of staging does not answer, and its containers would come back with it" \
     "start the Docker Engine, then run this again"
   rm -f "$fleet_ready"
   fleet_remove "$green_project"
   fleet_remove "$blue_project"
-  for network in $(engine network ls --quiet --filter "label=$staging_label"); do
-    fleet_remove_network "$network" || stuck=yes
-  done
+  fleet_remove_networks || { engine_restart && fleet_remove_networks; } || stuck=yes
   for image in $(engine image ls --filter "label=$staging_label" --format '{{.Repository}}:{{.Tag}}'); do
     engine image rm "$image" >/dev/null
   done
   [ "$stuck" = no ] || fail "a network of staging cannot be removed: Docker still counts a container that is gone" \
     "restart the Docker Engine, then run this again"
+}
+
+fleet_remove_networks() {
+  local network all=yes
+  for network in $(engine network ls --quiet --filter "label=$staging_label"); do
+    fleet_remove_network "$network" || all=no
+  done
+  [ "$all" = yes ]
 }
 
 # A busy engine may keep a removed container's place in the network: then it has to be told.
