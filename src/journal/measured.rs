@@ -4,13 +4,13 @@
 //! changed journal would give a wrong estimate, not a wrong run.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Read};
-use std::path::PathBuf;
+use std::io::{self, BufRead as _, BufReader, Read, Write as _};
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use super::files;
+use super::run::Run;
+use super::{files, lock};
 use crate::event::{DrillPart, Outcome, RunVerdict};
 
 /// As many runs count; older ones tell about an older system.
@@ -19,28 +19,80 @@ const RUNS: usize = 10;
 const LOOKED_AT: usize = 100;
 /// As many bytes of them are read, of those of other runbooks only the beginning: nor must a few very long runs.
 const READ: u64 = 32 * 1024 * 1024;
+/// The longest record of what a journal has told.
+const LONGEST: u64 = 4 * 1024 * 1024;
 
-/// The median duration of each step in the newest successful runs among `journals`, which are newest first.
+/// The median duration of each step in the newest successful runs among `runs`, which are newest first.
 pub(super) fn medians(
-    journals: impl Iterator<Item = PathBuf>,
+    runs: impl Iterator<Item = Run>,
     runbook: &str,
     environment: &str,
 ) -> BTreeMap<String, Duration> {
     let mut all: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     let mut left = READ;
-    let files = journals.take(LOOKED_AT).filter_map(|path| files::open_to_read(&path).ok());
-    let successful = files.filter_map(|file| {
-        let mut file = file.take(left);
-        let successful = successful(&mut file, runbook, environment);
-        left = file.limit();
-        successful
-    });
+    let told = runs.take(LOOKED_AT).filter_map(|run| told(&run, (runbook, environment), &mut left));
+    let of_these = told.filter(|told| told.is_of((runbook, environment)));
+    let successful = of_these.filter_map(|told| told.took).filter(|took| !took.is_empty());
     for durations in successful.take(RUNS) {
         for (step, took) in durations {
             all.entry(step).or_default().push(took);
         }
     }
     all.into_iter().map(|(step, took)| (step, Duration::from_millis(median(took)))).collect()
+}
+
+/// What a journal has told, kept beside it: a hundred journals of big fleets would hold up the next start by half a second. It is
+/// an estimate that can be read from the journal again, so it is not flushed, and nothing is lost with it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Told {
+    /// How long the journal was: one that has grown may tell more.
+    bytes: u64,
+    runbook: String,
+    environment: String,
+    /// How many milliseconds each step took, nothing where the run tells nothing. `None` when only the journal's beginning was read.
+    took: Option<BTreeMap<String, u64>>,
+}
+
+impl Told {
+    fn is_of(&self, (runbook, environment): (&str, &str)) -> bool {
+        self.runbook == runbook && self.environment == environment
+    }
+
+    /// What was kept of a run, as far as it can be read.
+    fn kept(run: &Run) -> Option<Self> {
+        let file = files::open_to_read(&run.measured_path()).ok()?;
+        let mut text = Vec::new();
+        let _length = file.take(LONGEST).read_to_end(&mut text).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
+    fn keep(&self, run: &Run) -> io::Result<()> {
+        let text = serde_json::to_vec(self)?;
+        let mut file = lock::open(&run.measured_path(), 0o600)?;
+        file.set_len(0)?;
+        file.write_all(&text)
+    }
+}
+
+/// What a run tells. Of a journal that was not read before at most `left` bytes are, which become fewer, and of one of another kind only
+/// the beginning.
+fn told(run: &Run, kind: (&str, &str), left: &mut u64) -> Option<Told> {
+    let journal = files::open_to_read(&run.journal_path()).ok()?;
+    let bytes = journal.metadata().ok()?.len();
+    let kept = Told::kept(run).filter(|told| told.bytes == bytes);
+    if let Some(told) = kept.filter(|told| told.took.is_some() || !told.is_of(kind)) {
+        return Some(told);
+    }
+    let mut journal = journal.take(*left);
+    let told = read(&mut journal, bytes, kind);
+    *left = journal.limit();
+    if *left > 0
+        && let Some(told) = &told
+    {
+        // Where it cannot be kept, it is read again.
+        let _kept = told.keep(run);
+    }
+    told
 }
 
 /// What is read of the first line.
@@ -88,28 +140,27 @@ const TELLING: [&str; 4] = [
     r#""event":"run-ended""#,
 ];
 
-/// The durations of a run's steps, if it is one of these and has recovered.
-fn successful(
-    journal: impl Read,
-    runbook: &str,
-    environment: &str,
-) -> Option<BTreeMap<String, u64>> {
+/// Reads a journal: whose it is, and if it is of this kind how long its steps took.
+fn read(journal: impl Read, bytes: u64, kind: (&str, &str)) -> Option<Told> {
     let mut journal = BufReader::new(journal);
     // Of a first line that is megabytes long only these words are taken into memory.
     let mut first = serde_json::Deserializer::from_reader(&mut journal);
     let First { header: HeaderPart { plan, drill } } = First::deserialize(&mut first).ok()?;
+    let PlanPart { runbook, environment } = plan;
+    let mut told = Told { bytes, runbook, environment, took: None };
     // What was disturbed on purpose tells nothing about what is not.
-    let disturbed = drill.is_some_and(|drill| drill.is_disturbed());
-    if plan.runbook != runbook || plan.environment != environment || disturbed {
-        return None;
+    if drill.is_some_and(|drill| drill.is_disturbed()) {
+        told.took = Some(BTreeMap::new());
+    } else if told.is_of(kind) {
+        let telling = journal
+            .lines()
+            .map_while(Result::ok)
+            .filter(|line| TELLING.iter().any(|event| line.contains(event)))
+            // Another event may hold such words in its evidence.
+            .filter_map(|line| serde_json::from_str(&line).ok());
+        told.took = Some(durations(telling).unwrap_or_default());
     }
-    let telling = journal
-        .lines()
-        .map_while(Result::ok)
-        .filter(|line| TELLING.iter().any(|event| line.contains(event)))
-        // Another event may hold such words in its evidence.
-        .filter_map(|line| serde_json::from_str(&line).ok());
-    durations(telling)
+    Some(told)
 }
 
 /// The steps that were done from start to end by one process, in a run that has recovered. A crash in between would

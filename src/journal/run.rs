@@ -66,6 +66,11 @@ impl Run {
         self.dir.join("journal.jsonl")
     }
 
+    /// Where what the journal tells about durations is kept.
+    pub(super) fn measured_path(&self) -> PathBuf {
+        self.dir.join("measured.json")
+    }
+
     /// A private folder for what steps park until they may be undone.
     pub fn scratch(&self) -> PathBuf {
         self.dir.join("scratch")

@@ -169,8 +169,7 @@ impl Store {
         runbook: &str,
         environment: &str,
     ) -> Result<BTreeMap<String, Duration>, JournalError> {
-        let journals = self.newest_first()?.map(|run| run.journal_path());
-        Ok(measured::medians(journals, runbook, environment))
+        Ok(measured::medians(self.newest_first()?, runbook, environment))
     }
 
     /// The folders of all runs, newest first. What the ids do not tell is read from the journals, when it is asked for.

@@ -19,6 +19,8 @@ use crate::runbook::suggest;
 
 /// The argument by which a probe looks back.
 pub(super) const LOOKING_BACK: &str = "for";
+/// The argument by which a probe says which of several series has made it hold.
+const SERIES: &str = "series";
 
 /// Checks a table.
 pub(super) fn check(
@@ -32,6 +34,7 @@ pub(super) fn check(
         approval(table, trigger, problems);
         runbook(trigger, runbooks, problems);
         looking_back(trigger, catalog, problems);
+        label(trigger, catalog, problems);
     }
     agreement(table, problems);
 }
@@ -133,6 +136,33 @@ fn looking_back(trigger: &Trigger, catalog: &Catalog<'_>, problems: &mut Vec<Dia
                 .hint("Leave `sustained_for` out, or ask something that keeps the past, such as `prometheus.expect`."),
         );
     }
+}
+
+/// The name that a runbook is started with is a label of one series, which has to be told.
+fn label(trigger: &Trigger, catalog: &Catalog<'_>, problems: &mut Vec<Diagnostic>) {
+    if trigger.argument.is_none() {
+        return;
+    }
+    let verb = &trigger.condition.verb;
+    let schema = catalog.arguments(verb).map(|schema| catalog.resolve(schema));
+    let (message, hint) = if schema.is_none_or(|it| it["properties"].get(SERIES).is_none()) {
+        (
+            format!("`{verb}` answers with no label that `{}` could take a name from", trigger.id),
+            "Leave `argument` out, or ask something whose answer has labels, such as `prometheus.expect`.",
+        )
+    } else if trigger.condition.args.to_json()[SERIES] != "any" {
+        (
+            format!(
+                "no one series makes `{}` fire, so there is no label to take a name from",
+                trigger.id
+            ),
+            "Add `series: any` to the condition, or leave `argument` out.",
+        )
+    } else {
+        return;
+    };
+    let problem = Diagnostic::error("no-label", message).at(trigger.condition.span);
+    problems.push(problem.hint(hint));
 }
 
 /// Triggers about the same values.

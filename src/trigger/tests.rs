@@ -342,6 +342,28 @@ fn a_name_is_for_a_runbook_that_takes_one() {
 }
 
 #[test]
+fn a_name_comes_from_the_series_that_makes_the_trigger_fire() {
+    let partial = FoundRunbook {
+        path: PathBuf::from("partial.yaml"),
+        name: "partial".into(),
+        title: None,
+        scenario: Some(Scenario::Partial),
+    };
+    let codes = |condition: &str| {
+        let text = table(&[("high", condition, ROLL_BACK, "argument: {label: part}")])
+            .replace("ollama-emergency", "partial");
+        match load_text("t.yaml", &text, &registry(), std::slice::from_ref(&partial)) {
+            Ok(_) => Vec::new(),
+            Err(found) => found.iter().map(|problem| problem.code).collect(),
+        }
+    };
+    assert_eq!(codes(&on_m("above: 1")), Vec::<&str>::new());
+    assert_eq!(codes("prometheus.expect: {query: m, above: 1}"), ["no-label"]);
+    assert_eq!(codes("prometheus.expect: {query: m, above: 1, series: all}"), ["no-label"]);
+    assert_eq!(codes("http.expect: {url: \"http://a/\", status: 500}"), ["no-label"]);
+}
+
+#[test]
 fn what_asks_for_most_decides_and_missing_data_are_never_silence() {
     for (letters, wanted) in [
         ("qqqqq", "quiet"),

@@ -24,7 +24,7 @@ use std::process::Command;
 use std::time::Duration;
 
 /// A wait that only a hang reaches. It is no claim about how fast anything is.
-pub(crate) const HANG: Duration = Duration::from_secs(120);
+pub(crate) const HANG: Duration = Duration::from_secs(300);
 
 /// The value of a variable that `scripts/servers env` exports.
 pub(crate) fn server_variable(names: &[&str]) -> String {

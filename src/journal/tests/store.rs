@@ -119,6 +119,30 @@ async fn long_journals_are_read_in_bounded_time_and_others_only_at_their_beginni
     assert_eq!(measured("emergency").get("stop/agents"), Some(&Duration::from_secs(2)));
 }
 
+#[tokio::test]
+async fn what_a_journal_has_told_is_kept_until_it_grows() {
+    let (_dir, store) = store();
+    let measured = |runbook: &str| {
+        let measured = store.measured(runbook, "staging").expect("readable");
+        measured.get("stop/agents").map(Duration::as_secs)
+    };
+    let run = finished(&store, 10, 2000, RunVerdict::Recovered).await;
+    // For another runbook only the beginning is read.
+    assert_eq!((measured("another"), measured("emergency")), (None, Some(2)));
+    let journal = std::fs::read(run.journal_path()).expect("a journal");
+    std::fs::write(run.journal_path(), vec![b'x'; journal.len()]).expect("room");
+    assert_eq!(measured("emergency"), Some(2), "it is not read again");
+
+    std::fs::write(run.dir().join("measured.json"), "{").expect("room");
+    assert_eq!(measured("emergency"), None, "half a record is none, and the journal is no journal");
+    std::fs::write(run.journal_path(), &journal).expect("room");
+    assert_eq!(measured("emergency"), Some(2));
+    let (first, _) =
+        journal.split_at(journal.iter().position(|byte| *byte == b'\n').expect("a line") + 1);
+    std::fs::write(run.journal_path(), first).expect("room");
+    assert_eq!(measured("emergency"), None, "another length is another journal");
+}
+
 /// Makes a journal longer than any disk; a hole takes no room.
 fn grow(run: &Run) {
     let journal = std::fs::File::options().write(true).open(run.journal_path());
