@@ -84,12 +84,17 @@ impl Place {
 
     /// `rollback run RUNBOOK`, without questions.
     pub(crate) fn running(&self, runbook: &Path) -> Command {
+        self.running_in("state", runbook)
+    }
+
+    /// The same with a state folder of its own.
+    pub(crate) fn running_in(&self, state: &str, runbook: &Path) -> Command {
         let mut command = self.program();
         command
             .arg("run")
             .arg(runbook)
             .args(["--env", "bench", "--yes", "--state-dir"])
-            .arg(self.path("state"));
+            .arg(self.path(state));
         command
     }
 

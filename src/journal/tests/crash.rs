@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::json;
+
 use super::super::{Journal, Tail, read};
 use super::process::{Helper, command, say, setting};
-use super::{append, applied, apply_started, header, noted, private_temp_dir, run_ended};
+use super::{append, applied, apply_started, event, header, private_temp_dir, run_ended};
 use crate::event::Event;
 
 const DIR: &str = "TEST_CRASH_DIR";
@@ -65,7 +67,9 @@ async fn writer_that_waits_for_nothing() {
 fn unflushed(named: &str) -> Event {
     match named {
         "applied" => applied(1),
-        "noted" => noted(1),
+        "noted" => event(json!({
+            "event": "noted", "step": "stop/agents", "item": "agent-001", "note": {"pid": 4711},
+        })),
         other => panic!("nothing is called {other}"),
     }
 }

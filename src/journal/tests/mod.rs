@@ -66,13 +66,6 @@ fn applied(item: u64) -> Event {
     }))
 }
 
-/// Tells what a step has noted.
-fn noted(item: u64) -> Event {
-    event(json!({
-        "event": "noted", "step": "stop/agents", "item": format!("agent-{item:03}"), "note": {"pid": 4711},
-    }))
-}
-
 fn journal_lost(error: &JournalError) -> Event {
     Event::StopRequested { reason: StopReason::JournalLost { error: error.to_string() } }
 }
