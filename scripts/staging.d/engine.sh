@@ -30,13 +30,21 @@ engine_status() {
 
 engine_reset() { :; }
 
-# Docker 20.10 may go on counting a container that is gone until it is started anew. Only an engine that these scripts have started,
-# and that nobody else has containers on.
+# Docker 20.10 may go on counting a container that is gone until it is started anew. Only an engine that staging has started, and that
+# nobody else has containers on.
 engine_restart() {
-  [ "$(readlink "$engine_socket")" = "$docker_socket" ] && [ -z "$(engine ps --all --quiet)" ] || return 1
-  note "the Docker Engine still counts a container that is gone: starting it anew"
-  stop_process "$(cat "$docker_pid_file")" dockerd 30
-  (exec 8>&- && lock && docker_start)
+  [ -e "$engine_started" ] || return 1
+  (
+    exec 8>&-
+    lock
+    local others pid
+    others=$(engine ps --all --quiet) && [ -z "$others" ] || exit 1
+    pid=$(cat "$docker_pid_file" 2>/dev/null) && process_is "$pid" dockerd || exit 1
+    note "the Docker Engine still counts a container that is gone: starting it anew"
+    stop_process "$pid" dockerd 30
+    if process_is "$pid" dockerd; then exit 1; fi
+    docker_start
+  )
 }
 
 # An engine that staging started ends with it, unless somebody else has put containers on it meanwhile.

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::files;
 use super::run::Run;
-use super::{files, lock};
 use crate::event::{DrillPart, Outcome, RunVerdict};
 
 /// As many runs count; older ones tell about an older system.
@@ -21,6 +21,10 @@ const LOOKED_AT: usize = 100;
 const READ: u64 = 32 * 1024 * 1024;
 /// The longest record of what a journal has told.
 const LONGEST: u64 = 4 * 1024 * 1024;
+/// The version of its form and of what it means; another one is read from the journal again.
+const FORM: u32 = 1;
+/// With less room than this on the disk, in bytes, none is left: the run that begins needs it.
+const ROOM: u64 = 16 * 1024 * 1024;
 
 /// The median duration of each step in the newest successful runs among `runs`, which are newest first.
 pub(super) fn medians(
@@ -45,6 +49,7 @@ pub(super) fn medians(
 /// an estimate that can be read from the journal again, so it is not flushed, and nothing is lost with it.
 #[derive(Debug, Serialize, Deserialize)]
 struct Told {
+    form: u32,
     /// How long the journal was: one that has grown may tell more.
     bytes: u64,
     runbook: String,
@@ -68,7 +73,13 @@ impl Told {
 
     fn keep(&self, run: &Run) -> io::Result<()> {
         let text = serde_json::to_vec(self)?;
-        let mut file = lock::open(&run.measured_path(), 0o600)?;
+        let disk = rustix::fs::statvfs(run.dir())?;
+        if text.len() as u64 > LONGEST || disk.f_bavail.saturating_mul(disk.f_frsize) < ROOM {
+            return Ok(());
+        }
+        let path = run.measured_path();
+        let file = files::open_to_write(&path).or_else(|_| files::create(&path));
+        let mut file = file.map_err(io::Error::other)?;
         file.set_len(0)?;
         file.write_all(&text)
     }
@@ -79,7 +90,7 @@ impl Told {
 fn told(run: &Run, kind: (&str, &str), left: &mut u64) -> Option<Told> {
     let journal = files::open_to_read(&run.journal_path()).ok()?;
     let bytes = journal.metadata().ok()?.len();
-    let kept = Told::kept(run).filter(|told| told.bytes == bytes);
+    let kept = Told::kept(run).filter(|told| told.form == FORM && told.bytes == bytes);
     if let Some(told) = kept.filter(|told| told.took.is_some() || !told.is_of(kind)) {
         return Some(told);
     }
@@ -147,18 +158,20 @@ fn read(journal: impl Read, bytes: u64, kind: (&str, &str)) -> Option<Told> {
     let mut first = serde_json::Deserializer::from_reader(&mut journal);
     let First { header: HeaderPart { plan, drill } } = First::deserialize(&mut first).ok()?;
     let PlanPart { runbook, environment } = plan;
-    let mut told = Told { bytes, runbook, environment, took: None };
-    // What was disturbed on purpose tells nothing about what is not.
-    if drill.is_some_and(|drill| drill.is_disturbed()) {
+    let mut told = Told { form: FORM, bytes, runbook, environment, took: None };
+    // What was disturbed on purpose tells nothing about what is not, and of what is never read whole the end is not known.
+    if drill.is_some_and(|drill| drill.is_disturbed()) || bytes > READ {
         told.took = Some(BTreeMap::new());
     } else if told.is_of(kind) {
+        let mut is_whole = true;
         let telling = journal
             .lines()
-            .map_while(Result::ok)
+            .map_while(|line| line.inspect_err(|_| is_whole = false).ok())
             .filter(|line| TELLING.iter().any(|event| line.contains(event)))
             // Another event may hold such words in its evidence.
             .filter_map(|line| serde_json::from_str(&line).ok());
-        told.took = Some(durations(telling).unwrap_or_default());
+        let took = durations(telling).unwrap_or_default();
+        told.took = is_whole.then_some(took);
     }
     Some(told)
 }

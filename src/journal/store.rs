@@ -163,7 +163,8 @@ impl Store {
     }
 
     /// The median duration of each step (by its id) in the last ten successful runs of this runbook in this environment.
-    /// Runs that cannot be read are passed over, and the journals are not verified: this is an estimate.
+    /// Runs that cannot be read are passed over, and the journals are not verified: this is an estimate. What a journal tells is kept
+    /// beside it.
     pub fn measured(
         &self,
         runbook: &str,

@@ -150,7 +150,7 @@ fn label(trigger: &Trigger, catalog: &Catalog<'_>, problems: &mut Vec<Diagnostic
             format!("`{verb}` answers with no label that `{}` could take a name from", trigger.id),
             "Leave `argument` out, or ask something whose answer has labels, such as `prometheus.expect`.",
         )
-    } else if trigger.condition.args.to_json()[SERIES] != "any" {
+    } else if !may_be_any(&trigger.condition.args.to_json()) {
         (
             format!(
                 "no one series makes `{}` fire, so there is no label to take a name from",
@@ -163,6 +163,16 @@ fn label(trigger: &Trigger, catalog: &Catalog<'_>, problems: &mut Vec<Diagnostic
     };
     let problem = Diagnostic::error("no-label", message).at(trigger.condition.span);
     problems.push(problem.hint(hint));
+}
+
+/// Of what an environment gives nothing can be said.
+fn may_be_any(args: &Value) -> bool {
+    match args {
+        Value::Object(args) => args.get(SERIES).is_some_and(|series| {
+            series.as_str().is_some_and(|series| series == "any" || series.contains("{{"))
+        }),
+        _ => true,
+    }
 }
 
 /// Triggers about the same values.

@@ -358,6 +358,8 @@ fn a_name_comes_from_the_series_that_makes_the_trigger_fire() {
         }
     };
     assert_eq!(codes(&on_m("above: 1")), Vec::<&str>::new());
+    let templated = "prometheus.expect: {query: m, above: 1, series: \"{{ environment.which }}\"}";
+    assert_eq!(codes(templated), Vec::<&str>::new());
     assert_eq!(codes("prometheus.expect: {query: m, above: 1}"), ["no-label"]);
     assert_eq!(codes("prometheus.expect: {query: m, above: 1, series: all}"), ["no-label"]);
     assert_eq!(codes("http.expect: {url: \"http://a/\", status: 500}"), ["no-label"]);
