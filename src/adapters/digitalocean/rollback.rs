@@ -248,6 +248,27 @@ impl GoBack {
         app.in_flight().filter(|running| running.is_of(&self.item.deployment))
     }
 
+    /// Sends the rollback; gives the deployment that goes there.
+    async fn begin(&self, account: &DigitalOcean, cx: &StepContext) -> Result<String, ActionError> {
+        let place = (&self.item.target, self.item.deployment.as_str());
+        match send(account, cx, place, self.item.pin).await {
+            Ok(begun) => Ok(begun.id),
+            Err(error) if error.outcome_unknown() => Err(error),
+            Err(error) => self.arrived(account, cx).await.ok_or(error),
+        }
+    }
+
+    /// The deployment of an earlier attempt. What a killed one had sent may arrive after this one has looked, and is then why this
+    /// one is refused.
+    async fn arrived(&self, account: &DigitalOcean, cx: &StepContext) -> Option<String> {
+        if !cx.was_attempted() {
+            return None;
+        }
+        let app = find::look(account, cx, &self.item.target).await.ok()?;
+        let active = app.active().filter(|active| active.is_of(&self.item.deployment));
+        self.on_its_way(&app).or(active).map(|begun| begun.id.clone())
+    }
+
     /// Refuses an app that another rollback has pinned, or one to the same deployment that has failed.
     fn free(&self, app: &App) -> Result<(), ActionError> {
         match app.pinned() {
@@ -292,9 +313,13 @@ impl Action for GoBack {
         );
         if self.on_its_way(&app).is_none() {
             let place = (&self.item.target, self.item.deployment.as_str());
-            let warnings = validate(&account, cx, place, self.item.allow_missing_digest).await?;
-            for warning in warnings {
-                found.push_str(&format!("; warning: {warning}"));
+            match validate(&account, cx, place, self.item.allow_missing_digest).await {
+                Ok(warnings) => {
+                    for warning in warnings {
+                        found.push_str(&format!("; warning: {warning}"));
+                    }
+                }
+                Err(error) => drop(self.arrived(&account, cx).await.ok_or(error)?),
             }
         }
         let active = app.active().map(|active| active.id.clone());
@@ -305,11 +330,9 @@ impl Action for GoBack {
     async fn apply(&self, cx: &StepContext, _: &Saved) -> Result<Evidence, ActionError> {
         let (account, app) = self.look(cx).await?;
         self.free(&app)?;
-        let id = if let Some(running) = self.on_its_way(&app) {
-            running.id.clone()
-        } else {
-            let place = (&self.item.target, self.item.deployment.as_str());
-            send(&account, cx, place, self.item.pin).await?.id
+        let id = match self.on_its_way(&app) {
+            Some(running) => running.id.clone(),
+            None => self.begin(&account, cx).await?,
         };
         cx.note(json!({ "deployment": id })).await?;
         let _ended = follow::to_its_end(&account, cx, &self.item.target, &id).await?;

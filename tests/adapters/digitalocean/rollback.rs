@@ -285,3 +285,30 @@ async fn what_has_an_effect_each_time_is_sent_once_though_its_answer_is_lost() {
     lost("digitalocean.restart", "restart", "restart app bi-architect").await;
     lost("digitalocean.deploy", "deployments", "deploy app bi-architect").await;
 }
+
+/// The request of a killed attempt is under way while the next one looks, and arrives before that one's own. Here two attempts are made
+/// at once, and the first request of either is held up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_killed_attempt_had_sent_may_arrive_late() {
+    for held_up in ["rollback", "rollback/validate"] {
+        let rig = Rig::new();
+        let port = rig.port();
+        let action = back(&port, json!({})).await;
+        let saved = port.needed(&*action).await;
+        let id = rig.account.app(APP).expect("the app is there").id;
+        rig.fault(&format!("digitalocean:latency=1s,path=POST /v2/apps/{id}/{held_up},times=1"));
+        let attempt = async || {
+            let cx = port.cx().after_attempts(1);
+            if held_up == "rollback/validate" {
+                let found = action.inspect(&cx).await?;
+                if matches!(found, Readiness::AlreadyDone { .. }) {
+                    return Ok(());
+                }
+            }
+            action.apply(&cx, &saved).await.map(drop)
+        };
+        let (one, other) = tokio::join!(attempt(), attempt());
+        assert!(one.is_ok() && other.is_ok(), "{held_up}: {one:?}, {other:?}");
+        assert_eq!(rig.count("roll back app bi-architect"), 1, "{held_up}");
+    }
+}
