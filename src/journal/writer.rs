@@ -142,8 +142,8 @@ impl Journal {
         }
     }
 
-    /// Appends an event that nothing waits for. How a change ended and what a step has noted is written at once; all of it is flushed a few milliseconds later,
-    /// or with the next event that somebody waits for. If it fails, [`trouble`](Self::trouble) and the next append tell.
+    /// Appends an event that nothing waits for. How a change ended and what a step has noted is written at once; all of it is flushed a few
+    /// milliseconds later, or with the next event that somebody waits for. If it fails, [`trouble`](Self::trouble) and the next append tell.
     pub fn append_nowait(&self, event: Event, elapsed_ms: u64) {
         let entry = Entry { at: clock::now(), elapsed_ms, event };
         match &self.backend {

@@ -319,7 +319,9 @@ impl Action for GoBack {
                         found.push_str(&format!("; warning: {warning}"));
                     }
                 }
-                Err(error) => drop(self.arrived(&account, cx).await.ok_or(error)?),
+                Err(error) => {
+                    let _deployment = self.arrived(&account, cx).await.ok_or(error)?;
+                }
             }
         }
         let active = app.active().map(|active| active.id.clone());
