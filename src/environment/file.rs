@@ -88,7 +88,7 @@ impl EnvironmentFile {
             channels: channels(&root, registry, &mut problems),
             source,
         };
-        file.check_connections(registry, &mut problems);
+        file.check_connections(&Catalog::of(registry, &root), &mut problems);
         file.check_evidence(registry, &mut problems);
         file.check_templates(&mut problems);
         if problems.0.is_empty() {
@@ -137,13 +137,12 @@ impl EnvironmentFile {
         }
     }
 
-    fn check_connections(&self, registry: &Registry, problems: &mut Problems) {
-        let catalog = Catalog::new(registry);
-        let known = || registry.connections().map(|connection| connection.key);
+    fn check_connections(&self, catalog: &Catalog<'_>, problems: &mut Problems) {
+        let known = || catalog.registry().connections().map(|connection| connection.key);
         for (key, block) in &self.connections {
             if known().any(|name| name == key.name) {
                 let block = without_references(block);
-                let found = validate::connection(&key.name, &block, &self.source, &catalog);
+                let found = validate::connection(&key.name, &block, &self.source, catalog);
                 problems.0.extend(found);
                 continue;
             }

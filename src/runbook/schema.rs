@@ -5,18 +5,19 @@
 
 mod published;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use schemars::JsonSchema as _;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
 
 use super::forms::{RunbookForm, StepForm};
+use super::node::{Node, NodeValue};
 use crate::action::{Registry, Verb, VerbKind};
 
 pub use published::{environment_schema, runbook_schema, table_schema};
 
-/// Every schema that a runbook of this build is held against.
+/// Every schema that a file is held against.
 pub(crate) struct Catalog<'r> {
     registry: &'r Registry,
     /// The top level down to the phases.
@@ -29,18 +30,31 @@ pub(crate) struct Catalog<'r> {
 }
 
 impl<'r> Catalog<'r> {
-    /// The schemas for the verbs of this registry.
+    /// The schemas of all verbs and systems of this registry.
     pub(crate) fn new(registry: &'r Registry) -> Self {
+        Self::with(registry, |_| true)
+    }
+
+    /// The schemas of those verbs and systems that stand in a file as keys: to make all of them takes longer than to read the file.
+    pub(crate) fn of(registry: &'r Registry, file: &Node) -> Self {
+        let mut keys = HashSet::new();
+        collect_keys(file, &mut keys);
+        Self::with(registry, |name| keys.contains(name))
+    }
+
+    fn with(registry: &'r Registry, wanted: impl Fn(&str) -> bool) -> Self {
         let mut forms = SchemaSettings::draft2020_12()
             .with(|settings| settings.inline_subschemas = true)
             .into_generator();
         let mut arguments = SchemaSettings::draft2020_12().into_generator();
         let verbs = registry
             .verbs()
+            .filter(|verb| wanted(verb.name))
             .map(|verb| (verb.name, (verb.schema)(&mut arguments).to_value()))
             .collect();
         let connections = registry
             .connections()
+            .filter(|block| wanted(block.key))
             .map(|block| (block.key, (block.schema)(&mut arguments).to_value()))
             .collect();
         Self {
@@ -78,14 +92,21 @@ impl<'r> Catalog<'r> {
         messages.map(|verb| verb.name).collect()
     }
 
-    /// The schema of a verb's arguments.
+    /// The schema of a verb's arguments, if the verb is known and among those that this was made for.
     pub(crate) fn arguments(&self, verb: &str) -> Option<&Value> {
-        self.verbs.get(verb)
+        let found = self.verbs.get(verb);
+        debug_assert!(found.is_some() || self.verb(verb).is_none(), "{verb} was left out");
+        found
     }
 
-    /// The schema of a system's connection, if it has settings.
+    /// The schema of a system's connection, if it has settings and is among those that this was made for.
     pub(crate) fn connection(&self, system: &str) -> Option<&Value> {
-        self.connections.get(system)
+        let found = self.connections.get(system);
+        debug_assert!(
+            found.is_some() || self.registry.connections().all(|known| known.key != system),
+            "{system} was left out"
+        );
+        found
     }
 
     /// Follows `$ref`s. References never form a circle without a structure between.
@@ -99,6 +120,19 @@ impl<'r> Catalog<'r> {
             schema = target;
         }
         schema
+    }
+}
+
+fn collect_keys<'n>(node: &'n Node, keys: &mut HashSet<&'n str>) {
+    match &node.value {
+        NodeValue::List(nodes) => nodes.iter().for_each(|node| collect_keys(node, keys)),
+        NodeValue::Map(entries) => {
+            for (key, node) in entries {
+                let _new = keys.insert(&key.name);
+                collect_keys(node, keys);
+            }
+        }
+        _ => {}
     }
 }
 

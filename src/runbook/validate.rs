@@ -36,7 +36,7 @@ pub fn validate(
     if let Some(problem) = version::check(root, "runbook") {
         return (None, vec![problem]);
     }
-    let catalog = Catalog::new(registry);
+    let catalog = Catalog::of(registry, root);
     let mut problems = walk::form(root, source, &catalog);
     let runbook = build::runbook(root, &mut problems);
     let graphs = graph::check(&runbook, &mut problems);

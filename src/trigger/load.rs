@@ -64,7 +64,7 @@ fn load_source(
         Ok(root) => root,
         Err(problems) => return Err(Diagnostics::new(source, problems)),
     };
-    let catalog = Catalog::new(registry);
+    let catalog = Catalog::of(registry, &root);
     let schema = form::form();
     let mut problems = validate::document(&root, &source, &schema, "decision table", &catalog);
     let table = table(&root, &problems);
