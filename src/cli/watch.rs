@@ -177,7 +177,7 @@ impl Screen {
 pub(super) async fn watch(
     mut screen: Screen,
     begin: Begin,
-    mut records: mpsc::UnboundedReceiver<Arc<Record>>,
+    mut records: mpsc::UnboundedReceiver<Vec<Arc<Record>>>,
     to_engine: mpsc::UnboundedSender<Request>,
 ) -> Screen {
     let mut person = Person::new(screen.output.interactive);
@@ -188,12 +188,12 @@ pub(super) async fn watch(
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            record = records.recv() => match record {
-                Some(record) => {
+            group = records.recv() => match group {
+                Some(group) => for record in group {
                     failpoint::fall_over("cli.watch");
                     person.hear(&record.event);
                     screen.show(&record);
-                }
+                },
                 None => break,
             },
             line = person.line() => take(line, &mut screen, &mut person, &to_engine),

@@ -3,7 +3,8 @@
 //! Whatever is queued while the disk is busy goes out with the next write and the next flush, so a run with a hundred items in flight
 //! pays for a few flushes, not for hundreds. What nobody waits for is flushed a moment later, in company: the end of a step, the start of
 //! the next and the announcement of its change become one flush. How a change ended and what a step has noted is *written* at once, so that a
-//! killed process takes no knowledge with it. Records reach subscribers only after they are on disk, and before their appends are acknowledged.
+//! killed process takes no knowledge with it. Records reach subscribers only after they are on disk, and after those who wait for them: what is
+//! shown may come later than the change that it announces, and must not hold it up.
 
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -44,7 +45,7 @@ enum Backend {
 
 #[derive(Debug, Default)]
 struct Shared {
-    subscribers: Mutex<Vec<UnboundedSender<Arc<Record>>>>,
+    subscribers: Mutex<Vec<UnboundedSender<Vec<Arc<Record>>>>>,
     trouble: OnceLock<JournalError>,
 }
 
@@ -160,14 +161,14 @@ impl Journal {
     fn remember(&self, log: &MemoryLog, entry: &Entry) -> Outcome {
         let outcome = log.append(entry);
         match &outcome {
-            Ok(record) => self.shared.publish(record),
+            Ok(record) => self.shared.publish(&[Arc::clone(record)]),
             Err(error) => self.shared.note_trouble(error),
         }
         outcome
     }
 
-    /// Every record from now on, each after it is on disk.
-    pub fn subscribe(&self) -> UnboundedReceiver<Arc<Record>> {
+    /// Every record from now on, each after it is on disk, in the groups in which they were written.
+    pub fn subscribe(&self) -> UnboundedReceiver<Vec<Arc<Record>>> {
         let (sender, receiver) = unbounded_channel();
         self.shared.subscribers().push(sender);
         receiver
@@ -192,12 +193,12 @@ impl Journal {
 }
 
 impl Shared {
-    fn subscribers(&self) -> std::sync::MutexGuard<'_, Vec<UnboundedSender<Arc<Record>>>> {
+    fn subscribers(&self) -> std::sync::MutexGuard<'_, Vec<UnboundedSender<Vec<Arc<Record>>>>> {
         self.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn publish(&self, record: &Arc<Record>) {
-        self.subscribers().retain(|subscriber| subscriber.send(Arc::clone(record)).is_ok());
+    fn publish(&self, records: &[Arc<Record>]) {
+        self.subscribers().retain(|subscriber| subscriber.send(records.to_vec()).is_ok());
     }
 
     fn note_trouble(&self, error: &JournalError) {
@@ -240,14 +241,15 @@ fn write_until_closed(mut file: LogFile, inbox: &Receiver<Command>, shared: &Sha
         if let Some(error) = file.trouble() {
             shared.note_trouble(error);
         }
-        for record in outcomes.iter().flatten() {
-            shared.publish(record);
-        }
+        let durable: Vec<_> = outcomes.iter().flatten().cloned().collect();
         for (sender, outcome) in waiting.into_iter().zip(outcomes) {
             if let Some(sender) = sender {
                 // Whoever waited may have been cut off meanwhile.
                 let _cut_off = sender.send(outcome);
             }
+        }
+        if !durable.is_empty() {
+            shared.publish(&durable);
         }
     }
     file.release_room();
