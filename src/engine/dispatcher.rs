@@ -57,23 +57,24 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Runs a plan from its start, which the journal has recorded already.
-    pub async fn run(self, header: Arc<Header>) -> Ended {
-        Dispatcher::new(self, RunState::new(header), 0).run_out().await
+    /// Runs a plan from its start, which the journal has recorded already. The run's clock starts, and its state is made, with this call,
+    /// on the thread that has made the plan: there the memory is free that the planning needed.
+    pub fn run(self, header: Arc<Header>) -> impl Future<Output = Ended> + use<> {
+        Dispatcher::new(self, RunState::new(header), 0).run_out()
     }
 
     /// Goes on with a run that was interrupted. `elapsed_ms` is the time since its first start.
-    pub async fn resume(
+    pub fn resume(
         self,
         state: RunState,
         elapsed_ms: u64,
         by: Actor,
         salvaged: Option<String>,
-    ) -> Ended {
+    ) -> impl Future<Output = Ended> + use<> {
         let mut run = Dispatcher::new(self, state, elapsed_ms);
         run.emit(Event::RunResumed { by, salvaged });
         run.reach_targets_of_finished_steps();
-        run.run_out().await
+        run.run_out()
     }
 }
 
