@@ -18,7 +18,8 @@ const SIDES: [(&str, Option<Plain>, bool); 4] = [
 
 pub(crate) fn measure(place: &Place) -> Vec<Row> {
     let rows = option("ROLLBACK_BENCH_ROWS", 300_000);
-    let rounds = option("ROLLBACK_BENCH_ROUNDS", 2);
+    // The first one meets what the snapshot has left to be written.
+    let rounds = option("ROLLBACK_BENCH_ROUNDS", 5);
     let database = Database::create(rows);
     let megabytes = database.megabytes();
     // It has a password in it, and is a reference therefore.

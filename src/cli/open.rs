@@ -69,24 +69,24 @@ pub(super) async fn open(
     env: Option<&str>,
 ) -> Result<Opened, CliError> {
     let config = cx.config.clone();
-    let (found, carried) = find(cx, which, env, &config).await?;
+    let (path, carried) = find(cx, which, env, &config).await?;
     let registry = Arc::new(crate::adapters::registry());
-    let loaded = load_runbook(cx, &found.path, &registry)?;
+    let loaded = load_runbook(cx, &path, &registry)?;
     if let Which::Scenario { scenario, .. } = which
         && loaded.runbook.scenario != *scenario
     {
         return Err(CliError::new(
             USAGE,
-            format!("run {} for this scenario: it is written for another", found.path.display()),
+            format!("run {} for this scenario: it is written for another", path.display()),
         )
-        .hint(format!("Run it as it is with `rollback run {}`.", found.path.display())));
+        .hint(format!("Run it as it is with `rollback run {}`.", path.display())));
     }
     let argument = carried.map(|value| argument(&loaded.runbook, value)).transpose()?;
-    let choice = locate::locate(env, &found.path, &config)
+    let choice = locate::locate(env, &path, &config)
         .map_err(|error| CliError::new(USAGE, error.to_string()).hints(error.hints()))?;
     let (environment, resolve) = enter(cx, &choice.path, registry, &config).await?;
     let store = store(cx, &config)?;
-    Ok(Opened { config, store, loaded, path: found.path, environment, resolve, argument })
+    Ok(Opened { config, store, loaded, path, environment, resolve, argument })
 }
 
 /// The runs of this user.
@@ -163,9 +163,17 @@ async fn find(
     which: &Which,
     env: Option<&str>,
     config: &Config,
-) -> Result<(FoundRunbook, Option<String>), CliError> {
+) -> Result<(PathBuf, Option<String>), CliError> {
     let folder = std::env::current_dir()
         .map_err(|error| CliError::new(UNEXPECTED, "find the current folder").caused_by(&error))?;
+    let (said, carried) = match which {
+        Which::Runbook(name) => (Some(name), None),
+        Which::Scenario { runbook, name, .. } => (runbook.as_ref(), name.clone()),
+    };
+    // A file that is named need not be read to know that it is meant: a long one takes its time.
+    if let Some(path) = said.map(|said| folder.join(said)).filter(|path| path.is_file()) {
+        return Ok((path, carried));
+    }
     let (found, carried, wanted) = match which {
         Which::Runbook(name) => {
             (runbooks::named(name, &folder, config), None, format!("the runbook `{name}`"))
@@ -188,8 +196,8 @@ async fn find(
         }
     };
     match found.with_environment(env, config) {
-        Found::One(found) => Ok((found, carried)),
-        Found::Several(found) => Ok((choose(cx, which, found, &wanted).await?, carried)),
+        Found::One(found) => Ok((found.path, carried)),
+        Found::Several(found) => Ok((choose(cx, which, found, &wanted).await?.path, carried)),
         Found::None { hints, .. } => {
             Err(CliError::new(USAGE, format!("find {wanted}")).hints(hints))
         }
