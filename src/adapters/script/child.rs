@@ -1,14 +1,10 @@
 //! One child process from its start to its certain end.
 
-use std::convert::Infallible;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
-use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt as _, StreamExt as _};
 use indexmap::IndexMap;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
@@ -92,7 +88,6 @@ pub(super) async fn run(
     let grace = around.grace.0.min(cx.remaining() / 5);
     let stopped = tokio::select! {
         () = running.group.exited(&mut running.changes) => None,
-        never = running.streams.serve() => match never {},
         () = cx.cancelled().cancelled() => Some((End::Cancelled, grace.min(GRACE_AT_STOP))),
         () = sleep_until(cx.deadline() - grace) => Some((End::TimedOut, grace)),
     };
@@ -153,14 +148,11 @@ impl Running {
     /// Sends SIGTERM and waits until all is quiet, at most until `end`. SIGKILL follows in any case.
     async fn ask_to_end(&mut self, end: Instant) {
         self.group.signal(Signal::TERM);
-        let exited = async {
-            tokio::select! {
-                () = self.group.exited(&mut self.changes) => {}
-                never = self.streams.serve() => match never {},
-            }
+        let quiet = async {
+            self.group.exited(&mut self.changes).await;
             self.streams.drained(end).await
         };
-        timeout_at(end, exited).await.ok();
+        timeout_at(end, quiet).await.ok();
     }
 
     /// Kills what is left of the group and collects the child and its output.
@@ -272,10 +264,9 @@ impl Drop for Group {
     }
 }
 
-/// The three streams of a child.
+/// The three streams of a child, served while it runs.
 struct Streams {
-    /// Read by whoever waits for the child, not by tasks of their own: the end of a child then wakes one task, not three.
-    readers: FuturesUnordered<BoxFuture<'static, ()>>,
+    readers: JoinSet<()>,
     // Held for its `Drop`, which ends the writing.
     _writer: JoinSet<()>,
     captures: [Arc<Mutex<Capture>>; 2],
@@ -284,12 +275,12 @@ struct Streams {
 impl Streams {
     fn of(child: &mut Child, around: &Surroundings, secrets: &Secrets) -> Self {
         let captures = [(); 2].map(|()| Arc::new(Mutex::new(Capture::new(around.output_limit))));
-        let readers = FuturesUnordered::new();
+        let mut readers = JoinSet::new();
         if let Some(stdout) = child.stdout.take() {
-            readers.push(drain(stdout, captures[0].clone()).boxed());
+            let _task = readers.spawn(drain(stdout, captures[0].clone()));
         }
         if let Some(stderr) = child.stderr.take() {
-            readers.push(drain(stderr, captures[1].clone()).boxed());
+            let _task = readers.spawn(drain(stderr, captures[1].clone()));
         }
         let mut writer = JoinSet::new();
         if let (Some(text), Some(mut stdin)) = (&around.stdin, child.stdin.take()) {
@@ -302,15 +293,9 @@ impl Streams {
         Self { readers, _writer: writer, captures }
     }
 
-    /// Reads both outputs for as long as this is polled: a child whose pipe is full does not end.
-    async fn serve(&mut self) -> Infallible {
-        while self.readers.next().await.is_some() {}
-        std::future::pending().await
-    }
-
-    /// Reads until both outputs are closed, at most until `end`; false when something still holds them.
+    /// Waits until both outputs are closed, at most until `end`; false when something still holds them.
     async fn drained(&mut self, end: Instant) -> bool {
-        timeout_at(end, async { while self.readers.next().await.is_some() {} }).await.is_ok()
+        timeout_at(end, async { while self.readers.join_next().await.is_some() {} }).await.is_ok()
     }
 
     fn captured(&self, secrets: &Secrets) -> [Captured; 2] {
