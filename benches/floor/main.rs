@@ -1,7 +1,7 @@
 //! What `rollback` adds to the work that nobody can avoid: seven works, each beside its floor and the tools that people would use.
 //!
 //! Both sides of a ratio are measured in the same run, in turns, on the same disk, so that it holds on a slow machine as on
-//! a fast one. `make bench` runs it on the `quick` profile; `make bench WORKS="start step"` runs some. The table comes last. A
+//! a fast one. `make bench` runs it on the `release` profile; `make bench WORKS="start step"` runs some. The table comes last. A
 //! *goal* is what the program wants to reach on a quiet machine; a *gate*, with head-room for a busy one, is what ends this with 1.
 //!
 //! - [`start`]: from Enter to the first request · [`step`]: one more durable step · [`check`]: validation grows with the runbook

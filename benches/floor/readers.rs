@@ -29,6 +29,11 @@ impl Seen {
             slowest: self.slowest.max(other.slowest),
         }
     }
+
+    /// Fails when a read was empty or took a second: what the document's way does to its readers.
+    pub(crate) fn expect_served(&self) {
+        assert!(self.empty == 0 && self.slowest < Duration::from_secs(1), "our readers: {self}");
+    }
 }
 
 impl std::fmt::Display for Seen {

@@ -51,6 +51,7 @@ pub(crate) fn measure(place: &Place) -> Vec<Row> {
             database.expect_restored();
         }
     }
+    seen[0].expect_served();
     let mut lines = SIDES.iter().zip(times).zip(seen).map(|(((who, ..), times), seen)| {
         Line::of(*who, Series::seconds(times)).noting(seen.to_string())
     });

@@ -110,9 +110,13 @@ impl Person {
         self.turn_to_the_next(before.as_ref());
     }
 
-    fn turn_to_the_next(&self, before: Option<&Question>) {
+    fn turn_to_the_next(&mut self, before: Option<&Question>) {
         if self.waiting.front().is_some_and(|question| before != Some(question)) {
             prompt::forget_typed();
+            // What was read already was typed for the question before.
+            if self.reading.as_ref().is_some_and(JoinHandle::is_finished) {
+                self.reading = None;
+            }
         }
     }
 
@@ -215,6 +219,23 @@ mod tests {
 
     fn at(item: &str) -> Place {
         Place { step: StepId("check/list".into()), item: item.into() }
+    }
+
+    #[tokio::test]
+    async fn a_line_that_was_typed_for_one_question_answers_no_other() {
+        let mut person = Person::new(true);
+        person.hear(&opened("one"));
+        let typed = tokio::spawn(async { Some("y".to_owned()) });
+        while !typed.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        person.reading = Some(typed);
+        person.hear(&opened("two"));
+        assert!(person.reading.is_some(), "it was typed for what is still asked");
+        let by = crate::cli::actor::this_process();
+        person.hear(&Event::QuestionAnswered { at: at("one"), by, confirmed: true, remark: None });
+        assert_eq!(person.question().map(Question::prompt).as_deref(), Some("two? [y/n] "));
+        assert!(person.reading.is_none(), "it was typed before this was asked");
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Promise P1: the program kills itself at point k, for k = 1, 2, 3… until a run ends by itself; `resume` (which is killed
 //! once, too, every other time) ends the run.
 //!
-//! `make test` tries some points of every runbook; `make crash`, or `ROLLBACK_CRASH_ROUNDS=all`, tries all of them.
+//! `make test` tries some points of every runbook; `make crash`, or `ROLLBACK_CRASH_ROUNDS=all`, tries all of them, from
+//! `ROLLBACK_CRASH_FIRST` on. The runbooks are the shipped one and `ROLLBACK_CRASH_SEEDS` (3) from `ROLLBACK_CRASH_SEED` (1).
 
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -17,7 +18,9 @@ use crate::support::world::finish;
 
 /// How many points of each runbook are tried in the short form.
 const SHORT: usize = 8;
-const SEEDS: [u64; 3] = [1, 2, 3];
+/// How many seeded runbooks there are unless it is said, and how many loops are under way at once.
+const SEEDS: u64 = 3;
+const AT_ONCE: usize = 4;
 
 /// What the loop came to.
 #[derive(Debug, Default, Clone, Copy)]
@@ -55,27 +58,25 @@ fn a_killed_run_ends_after_resume_and_nothing_is_done_twice_or_lost() {
         Some("all") => None,
         Some(number) => Some(number.parse().expect("ROLLBACK_CRASH_ROUNDS is a number or `all`")),
     };
-    let total = std::thread::scope(|scope| {
-        let shipped = scope.spawn(move || {
-            let runbook = |_: &Rig| {
-                Path::new(env!("CARGO_MANIFEST_DIR")).join("runbooks/ollama/emergency.yaml")
-            };
-            crash_loop(0, rounds, runbook)
+    let first = number("ROLLBACK_CRASH_SEED", 1);
+    let seeds = first..first + number("ROLLBACK_CRASH_SEEDS", SEEDS);
+    // Seed 0 is the shipped runbook.
+    let all: Vec<u64> = std::iter::once(0).chain(seeds).collect();
+    let mut total = Figures::default();
+    for some in all.chunks(AT_ONCE) {
+        std::thread::scope(|scope| {
+            let loops: Vec<_> =
+                some.iter().map(|seed| scope.spawn(|| crash_loop(*seed, rounds))).collect();
+            for figures in loops {
+                total += figures.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            }
         });
-        let seeded = SEEDS.map(|seed| {
-            let runbook = move |rig: &Rig| rig.runbook(&format!("mixed-{seed}"), &mixed(seed));
-            scope.spawn(move || crash_loop(seed, rounds, runbook))
-        });
-        let mut total = Figures::default();
-        for figures in std::iter::once(shipped).chain(seeded) {
-            total += figures.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        }
-        total
-    });
+    }
     assert_eq!(total.recovered + total.for_a_person + total.never_begun, total.kills);
     println!(
-        "kills {} (during resume, too: {}), recovered {}, exit 7 for a step that must not be repeated {}, \
+        "{} runbooks: kills {} (during resume, too: {}), recovered {}, exit 7 for a step that must not be repeated {}, \
          killed before anything had begun {}, done twice 0, lost 0",
+        all.len(),
         total.kills,
         total.resumes - (total.kills - total.never_begun),
         total.recovered,
@@ -84,16 +85,26 @@ fn a_killed_run_ends_after_resume_and_nothing_is_done_twice_or_lost() {
     );
 }
 
-fn crash_loop(seed: u64, rounds: Option<usize>, runbook: impl Fn(&Rig) -> PathBuf) -> Figures {
+fn number(variable: &str, usual: u64) -> u64 {
+    std::env::var(variable).map_or(usual, |text| {
+        text.parse().unwrap_or_else(|_| panic!("{variable} is a number, not {text}"))
+    })
+}
+
+fn crash_loop(seed: u64, rounds: Option<usize>) -> Figures {
     let rig = Rig::start();
-    let runbook = runbook(&rig);
+    let runbook = match seed {
+        0 => Path::new(env!("CARGO_MANIFEST_DIR")).join("runbooks/ollama/emergency.yaml"),
+        _ => rig.runbook(&format!("mixed-{seed}"), &mixed(seed)),
+    };
     let whole = undisturbed(&rig, &runbook);
     let mut seeded = Seeded::new(seed);
     let mut figures = Figures::default();
     match rounds {
         // A run does not pass the same number of points each time: what is queued together is written together.
         None => {
-            let mut point = 1;
+            let first = number("ROLLBACK_CRASH_FIRST", 1);
+            let mut point = usize::try_from(first).expect("a run has fewer points");
             while let Some(round) = crash(&rig, &runbook, point, &whole, &mut seeded) {
                 figures += round;
                 point += 1;

@@ -124,3 +124,25 @@ fn a_state_folder_that_takes_nothing_is_refused_with_one_that_works() {
         std::fs::remove_file(desk.world.path("home/before.done")).expect("it was made");
     }
 }
+
+#[test]
+fn a_flush_that_fails_stops_the_run_before_the_next_change() {
+    let names: Vec<String> = (0..10).map(|number| format!("s{number}")).collect();
+    let steps = names.iter().map(|name| touch(name).replace("undo:", "repeat: safe, undo:"));
+    let desk = Desk::new(&steps.collect::<String>());
+    let made = || names.iter().filter(|name| desk.has(&format!("{name}.done"))).count();
+    // From its fourth flush on, the journal's thread is told by the kernel that the disk has failed.
+    let mut strace = desk.world.command("strace");
+    strace.args(["-f", "-o", "/dev/null", "-e", "signal=none", "-e", "trace=fdatasync"]);
+    strace.args(["-e", "inject=fdatasync:error=EIO:when=4+"]);
+    strace.arg(env!("CARGO_BIN_EXE_rollback")).args(Desk::RUN_YES);
+    let stopped = finish(&mut strace).expect_code(7);
+    assert!(stopped.stderr.contains("stopping: the journal cannot be written"), "{stopped}");
+    let before = made();
+    assert!((1..names.len()).contains(&before), "{before} steps were made: {stopped}");
+    let begun = desk.events("apply-started").len();
+    // The record whose flush failed may be in the file all the same; its change was not made.
+    assert!((before..=before + 1).contains(&begun), "{begun} begun, {before} made: {stopped}");
+    let resumed = desk.resume().expect_code(0);
+    assert_eq!(made(), names.len(), "{resumed}");
+}

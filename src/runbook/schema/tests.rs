@@ -1,7 +1,8 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::runbook::testing;
+use crate::runbook::diagnostic::Source;
+use crate::runbook::{parse, testing};
 
 fn schema() -> Value {
     runbook_schema(&testing::registry())
@@ -151,5 +152,37 @@ fn an_environment_has_a_block_for_every_connection() {
     for reference in found {
         let pointer = reference.trim_start_matches('#');
         assert!(schema.pointer(pointer).is_some(), "{reference} leads nowhere");
+    }
+}
+
+#[test]
+fn the_schemas_of_what_a_file_names_are_those_of_the_whole_registry() {
+    let registry = crate::adapters::registry();
+    let text =
+        "steps: [{docker.stop: {}, verify: {probe: {http.expect: {}}}}]\nconnections: {dns: {}}\n";
+    let source = Source::new("file.yaml", text);
+    let some = Catalog::of(&registry, &parse::parse(&source).expect("it is YAML"));
+    let mut made: Vec<&str> = some.verbs.keys().chain(some.connections.keys()).copied().collect();
+    made.sort_unstable();
+    assert_eq!(made, ["dns", "docker.stop", "http.expect"]);
+    let whole = Catalog::new(&registry);
+    // A name for the same type may differ, so what they stand for is compared.
+    for (few, all) in [(&some.verbs, &whole.verbs), (&some.connections, &whole.connections)] {
+        for (name, schema) in few {
+            assert_eq!(inline(&some, schema), inline(&whole, &all[name]), "{name}");
+        }
+    }
+}
+
+/// A schema with its references followed. None of these leads back to itself.
+fn inline(catalog: &Catalog<'_>, schema: &Value) -> Value {
+    match catalog.resolve(schema) {
+        Value::Array(schemas) => schemas.iter().map(|schema| inline(catalog, schema)).collect(),
+        Value::Object(keywords) => keywords
+            .iter()
+            .map(|(key, schema)| (key.clone(), inline(catalog, schema)))
+            .collect::<Map<_, _>>()
+            .into(),
+        plain => plain.clone(),
     }
 }

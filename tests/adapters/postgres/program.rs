@@ -77,19 +77,13 @@ fn a_run_that_is_killed_anywhere_changes_the_rows_once() {
     assert!(point > 10, "the run passes some points, not {point}");
 }
 
-#[test]
-fn a_server_that_is_killed_in_the_middle_leaves_a_run_that_resumes() {
-    let mut server = Postgres::start();
+/// Starts a run that comes to wait for a lock which this statement takes, kills the server in that moment, starts it again, and goes on.
+fn killed_while_it_waits(server: &mut Postgres, desk: &Desk, lock: &str) {
     let runtime = runtime();
     let url = server.url();
-    let setup = "CREATE TABLE agents (id int PRIMARY KEY, tries int NOT NULL DEFAULT 0); INSERT INTO agents VALUES (1), (2), (5)";
-    let desk = desk(COUNT_UP, &url);
     let client = runtime.block_on(async {
         let client = connect(&url).await;
-        client.batch_execute(setup).await.expect("tables");
-        // The second statement waits for this lock, with the first one done.
-        let lock = "BEGIN; SELECT * FROM agents WHERE id = 5 FOR UPDATE";
-        client.batch_execute(lock).await.expect("a lock");
+        client.batch_execute(&format!("BEGIN; {lock}")).await.expect("a lock");
         client
     });
     let run = Running::start(&mut desk.command());
@@ -109,10 +103,60 @@ fn a_server_that_is_killed_in_the_middle_leaves_a_run_that_resumes() {
     server.up();
     let resumed = desk.resume();
     assert_eq!(resumed.code(), Some(0), "{}{}", resumed.stdout, resumed.stderr);
+}
+
+#[test]
+fn a_server_that_is_killed_in_the_middle_leaves_a_run_that_resumes() {
+    let mut server = Postgres::start();
+    let runtime = runtime();
+    let url = server.url();
+    let setup = "CREATE TABLE agents (id int PRIMARY KEY, tries int NOT NULL DEFAULT 0); INSERT INTO agents VALUES (1), (2), (5)";
+    runtime.block_on(async { connect(&url).await.batch_execute(setup).await.expect("tables") });
+    let desk = desk(COUNT_UP, &url);
+    // The second statement waits for this lock, with the first one done.
+    killed_while_it_waits(&mut server, &desk, "SELECT * FROM agents WHERE id = 5 FOR UPDATE");
     let tries = runtime.block_on(async {
         rows(&connect(&url).await, "SELECT tries FROM agents ORDER BY id").await
     });
     assert_eq!(tries, ["1", "1", "1"]);
+}
+
+#[test]
+fn a_server_that_is_killed_in_the_middle_of_a_restore_leaves_a_run_that_resumes() {
+    let mut server = Postgres::start();
+    let runtime = runtime();
+    let url = server.url();
+    let execute = |sql: &str| {
+        runtime
+            .block_on(async { connect(&url).await.batch_execute(sql).await.expect("sound SQL") });
+    };
+    execute(
+        "CREATE TABLE agents (id int PRIMARY KEY, note text NOT NULL); INSERT INTO agents SELECT id, 'good' FROM generate_series(1, 100) AS id",
+    );
+    let snapshot = "
+      - id: keep
+        postgres.snapshot: {table: agents, name: good}
+";
+    let kept = desk(snapshot, &url).run();
+    assert_eq!(kept.code(), Some(0), "{kept}");
+    execute(
+        "DELETE FROM agents WHERE id < 10; UPDATE agents SET note = 'bad' WHERE id > 90; INSERT INTO agents VALUES (101, 'bad')",
+    );
+    let restore = "
+      - id: back
+        retry: {attempts: 2, delay: 10ms}
+        postgres.restore: {snapshot: good, lock_timeout: 60s}
+      - id: restored
+        postgres.expect: {sql: \"SELECT count(*) AS bad FROM agents WHERE note = 'bad'\", row: {bad: 0}}
+";
+    let desk = desk(restore, &url);
+    // What is too many is removed already when the change of this row waits.
+    killed_while_it_waits(&mut server, &desk, "SELECT * FROM agents WHERE id = 95 FOR UPDATE");
+    let rows = runtime.block_on(async {
+        let sql = "SELECT count(*) || ' ' || count(*) FILTER (WHERE note = 'good') || ' ' || max(id) FROM agents";
+        rows(&connect(&url).await, sql).await
+    });
+    assert_eq!(rows, ["100 100 100"]);
 }
 
 #[test]
