@@ -1,9 +1,11 @@
-//! The program as a whole: killed at every point around an undo, and started by an account that may not do it.
+//! The program as a whole: killed at every point around an undo, started by an account that may not do it, and with its secrets looked for.
+
+use std::process::Command;
 
 use serde_json::json;
 use tokio::runtime::Runtime;
 
-use super::rig::{Rig, image, revision};
+use super::rig::{Rig, STRATEGIC, image, revision};
 use crate::support::desk::Desk;
 use crate::support::world::finish;
 
@@ -92,4 +94,59 @@ fn an_account_that_may_not_undo_is_refused_before_anything_is_touched() {
     assert!(refused.stderr.contains("nothing was touched"), "{refused}");
     let after = runtime.block_on(rig.get(&rig.one("deployments", "web")));
     assert_eq!(after["metadata"]["generation"], before["metadata"]["generation"]);
+}
+
+#[test]
+fn the_token_and_what_containers_are_given_are_in_no_output() {
+    const THEIRS: &str = "cAn4ry-of-a-container";
+    let runtime = runtime();
+    let rig = runtime.block_on(Rig::real());
+    let token = rig.token("admin");
+    runtime.block_on(async {
+        rig.workload("deployments", "web", &["a:1", "b:1"]).await;
+        let containers = json!([{"name": "main", "env": [{"name": "TOKEN", "value": THEIRS}]}]);
+        let patch = json!({"spec": {"template": {"spec": {"containers": containers}}}});
+        rig.patch(&rig.one("deployments", "web"), STRATEGIC, patch).await;
+        rig.roll_out("deployments", "web").await;
+    });
+    let more = "
+      - id: never
+        optional: true
+        timeout: 1s
+        kubernetes.expect: {deployment: web, image: \"c:1\"}
+";
+    let desk = Desk::new(&format!("{}{more}", steps("web")));
+    desk.environment(&format!(
+        "connections:\n  kubernetes: {{server: \"{}\", token: {{variable: TOKEN}}, namespace: {}, ca_file: \"{}\"}}\n",
+        rig.url,
+        rig.namespace,
+        rig.ca_file.as_ref().expect("the real server speaks TLS").display()
+    ));
+    let outputs = [
+        &Desk::RUN_YES[..],
+        &["plan", "book.yaml", "--env", "local"],
+        &["status", "latest", "--format", "json"],
+        &["report", "latest", "--format", "json"],
+        &["revert", "latest", "--yes"],
+    ]
+    .map(|arguments| {
+        let mut command = desk.world.program();
+        finish(command.args(arguments).env("TOKEN", token).env("RUST_LOG", "trace"))
+    });
+    assert_eq!(outputs[0].code(), Some(0), "{}", outputs[0]);
+    assert_eq!(outputs[4].code(), Some(0), "{}", outputs[4]);
+    // Undone and reverted: the container has been given it again.
+    let after = runtime.block_on(rig.observed("deployments", "web"));
+    assert!(after.to_string().contains(THEIRS), "{after}");
+    // A private saved state is what the template comes back from; only its owner reads it.
+    let mut left = Command::new("grep");
+    left.args(["-rah", "--exclude-dir=saved", "", "--"]).arg(desk.world.path("state"));
+    let mut texts = vec![finish(&mut left).stdout];
+    texts.extend(outputs.map(|output| format!("{}{}", output.stdout, output.stderr)));
+    for secret in [THEIRS, token] {
+        for text in &texts {
+            let line = text.lines().find(|line| line.contains(secret));
+            assert_eq!(line, None, "{secret}");
+        }
+    }
 }
