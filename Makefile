@@ -11,7 +11,7 @@ TEST_THREADS := $(shell echo $$(( $$(nproc) * 2 )))
 WITH_SERVERS := eval "$$(scripts/servers env)" &&
 
 .DEFAULT_GOAL := help
-.PHONY: help test contract crash revert knowledge durability faults fuzz simulation check bench deny servers servers-down staging staging-down fmt docs
+.PHONY: help test contract embedded crash revert knowledge durability faults fuzz simulation check bench deny servers servers-down staging staging-down fmt docs
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name what; do printf 'make %-14s %s\n' "$$name" "$$what"; done
@@ -22,8 +22,12 @@ test: servers ## set up the real servers that are missing, then run every test; 
 contract: ## the digitalocean tests through Prism, which holds both sides against the API's own description; needs Node.js
 	@CARGO=$(CARGO) scripts/contract
 
-crash: servers ## the long form of the crash tests: runs killed at every point, and drills on real servers at random instants
-	@ROLLBACK_CRASH_ROUNDS=all $(CARGO) test $(FEATURES) --test suite recovery::crash -- --nocapture
+embedded: ## the sandbox's tests with the PostgreSQL that the feature `embedded-postgres` carries inside; needs Rust 1.93
+	@$(CARGO) test $(FEATURES),embedded-postgres --lib -- sandbox::postgres
+
+crash: servers ## the long form of the crash tests: runs killed at every point, journals cut, disks that fail, signals, and drills on real servers at random instants
+	@$(CARGO) test $(FEATURES) --lib -- journal::tests
+	@$(WITH_SERVERS) ROLLBACK_CRASH_ROUNDS=all $(CARGO) test $(FEATURES) --test suite -- --nocapture recovery::crash recovery::journal terminal::disk terminal::signals
 	@$(WITH_SERVERS) ROLLBACK_STAGING_KILLS=$${ROLLBACK_STAGING_KILLS:-12x100,131x10} \
 	  $(CARGO) test $(FEATURES) --test suite recovery::staging -- --nocapture
 
@@ -33,8 +37,9 @@ revert: ## the long form of the reverts: every step of every shipped runbook fai
 knowledge: servers ## the long form of the knowledge base: ROLLBACK_KNOWLEDGE_ROWS rows (300000), damaged, noticed and restored while others read; runs killed on the way
 	@$(WITH_SERVERS) ROLLBACK_KNOWLEDGE_ROWS=$${ROLLBACK_KNOWLEDGE_ROWS:-300000} $(CARGO) test $(FEATURES) --test suite adapters::knowledge -- --nocapture --test-threads 1
 
-faults: ## the long form of the network faults: ROLLBACK_FAULT_ROUNDS rounds (25) from ROLLBACK_FAULT_SEED (0)
+faults: servers ## the long form of the network faults: ROLLBACK_FAULT_ROUNDS rounds (25) from ROLLBACK_FAULT_SEED (0); and the search for secrets
 	@ROLLBACK_FAULT_ROUNDS=$${ROLLBACK_FAULT_ROUNDS:-25} $(CARGO) test $(FEATURES) --test suite -- --nocapture --exact faults::every_fault_is_told_as_what_it_is faults::certificate::no_adapter_speaks_to_a_server_that_tls_refuses faults::names::a_broken_resolver_is_told_as_what_it_is
+	@$(WITH_SERVERS) $(CARGO) test $(FEATURES) --test suite -- secrets:: postgres::program::passwords redis::real kubernetes::program::the_token
 
 durability: ## power lost at any instant: ROLLBACK_POWER_SEEDS instants (10000) from ROLLBACK_POWER_SEED (0)
 	@ROLLBACK_POWER_SEEDS=$${ROLLBACK_POWER_SEEDS:-10000} $(CARGO) test $(FEATURES) --test suite durability:: -- --nocapture

@@ -186,6 +186,27 @@ impl Stage {
         docker(["image", "inspect", "--format", "{{.Id}}", &image])
     }
 
+    /// What there still is of it.
+    fn traces(&self) -> Vec<String> {
+        let of_us = format!("name={}", self.name);
+        let images = format!("reference={}*/*", self.name);
+        let asked: [&[&str]; 3] = [
+            &["ps", "--all", "--format", "container {{.Names}}", "--filter", &of_us],
+            &["network", "ls", "--format", "network {{.Name}}", "--filter", &of_us],
+            &["image", "ls", "--format", "image {{.Repository}}", "--filter", &images],
+        ];
+        let mut found: Vec<String> = asked
+            .iter()
+            .flat_map(|asked| {
+                docker(asked.iter().copied()).lines().map(str::to_owned).collect::<Vec<_>>()
+            })
+            .collect();
+        found.extend(self.root().exists().then(|| self.root().display().to_string()));
+        let held = PORTS.map(|port| self.port(port)).into_iter().filter(|port| !is_free(port));
+        found.extend(held.map(|port| format!("port {port}")));
+        found
+    }
+
     /// What users reach.
     pub(super) fn balancer(&self) -> String {
         format!("127.0.0.1:{}", self.port("80"))
@@ -202,7 +223,10 @@ impl Drop for Stage {
         let down = self.staging("down").output();
         let succeeded = down.as_ref().is_ok_and(|output| output.status.success());
         // A second panic would hide why the test failed.
-        assert!(succeeded || std::thread::panicking(), "failed to remove {}: {down:?}", self.name);
+        if !std::thread::panicking() {
+            assert!(succeeded, "failed to remove {}: {down:?}", self.name);
+            assert_eq!(self.traces(), Vec::<String>::new(), "{} is removed", self.name);
+        }
     }
 }
 
@@ -212,11 +236,12 @@ pub(super) fn to_end(command: &mut Command) -> CommandOutput {
 }
 
 fn free_ports() -> String {
-    let free = |port: String| {
-        TcpListener::bind((Ipv4Addr::LOCALHOST, port.parse().expect("a port"))).is_ok()
-    };
     (190..320)
         .map(|digits| digits.to_string())
-        .find(|digits| PORTS.iter().all(|port| free(format!("{digits}{port}"))))
+        .find(|digits| PORTS.iter().all(|port| is_free(&format!("{digits}{port}"))))
         .expect("some ports are free")
+}
+
+fn is_free(port: &str) -> bool {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port.parse().expect("a port"))).is_ok()
 }
