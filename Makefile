@@ -28,7 +28,7 @@ embedded: ## the sandbox's tests with the PostgreSQL that the feature `embedded-
 crash: servers ## the long form of the crash tests: runs killed at every point, journals cut, disks that fail, signals, and drills on real servers at random instants
 	@$(CARGO) test $(FEATURES) --lib -- journal::tests
 	@$(WITH_SERVERS) ROLLBACK_CRASH_ROUNDS=all $(CARGO) test $(FEATURES) --test suite -- --nocapture recovery::crash recovery::journal terminal::disk terminal::signals
-	@$(WITH_SERVERS) ROLLBACK_STAGING_KILLS=$${ROLLBACK_STAGING_KILLS:-12x100,131x10} \
+	@$(WITH_SERVERS) ROLLBACK_STAGING_ALONE=yes ROLLBACK_STAGING_KILLS=$${ROLLBACK_STAGING_KILLS:-12x100,131x10} \
 	  $(CARGO) test $(FEATURES) --test suite recovery::staging -- --nocapture
 
 revert: ## the long form of the reverts: every step of every shipped runbook fails once, and the run is taken back; kills at every point of a revert

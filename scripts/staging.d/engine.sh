@@ -30,10 +30,10 @@ engine_status() {
 
 engine_reset() { :; }
 
-# Docker 20.10 may go on counting a container that is gone until it is started anew. Only an engine that staging has started, and that
-# nobody else has containers on.
+# Docker 20.10 may go on counting a container that is gone until it is started anew. Only an engine that staging has started, or that
+# ROLLBACK_STAGING_ALONE says is used by nobody else, and that nobody else has containers on.
 engine_restart() {
-  [ -e "$engine_started" ] || return 1
+  [ -e "$engine_started" ] || [ -n "${ROLLBACK_STAGING_ALONE:-}" ] || return 1
   (
     exec 8>&-
     lock
