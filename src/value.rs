@@ -89,6 +89,15 @@ impl fmt::Display for Lasting {
     }
 }
 
+/// The beginning of a text, at most so many bytes, in whole letters.
+pub(crate) fn beginning(text: &str, most: usize) -> &str {
+    let mut end = text.len().min(most);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
 /// A duration as people read it: `850ms`, `4.2s`, `38s`, `3m 30s`, `2h 5m`.
 pub fn brief(duration: Duration) -> String {
     let millis = duration.as_millis();
@@ -213,6 +222,13 @@ mod tests {
 
     fn lasting(text: &str) -> Result<Duration, LastingError> {
         text.parse::<Lasting>().map(|lasting| lasting.0)
+    }
+
+    #[test]
+    fn the_beginning_of_a_text_ends_between_letters() {
+        assert_eq!(beginning("aä", 9), "aä");
+        assert_eq!(beginning("aä", 2), "a");
+        assert_eq!(beginning("ä", 1), "");
     }
 
     #[test]

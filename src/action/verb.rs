@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{ActionError, Connections, ErrorKind, Registry, Work};
-use crate::value::JsonText;
+use crate::value::{JsonText, beginning};
 
 /// What a verb is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +116,9 @@ type ListFn =
     for<'a> fn(Value, &'a ResolveContext) -> BoxFuture<'a, Result<Vec<Value>, ActionError>>;
 type MakeFn = fn(&JsonText, &ResolveContext) -> Result<Work, ActionError>;
 
+/// The most that is told of why arguments cannot be read, in bytes.
+const LONGEST_REASON: usize = 1000;
+
 /// A verb with its type erased.
 #[derive(Clone, Copy)]
 pub struct Verb {
@@ -154,7 +157,13 @@ fn parse<A: DeserializeOwned>(verb: &str, args: Value) -> Result<A, ActionError>
 }
 
 fn unreadable(verb: &str, error: &serde_json::Error) -> ActionError {
-    ActionError::new(ErrorKind::Invalid, format!("read the arguments of `{verb}`: {error}"))
+    let reason = reason(error);
+    ActionError::new(ErrorKind::Invalid, format!("read the arguments of `{verb}`: {reason}"))
+}
+
+/// Why a value cannot be read, which may repeat the value, however long that is.
+fn reason(error: &serde_json::Error) -> String {
+    beginning(&error.to_string(), LONGEST_REASON).to_owned()
 }
 
 fn wrong_kind(verb: &str, wanted: &str) -> ActionError {
@@ -175,7 +184,7 @@ impl Verb {
             lasts: A::LASTS.map(|_| lasts::<A> as fn(Value) -> Option<Duration>),
             schema: |generator| generator.subschema_for::<A>(),
             validate: |args| {
-                let args: A = serde_json::from_value(args).map_err(|error| error.to_string())?;
+                let args: A = serde_json::from_value(args).map_err(|error| reason(&error))?;
                 args.validate()
             },
             expand: |args, cx| {
@@ -216,7 +225,7 @@ impl Verb {
             lasts: None,
             schema: |generator| generator.subschema_for::<I>(),
             validate: |args| {
-                serde_json::from_value::<I>(args).map(drop).map_err(|error| error.to_string())
+                serde_json::from_value::<I>(args).map(drop).map_err(|error| reason(&error))
             },
             expand: |_, _| Box::pin(async { Err(wrong_kind(I::NAME, "a step")) }),
             list: |args, cx| Box::pin(async move { parse::<I>(I::NAME, args)?.list(cx).await }),

@@ -121,6 +121,7 @@ impl Target for LabelledQueries {
         examples.extend(texts(&[
             r#"[{"query":"q","agent":"a","expect":["x"]}]"#,
             r#"[{"query":"","agent":"a","expect":[]}]"#,
+            &format!(r#"[{{"{}":1}}]"#, "query".repeat(1_000)),
             "[]",
             "{}",
         ]));

@@ -158,7 +158,9 @@ impl Target for Records {
     }
 
     fn examples(&self) -> Vec<Vec<u8>> {
+        let long = "A".repeat(5_000);
         texts(&[
+            &format!("{long} a.example.net 192.0.2.1"),
             "CNAME agent.example.net old.example.net",
             "CNAME *.Example.NET. xn--bcher-kva.example.",
             "A a.example.net 192.0.2.1",

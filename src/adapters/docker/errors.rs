@@ -4,6 +4,7 @@ use bollard::errors::Error;
 
 use super::transport::TooLong;
 use crate::action::{ActionError, ErrorKind};
+use crate::value::beginning;
 
 /// The most of a remote message that an error carries, in bytes.
 const LONGEST_MESSAGE: usize = 2048;
@@ -52,7 +53,7 @@ fn answered(status: u16, message: &str, doing: &str, at: &str) -> ActionError {
         409 => ErrorKind::Conflict,
         _ => ErrorKind::Failed,
     };
-    let text = match bounded(message) {
+    let text = match beginning(message.trim(), LONGEST_MESSAGE) {
         "" => format!("{doing}: the engine at {at} answered {status}"),
         message => format!("{doing}: {message}"),
     };
@@ -78,15 +79,6 @@ pub(super) fn late(doing: &str) -> ActionError {
 /// The run was told to stop while looking, or before a change was sent.
 pub(super) fn cancelled(doing: &str) -> ActionError {
     ActionError::new(ErrorKind::Cancelled, format!("{doing}: the run was told to stop"))
-}
-
-fn bounded(message: &str) -> &str {
-    let message = message.trim();
-    let mut end = message.len().min(LONGEST_MESSAGE);
-    while !message.is_char_boundary(end) {
-        end -= 1;
-    }
-    &message[..end]
 }
 
 /// Whether an I/O error in the chain says that the socket may not be used.

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
 
 use crate::secret::Secrets;
+use crate::value::beginning;
 
 /// The most that is read of an answer, unless its client says otherwise.
 pub(super) const MOST_BYTES: usize = 1 << 20;
@@ -59,9 +60,6 @@ pub(in crate::adapters) fn quoted(text: &[u8], secrets: &Secrets) -> String {
     // Redacted before it is cut, so that no half of a secret is left at the cut.
     let clean = secrets.redact(&String::from_utf8_lossy(text));
     let line = clean.split_whitespace().collect::<Vec<_>>().join(" ");
-    let mut end = line.len().min(MOST_QUOTED);
-    while !line.is_char_boundary(end) {
-        end -= 1;
-    }
-    if end < line.len() { format!("{}…", &line[..end]) } else { line }
+    let shown = beginning(&line, MOST_QUOTED);
+    if shown.len() < line.len() { format!("{shown}…") } else { line }
 }

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::action::{ActionError, ErrorKind};
+use crate::value::beginning;
 
 /// The most queries of one probe.
 pub(super) const MOST_QUERIES: usize = 1000;
@@ -13,6 +14,8 @@ pub(super) const MOST_QUERIES: usize = 1000;
 const LONGEST_QUERY: usize = 2000;
 /// The largest file of queries, in bytes.
 const LARGEST_FILE: u64 = 1 << 20;
+/// The most that is told of why a file cannot be read, in bytes: it may repeat what it has found.
+const LONGEST_REASON: usize = 1000;
 
 /// A query and what it has to find.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -90,7 +93,8 @@ fn read(path: &Path) -> Result<Vec<Labelled>, ActionError> {
 
 /// Reads the content of a file.
 fn parse(text: &[u8]) -> Result<Vec<Labelled>, String> {
-    let queries: Vec<Labelled> = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    let queries: Vec<Labelled> = serde_json::from_slice(text)
+        .map_err(|error| beginning(&error.to_string(), LONGEST_REASON).to_owned())?;
     check(&queries)?;
     Ok(queries)
 }

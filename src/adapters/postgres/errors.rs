@@ -8,6 +8,7 @@ use tokio_postgres::error::{DbError, SqlState};
 
 use crate::action::{ActionError, ErrorKind};
 use crate::secret::Secrets;
+use crate::value::beginning;
 
 /// The most of a remote message that an error carries, in bytes.
 const LONGEST_MESSAGE: usize = 2048;
@@ -167,16 +168,7 @@ fn without_values(message: &str) -> String {
 }
 
 fn bounded(message: &str) -> &str {
-    cut(message.trim(), LONGEST_MESSAGE)
-}
-
-/// The beginning of a text, at most so many bytes, in whole letters.
-pub(super) fn cut(text: &str, most: usize) -> &str {
-    let mut end = text.len().min(most);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
+    beginning(message.trim(), LONGEST_MESSAGE)
 }
 
 #[cfg(test)]

@@ -12,7 +12,6 @@ use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use serde_json::{Number, Value, json};
 
-use super::errors::cut;
 use super::parameter::{Parameter, bound};
 use super::server::Server;
 use super::session::{Patience, Session};
@@ -22,7 +21,7 @@ use crate::action::{
     VerbArgs, VerbKind, Verdict, Work,
 };
 use crate::secret::Secrets;
-use crate::value::Count;
+use crate::value::{Count, beginning};
 
 /// The most that is read of the first row, in characters of its JSON.
 const LONGEST_ROW: u32 = 65_536;
@@ -183,7 +182,7 @@ fn compare(
 ) -> Result<String, String> {
     let Some(found) = found else { return Err(format!("the answer has no column `{column}`")) };
     let text = secrets.redact(&found.to_string());
-    let seen = format!("`{column}` is {}", cut(&text, SHOWN));
+    let seen = format!("`{column}` is {}", beginning(&text, SHOWN));
     let range = wanted.as_object().and(serde_json::from_value::<Range>(wanted.clone()).ok());
     let holds = match (&range, wanted) {
         (Some(range), _) => match found {

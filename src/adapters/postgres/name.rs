@@ -84,7 +84,7 @@ pub(super) fn of_run(run: &str, place: &str, suffix: &str) -> String {
     }
     let hash = &crate::digest::sha256(&full)[..12];
     let room = LONGEST_NAME - hash.len() - suffix.len() - 2;
-    format!("{}_{hash}_{suffix}", super::errors::cut(&full, room))
+    format!("{}_{hash}_{suffix}", crate::value::beginning(&full, room))
 }
 
 /// A table in our schema, quoted.

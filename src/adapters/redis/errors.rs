@@ -7,6 +7,7 @@ use redis::{ErrorKind as Code, RedisError, ServerErrorKind as Said};
 
 use crate::action::{ActionError, ErrorKind};
 use crate::secret::Secrets;
+use crate::value::beginning;
 
 /// The most of a remote message that an error carries, in bytes.
 const LONGEST_MESSAGE: usize = 2048;
@@ -76,12 +77,7 @@ fn explained(kind: ErrorKind, doing: &str, error: &RedisError, secrets: &Secrets
 
 /// What was said, without secrets (a server repeats what it does not understand), and not too much of it.
 fn told(error: &RedisError, secrets: &Secrets) -> String {
-    let text = secrets.redact(&error.to_string());
-    let mut end = text.len().min(LONGEST_MESSAGE);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text[..end].to_owned()
+    beginning(&secrets.redact(&error.to_string()), LONGEST_MESSAGE).to_owned()
 }
 
 /// A cause that was looked through.
