@@ -57,24 +57,25 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Runs a plan from its start, which the journal has recorded already. The run's clock starts, and its state is made, with this call,
-    /// on the thread that has made the plan: there the memory is free that the planning needed.
+    /// Runs a plan from its start, which the journal has recorded already. The run's state is made with this call, on the thread that has
+    /// made the plan: there the memory is free that the planning needed. Its clock starts when the run does.
     pub fn run(self, header: Arc<Header>) -> impl Future<Output = Ended> + use<> {
-        Dispatcher::new(self, RunState::new(header), 0).run_out()
+        let state = RunState::new(header);
+        async move { Dispatcher::new(self, state, 0).run_out().await }
     }
 
     /// Goes on with a run that was interrupted. `elapsed_ms` is the time since its first start.
-    pub fn resume(
+    pub async fn resume(
         self,
         state: RunState,
         elapsed_ms: u64,
         by: Actor,
         salvaged: Option<String>,
-    ) -> impl Future<Output = Ended> + use<> {
+    ) -> Ended {
         let mut run = Dispatcher::new(self, state, elapsed_ms);
         run.emit(Event::RunResumed { by, salvaged });
         run.reach_targets_of_finished_steps();
-        run.run_out()
+        run.run_out().await
     }
 }
 
