@@ -3,9 +3,9 @@
 use crate::support::counter::Counter;
 use crate::support::desk::Desk;
 
-/// Two changes that work and are never proved.
+/// Two changes that work and are never proved. The first that fails stops the run, so each is given time to be made.
 fn steps(server: &str) -> String {
-    let fate = "on_failure: undo\n        verify: {within: 200ms, probe: {file.expect: {path: /never, exists: true}}}";
+    let fate = "on_failure: undo\n        verify: {within: 2s, probe: {file.expect: {path: /never, exists: true}}}";
     format!(
         "
       - id: command
