@@ -38,7 +38,7 @@ pub struct Header {
     /// The runbook file.
     pub runbook_path: String,
     /// The runbook file's text, so that a changed file can be shown as a difference.
-    pub runbook_text: String,
+    pub runbook_text: Arc<str>,
     /// SHA-256 of the runbook file, hexadecimal.
     pub runbook_sha256: String,
     /// The environment file.

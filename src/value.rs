@@ -1,6 +1,8 @@
 //! The value types of the language that adapters share: durations with a unit, bounded counts, argument vectors.
 
+mod by_name;
 mod json_text;
+mod shared;
 
 use std::fmt;
 use std::time::Duration;
@@ -8,7 +10,9 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+pub use by_name::ByName;
 pub use json_text::JsonText;
+pub use shared::Shared;
 
 /// The longest duration that the language accepts: ten years.
 pub const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);

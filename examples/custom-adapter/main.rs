@@ -81,6 +81,7 @@ async fn make_plan(
 ) -> Result<Plan, Box<dyn Error>> {
     let request = plan::Request {
         runbook: &loaded.runbook,
+        phases: loaded.runbook.phases.clone(),
         source: &loaded.source,
         environment,
         inputs: &inputs::resolve(&loaded.runbook, &Given::default(), cx).await,

@@ -68,7 +68,7 @@ pub(super) fn run(cx: &Context, args: &ApproveArgs) -> Result<u8, CliError> {
 fn choose<'a>(view: &'a View, step: Option<&str>, run: &Run) -> Result<&'a ApprovalView, CliError> {
     let waiting: Vec<_> = view.open_approvals().collect();
     let named = |asked: &&&ApprovalView| match step {
-        Some(wanted) => asked.step.as_ref().is_some_and(|step| step.0 == wanted),
+        Some(wanted) => asked.step.as_ref().is_some_and(|step| step.as_str() == wanted),
         None => true,
     };
     let mut chosen = waiting.iter().filter(named);

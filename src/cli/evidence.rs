@@ -114,7 +114,7 @@ fn own_pieces(
     archive.add("run/report.md", markdown::document(view, head).into_bytes(), 0);
     archive.add("run/report.json", format!("{:#}\n", documents::document(view)).into_bytes(), 0);
     archive.add("run/plan.md", crate::plan::explain(&view.header.plan).into_bytes(), 0);
-    archive.add("run/runbook.yaml", view.header.runbook_text.clone().into_bytes(), 0);
+    archive.add("run/runbook.yaml", view.header.runbook_text.as_bytes().to_vec(), 0);
     Ok(())
 }
 

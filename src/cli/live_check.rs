@@ -79,7 +79,8 @@ fn request<'a>(
     cx: &'a crate::action::ResolveContext,
 ) -> Request<'a> {
     let (runbook, source) = (&loaded.runbook, &loaded.source);
-    Request { runbook, environment, inputs, source, run, cx, history: &unmeasured }
+    let phases = runbook.phases.clone();
+    Request { runbook, phases, environment, inputs, source, run, cx, history: &unmeasured }
 }
 
 /// Whether it fits by what was measured is for `rollback plan`: here the file's own times count.

@@ -49,14 +49,16 @@ pub(super) async fn show(
     explain: bool,
 ) -> Result<u8, CliError> {
     let head_start = args.head_start()?;
-    let built = make_plan(cx, opened, args, DRY, false).await?;
+    let built =
+        make_plan(cx, opened, opened.loaded.runbook.phases.clone(), args, (DRY, false)).await?;
     let left_out = left_out(&built.plan, args)?;
     let plan = without(&built.plan, &left_out);
     if explain {
         cx.output.data(defuse(crate::plan::explain(&plan).trim_end()));
         for phase in opened.loaded.runbook.drill_phases() {
             let part = opened.drill_part(phase);
-            let built = make_plan(cx, &part, args, DRY, true).await?;
+            let built =
+                make_plan(cx, &part, part.loaded.runbook.phases.clone(), args, (DRY, true)).await?;
             cx.output.data(defuse(&format!("\n{}", explain_drill(&built.plan).trim_end())));
         }
         return Ok(0);
@@ -166,7 +168,7 @@ fn step_line(mark: char, step: &PlannedStep) -> String {
             paint(DOUBT, format!("{}, worked out later: {}", step.verb, sanitize(reason)))
         }
         (None, Items::Resolved(items)) => match items.as_slice() {
-            [] => step.verb.clone(),
+            [] => step.verb.to_string(),
             [only] => sanitize(&only.does),
             [first, rest @ ..] => {
                 format!(
@@ -194,7 +196,7 @@ fn asks(step: &PlannedStep) -> String {
 }
 
 fn name(step: &PlannedStep) -> String {
-    sanitize(step.id.0.split_once('/').map_or(step.id.0.as_str(), |(_, name)| name))
+    sanitize(step.id.0.split_once('/').map_or(step.id.as_str(), |(_, name)| name))
 }
 
 fn steps(plan: &Plan, found: &Preview) -> Vec<String> {

@@ -85,7 +85,7 @@ pub(super) async fn run(cx: Context, args: ResumeArgs) -> Result<u8, CliError> {
     let registry = Arc::new(crate::adapters::registry());
     let path = Path::new(&header.environment_path);
     let (environment, resolve) = open::enter(&cx, path, registry, &config).await?;
-    if crate::digest::sha256(&environment.source.text) != header.environment_sha256 {
+    if crate::digest::sha256(environment.source.text.as_bytes()) != header.environment_sha256 {
         environment_changed(&cx, &run, &header, args.as_approved)?;
     }
     let plan = &header.plan;
@@ -158,7 +158,7 @@ fn unchanged(cx: &Context, run: &Run, header: &Header) -> Result<(), CliError> {
     if crate::digest::sha256(&now) == header.runbook_sha256 {
         return Ok(());
     }
-    let diff = TextDiff::from_lines(&header.runbook_text, &now);
+    let diff = TextDiff::from_lines(&*header.runbook_text, &now);
     for line in diff.unified_diff().context_radius(2).to_string().lines() {
         let shown = sanitize(line);
         cx.output.progress(match line.as_bytes().first() {

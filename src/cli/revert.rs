@@ -223,7 +223,7 @@ async fn open(
             environment.name
         )));
     }
-    if crate::digest::sha256(&environment.source.text) != header.environment_sha256 {
+    if crate::digest::sha256(environment.source.text.as_bytes()) != header.environment_sha256 {
         warn(
             cx,
             &format!(
@@ -293,7 +293,7 @@ impl Opened {
             run: run.id().to_owned(),
             program: env!("CARGO_PKG_VERSION").to_owned(),
             environment_path: run::absolute(&self.environment.path),
-            environment_sha256: crate::digest::sha256(&self.environment.source.text),
+            environment_sha256: crate::digest::sha256(self.environment.source.text.as_bytes()),
             plan,
             reason,
             by: super::actor::this_process(),
@@ -310,7 +310,7 @@ impl Opened {
 fn make_plan(opened: &Opened, args: &RevertArgs) -> Result<Plan, CliError> {
     let former = &opened.past.header.plan;
     let measured = opened.store.measured(&former.runbook, &former.environment).unwrap_or_default();
-    let history = |step: &StepId| -> Option<Duration> { measured.get(&step.0).copied() };
+    let history = |step: &StepId| -> Option<Duration> { measured.get(step.as_str()).copied() };
     let mut plan = crate::revert::plan(&opened.past, &opened.resolve, &history)
         .map_err(|refused| refusal(&refused.reasons))?;
     args.approval.add_to(&mut plan, &opened.environment)?;

@@ -27,7 +27,7 @@ use crate::plan::inputs::{self, Given, Inputs};
 use crate::plan::{Built, Concern, Plan, Request, StepId};
 use crate::report::style::{DOUBT, paint};
 use crate::report::text::sanitize;
-use crate::runbook::Runbook;
+use crate::runbook::{Phase, Runbook};
 use crate::signal::{self, Signal};
 
 pub(super) use super::open::Which;
@@ -181,7 +181,7 @@ pub(super) async fn run(cx: Context, which: Which, args: StartArgs) -> Result<u8
 /// A run of what was opened, to its end: the exit code, and the run. `drill` says what it is for in a drill.
 pub(super) async fn begin(
     cx: &Context,
-    opened: Opened,
+    mut opened: Opened,
     args: &StartArgs,
     drill: Option<DrillPart>,
 ) -> Result<(u8, Run), CliError> {
@@ -189,7 +189,7 @@ pub(super) async fn begin(
     let mut signals = listen()?;
     let run = opened.store.create_run()?;
     let prepared = tokio::select! {
-        prepared = prepare(cx, &opened, args, &run, drill.is_some()) => prepared,
+        prepared = prepare(cx, &mut opened, args, &run, drill.is_some()) => prepared,
         () = signal::asked_to_end(&mut signals) => {
             cx.output.raw_progress("\n");
             Err(CliError::new(ABORTED, "start: it was stopped; nothing was touched"))
@@ -232,7 +232,7 @@ type Prepared = (Built, BTreeMap<String, String>, Lock, Subject);
 /// comes first: what a run that is taken over still changes while it settles is changed before the systems are looked at.
 async fn prepare(
     cx: &Context,
-    opened: &Opened,
+    opened: &mut Opened,
     args: &StartArgs,
     run: &Run,
     drill: bool,
@@ -241,7 +241,9 @@ async fn prepare(
     let own = run.lock(&holder, args.lock.left_elsewhere())?;
     let subject = take_subject(cx, opened, (&holder, run), args).await?;
     let left_out = pre_flight(cx, opened, args, run).await?;
-    let built = make_plan(cx, opened, args, run.id(), drill).await?;
+    // Nothing asks for them any more, and the plan takes as much room.
+    let phases = std::mem::take(&mut opened.loaded.runbook.phases);
+    let built = make_plan(cx, opened, phases, args, (run.id(), drill)).await?;
     if cx.output.format == super::output::Format::Human {
         let head_start = args.head_start()?;
         plan::screen(&without(&built.plan, &left_out), head_start)
@@ -261,23 +263,24 @@ async fn prepare(
     Ok((built, left_out, own.published()?, subject.published()?))
 }
 
-/// Resolves the inputs (asking for what is missing) and makes the plan.
+/// Resolves the inputs (asking for what is missing) and makes the plan of these phases of the runbook.
 pub(super) async fn make_plan(
     cx: &Context,
     opened: &Opened,
+    phases: Vec<Phase>,
     args: &StartArgs,
-    run: &str,
-    drill: bool,
+    (run, drill): (&str, bool),
 ) -> Result<Built, CliError> {
     let inputs = gather_inputs(cx, opened, args, run).await?;
     let runbook = &opened.loaded.runbook;
     // What earlier runs took is an estimate: without it the plan assumes.
     let measured =
         opened.store.measured(&runbook.name, &opened.environment.name).unwrap_or_default();
-    let history = |step: &StepId| measured.get(&step.0).copied();
+    let history = |step: &StepId| measured.get(step.as_str()).copied();
     let known = known_of(run, runbook, &opened.path, drill);
     let request = Request {
         runbook,
+        phases,
         environment: &opened.environment,
         inputs: &inputs,
         source: &opened.loaded.source,
@@ -411,7 +414,7 @@ pub(super) fn without<'a>(plan: &'a Plan, left_out: &BTreeMap<String, String>) -
         return plan;
     }
     for step in plan.to_mut().phases.iter_mut().flat_map(|phase| &mut phase.steps) {
-        if let Some(because) = left_out.get(&step.id.0) {
+        if let Some(because) = left_out.get(step.id.as_str()) {
             step.skip = Some(format!("left out by {because}"));
         }
     }
@@ -433,12 +436,12 @@ pub(super) fn left_out(
         }
         let others = plan.phases.iter().filter(|phase| phase.id != *only);
         for step in others.flat_map(|phase| &phase.steps) {
-            let _new = out.insert(step.id.0.clone(), format!("--only {only}"));
+            let _new = out.insert(step.id.to_string(), format!("--only {only}"));
         }
     }
     if let Some(from) = &args.from {
-        if plan.step(&StepId(from.clone())).is_none() {
-            let known: Vec<_> = plan.steps().map(|step| step.id.0.as_str()).collect();
+        if plan.step(&StepId(from.as_str().into())).is_none() {
+            let known: Vec<_> = plan.steps().map(|step| step.id.as_str()).collect();
             return Err(CliError::new(USAGE, format!("start at `{from}`: no such step"))
                 .hints(meant("--from", from, &known))
                 .hint(format!(
@@ -446,8 +449,8 @@ pub(super) fn left_out(
                     plan.runbook, plan.environment
                 )));
         }
-        for step in plan.steps().take_while(|step| step.id.0 != *from) {
-            let _new = out.insert(step.id.0.clone(), format!("--from {from}"));
+        for step in plan.steps().take_while(|step| step.id.as_str() != from) {
+            let _new = out.insert(step.id.to_string(), format!("--from {from}"));
         }
     }
     Ok(out)
@@ -544,7 +547,7 @@ fn header(
         runbook_text: opened.loaded.source.text.clone(),
         runbook_sha256: opened.loaded.sha256.clone(),
         environment_path: absolute(&opened.environment.path),
-        environment_sha256: crate::digest::sha256(&opened.environment.source.text),
+        environment_sha256: crate::digest::sha256(opened.environment.source.text.as_bytes()),
         reason: args.reason.clone().or_else(|| {
             plan.inputs.get("reason").and_then(|reason| reason.as_str().map(str::to_owned))
         }),

@@ -1,5 +1,6 @@
 //! Shows a run while it happens, and asks the person in front of it.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -47,7 +48,8 @@ impl Pulse {
 pub(super) struct Screen {
     output: Output,
     view: View,
-    schedule: Schedule,
+    /// Made when the first line is drawn: not everybody has a terminal to draw on.
+    schedule: OnceCell<Schedule>,
     /// The elapsed time of the last record, and when it came.
     last: (u64, Instant),
     /// The columns that the status line takes up; 0 when there is none.
@@ -65,10 +67,9 @@ impl Screen {
     ) -> Result<Self, CliError> {
         let view = View::of(records)
             .ok_or_else(|| CliError::new(UNEXPECTED, "find the start of the run in its journal"))?;
-        let schedule = Schedule::of(&view.header.plan);
         let last = (view.elapsed_ms, Instant::now());
         let pulse = Pulse::default();
-        Ok(Self { output, view, schedule, last, drawn: 0, posed: None, pulse })
+        Ok(Self { output, view, schedule: OnceCell::new(), last, drawn: 0, posed: None, pulse })
     }
 
     /// Beats whenever something was shown.
@@ -157,7 +158,8 @@ impl Screen {
     }
 
     fn projected(&self, now_ms: u64) -> Duration {
-        let mut progress = self.schedule.progress(Duration::from_millis(now_ms));
+        let schedule = self.schedule.get_or_init(|| Schedule::of(&self.view.header.plan));
+        let mut progress = schedule.progress(Duration::from_millis(now_ms));
         for (id, step) in &self.view.steps {
             let stage = match (step.at_work_since_ms(), step.ended_ms, step.outcome) {
                 (_, Some(ended), _) => Stage::Ended(Duration::from_millis(ended)),
@@ -167,9 +169,9 @@ impl Screen {
                 (Some(started), None, None) => Stage::Running(Duration::from_millis(started)),
                 (None, None, None) => Stage::Waiting,
             };
-            self.schedule.note(&mut progress, id, stage);
+            schedule.note(&mut progress, id, stage);
         }
-        self.schedule.project(&progress).run
+        schedule.project(&progress).run
     }
 }
 

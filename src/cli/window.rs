@@ -29,6 +29,7 @@ use crate::report::questions::QuestionView;
 use crate::report::style::{BAD, DOUBT, GOOD, brief_ms, paint};
 use crate::report::text::sanitize;
 use crate::report::{View, lines};
+use crate::value::Shared;
 
 /// The longest pause between two looks at what has to hold.
 const PAUSE: Duration = Duration::from_secs(60);
@@ -255,7 +256,7 @@ async fn environment(cx: &Context, header: &Header) -> Result<Arc<ResolveContext
     let registry = Arc::new(crate::adapters::registry());
     let path = Path::new(&header.environment_path);
     let (environment, resolve) = open::enter(cx, path, registry, &cx.config).await?;
-    if crate::digest::sha256(&environment.source.text) != header.environment_sha256 {
+    if crate::digest::sha256(environment.source.text.as_bytes()) != header.environment_sha256 {
         let path = sanitize(&header.environment_path);
         let mark = paint(DOUBT, "!");
         cx.output
@@ -284,7 +285,7 @@ struct Probing {
     at: Place,
     hold: Duration,
     resolve: Arc<ResolveContext>,
-    made: Result<(Box<dyn Probe>, StepPolicy), ActionError>,
+    made: Result<(Box<dyn Probe>, Shared<StepPolicy>), ActionError>,
     /// What the last look came to.
     told: Option<bool>,
 }
@@ -328,7 +329,7 @@ fn made(
     at: &Place,
     state: &RunState,
     resolve: &ResolveContext,
-) -> Result<(Box<dyn Probe>, StepPolicy), ActionError> {
+) -> Result<(Box<dyn Probe>, Shared<StepPolicy>), ActionError> {
     let lost =
         || ActionError::new(ErrorKind::Invalid, format!("find the probe of {at} in the plan"));
     let step = state.plan().step(&at.step).ok_or_else(lost)?;

@@ -75,7 +75,7 @@ pub(super) fn answered(state: &RunState, answer: ApprovalAnswer) -> Result<Event
     let ApprovalAnswer { step, name, by, how, approved, reason } = answer;
     let asked = waiting(state).find(|(asked, ..)| **asked == step);
     let Some((_, _, approval)) = asked else {
-        let what = step.map_or_else(|| "the run".to_owned(), |step| step.0);
+        let what = step.map_or_else(|| "the run".to_owned(), |step| step.to_string());
         return Err(format!("{name} answered about {what}, which waits for no approval"));
     };
     if !approval.may_answer(&name) {

@@ -87,7 +87,7 @@ fn waits(state: &RunState) -> Option<String> {
     if running.peek().is_none() {
         let (step, ..) = approval::waiting(state).next()?;
         return Some(
-            step.as_ref().map_or_else(|| "the whole run".to_owned(), |step| step.0.clone()),
+            step.as_ref().map_or_else(|| "the whole run".to_owned(), |step| step.to_string()),
         );
     }
     let mut holding = None;
@@ -95,7 +95,7 @@ fn waits(state: &RunState) -> Option<String> {
         if !StepState::is_holding(step) {
             return None;
         }
-        holding = holding.or_else(|| Some(id.0.clone()));
+        holding = holding.or_else(|| Some(id.to_string()));
     }
     holding
 }

@@ -25,7 +25,7 @@ pub fn head_start_ms(state: &RunState) -> u64 {
 
 /// Whether the step that proves a target is part of this run (`--only`, `--from`).
 fn is_part_of(state: &RunState, target: &PlannedTarget) -> bool {
-    !state.header.left_out.contains_key(&target.reached_by.0)
+    !state.header.left_out.contains_key(target.reached_by.as_str())
 }
 
 /// When a target falls due: 0 when its time had passed before the run started, `None` while its time has not begun.
@@ -79,7 +79,7 @@ pub fn misfit(state: &RunState, step: &PlannedStep, now_ms: u64) -> Option<(u64,
     if state.plan().targets.iter().any(late) {
         return Some((millis(step.policy.expected), 0));
     }
-    let fit = state.schedule.fits(&step.id, &progress(state, now_ms));
+    let fit = state.schedule().fits(&step.id, &progress(state, now_ms));
     fit.err().map(|spare| (millis(spare.needs), millis(spare.left)))
 }
 
@@ -87,14 +87,14 @@ pub fn misfit(state: &RunState, step: &PlannedStep, now_ms: u64) -> Option<(u64,
 fn progress(state: &RunState, now_ms: u64) -> Progress {
     let head_start = head_start_ms(state);
     let at = |ms: u64| Duration::from_millis(ms.saturating_add(head_start));
-    let mut progress = state.schedule.progress(at(now_ms));
+    let mut progress = state.schedule().progress(at(now_ms));
     for (id, step) in &state.steps {
         let course = match (step.outcome, step.at_work_since_ms()) {
             (Some(_), started) => Stage::Ended(at(step.ended_ms.or(started).unwrap_or(0))),
             (None, Some(started)) => Stage::Running(at(started)),
             (None, None) => Stage::Waiting,
         };
-        state.schedule.note(&mut progress, id, course);
+        state.schedule().note(&mut progress, id, course);
     }
     progress
 }

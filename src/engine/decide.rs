@@ -83,7 +83,7 @@ pub(super) fn start_or_skip(state: &RunState, step: &PlannedStep, now_ms: u64) -
         return None;
     }
     let skip = |reason| Some(Command::Skip(step.id.clone(), reason));
-    if let Some(because) = state.header.left_out.get(&step.id.0) {
+    if let Some(because) = state.header.left_out.get(step.id.as_str()) {
         return skip(SkipReason::LeftOut { because: because.clone() });
     }
     for wait in &step.waits {

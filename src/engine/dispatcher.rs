@@ -422,9 +422,9 @@ impl Dispatcher {
             .steps
             .get(id)
             .into_iter()
-            .flat_map(|step| &step.items)
+            .flat_map(|step| step.items.iter())
             .filter(|(_, item)| item.stage == Stage::Applying)
-            .map(|(name, _)| name.clone())
+            .map(|(name, _)| name.to_owned())
             .collect();
         for item in in_flight {
             let at = Place { step: id.clone(), item };
@@ -441,7 +441,10 @@ impl Dispatcher {
         }
         self.emit(Event::StepEnded { step: id.clone(), outcome: ended, summary });
         match ended {
-            outcome if outcome.is_success() => self.reach_targets(id, self.now_ms()),
+            outcome if outcome.is_success() => {
+                self.state.let_go(id);
+                self.reach_targets(id, self.now_ms());
+            }
             Outcome::NotStarted => {}
             _ if step.policy.optional => {}
             _ => self.on_failure(id, step.policy.on_failure),

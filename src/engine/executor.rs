@@ -171,7 +171,7 @@ pub(super) async fn undo_step(kit: Arc<Kit>, step: PlannedStep, known: StepState
     let mut touched: Vec<_> = known.items.into_iter().filter(|(_, item)| item.touched).collect();
     touched.sort_by_key(|(_, item)| std::cmp::Reverse(item.order));
     for (name, state) in touched {
-        let at = Place { step: step.id.clone(), item: name };
+        let at = Place { step: step.id.clone(), item: name.into() };
         let planned = step.items.resolved().iter().find(|item| item.name == at.item);
         let made = planned
             .ok_or_else(|| ActionError::new(ErrorKind::Invalid, "find the item in the plan"))

@@ -26,7 +26,7 @@ use crate::action::{
 use crate::event::{Event, Place, SavedRecord};
 use crate::failpoint;
 use crate::plan::StepPolicy;
-use crate::value::JsonText;
+use crate::value::{JsonText, Shared};
 
 /// How long after its deadline a call may still return by itself before it is dropped.
 pub(super) const GRACE: Duration = Duration::from_millis(200);
@@ -34,7 +34,7 @@ pub(super) const GRACE: Duration = Duration::from_millis(200);
 /// One item at work.
 pub(super) struct ItemRun {
     pub(super) kit: Arc<Kit>,
-    pub(super) policy: StepPolicy,
+    pub(super) policy: Shared<StepPolicy>,
     pub(super) at: Place,
     pub(super) known: ItemState,
     pub(super) probe: Option<Box<dyn Probe>>,

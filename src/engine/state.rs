@@ -1,7 +1,7 @@
 //! The state of a run: a fold over its events. Recovery is the same fold over the journal's records.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use indexmap::IndexMap;
 use serde::Serialize;
@@ -15,7 +15,7 @@ use crate::event::{
 };
 use crate::plan::budget::Schedule;
 use crate::plan::{Items, Plan, PlannedItem, PlannedStep, StepId};
-use crate::value::JsonText;
+use crate::value::{ByName, JsonText};
 
 /// An event that may not follow: a bug on writing, a damaged journal on reading.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -112,7 +112,7 @@ pub struct StepState {
     /// How it ended.
     pub outcome: Option<Outcome>,
     /// Its items by name.
-    pub items: IndexMap<String, ItemState>,
+    pub items: ByName<ItemState>,
     /// Whether a person is asked how to go on after its failure, and what the answer was.
     pub decision: Option<Option<bool>>,
 }
@@ -186,8 +186,8 @@ pub struct RunState {
     pub ended: Option<(RunVerdict, u8)>,
     /// When the present process took it up, milliseconds since the run's start.
     pub session_ms: u64,
-    /// What the plan expects to take how long.
-    pub schedule: Schedule,
+    /// What the plan expects to take how long, made when it is first asked for.
+    schedule: OnceLock<Schedule>,
     changes: u64,
 }
 
@@ -200,7 +200,6 @@ impl RunState {
         );
         let targets =
             header.plan.targets.iter().map(|target| (target.name.clone(), TargetState::default()));
-        let schedule = Schedule::of(&header.plan);
         Self {
             targets: targets.collect(),
             header,
@@ -215,7 +214,7 @@ impl RunState {
             killed: false,
             ended: None,
             session_ms: 0,
-            schedule,
+            schedule: OnceLock::new(),
             changes: 0,
         }
     }
@@ -223,6 +222,17 @@ impl RunState {
     /// The plan.
     pub fn plan(&self) -> &Plan {
         &self.header.plan
+    }
+
+    /// What the plan expects to take how long.
+    pub fn schedule(&self) -> &Schedule {
+        self.schedule.get_or_init(|| Schedule::of(&self.header.plan))
+    }
+
+    /// Lets go what only an undo or another attempt would need of a step that has succeeded: neither comes any more. The journal keeps it.
+    pub(super) fn let_go(&mut self, id: &StepId) {
+        let items = self.steps.get_mut(id).into_iter().flat_map(|step| step.items.values_mut());
+        items.for_each(|item| (item.saved, item.applied, item.notes) = (None, None, Vec::new()));
     }
 
     /// The item at a place.
@@ -520,7 +530,7 @@ impl RunState {
 
 fn step_state(items: &[PlannedItem]) -> StepState {
     StepState {
-        items: items.iter().map(|item| (item.name.clone(), ItemState::default())).collect(),
+        items: items.iter().map(|item| (item.name.as_str().into(), ItemState::default())).collect(),
         ..StepState::default()
     }
 }
@@ -540,7 +550,7 @@ fn insert(set: &mut BTreeSet<String>, name: &str) {
 
 fn place_name(at: &Place) -> String {
     match at.item.as_str() {
-        "" => at.step.0.clone(),
+        "" => at.step.to_string(),
         item => format!("{} [{item}]", at.step),
     }
 }

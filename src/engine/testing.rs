@@ -441,7 +441,7 @@ pub(crate) fn header(plan: Plan) -> Header {
         run: "test".into(),
         program: "0".into(),
         runbook_path: "memory".into(),
-        runbook_text: String::new(),
+        runbook_text: "".into(),
         runbook_sha256: String::new(),
         environment_path: String::new(),
         environment_sha256: String::new(),
@@ -466,7 +466,7 @@ pub(crate) fn plan(phases: Vec<Vec<PlannedStep>>) -> Plan {
         steps: steps
             .into_iter()
             .map(|mut step| {
-                let qualify = |id: &StepId| StepId(format!("p{index}/{id}"));
+                let qualify = |id: &StepId| StepId(format!("p{index}/{id}").into());
                 step.id = qualify(&step.id);
                 step.waits.iter_mut().for_each(|wait| wait.step = qualify(&wait.step));
                 step
@@ -523,7 +523,7 @@ pub(crate) fn step(id: &str, verb: &str, items: Vec<Item>) -> PlannedStep {
     let planned = |item: Item| PlannedItem {
         name: item.name,
         args: item.args,
-        does: String::new(),
+        does: "".into(),
         undo: String::new(),
     };
     PlannedStep {
@@ -533,7 +533,7 @@ pub(crate) fn step(id: &str, verb: &str, items: Vec<Item>) -> PlannedStep {
         waits: Vec::new(),
         skip: None,
         items: Items::Resolved(items.into_iter().map(planned).collect()),
-        policy: policy(),
+        policy: policy().into(),
     }
 }
 

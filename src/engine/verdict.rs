@@ -60,7 +60,7 @@ pub fn judge(state: &RunState) -> RunVerdict {
     let unreached =
         required().any(|(_, known)| matches!(known.outcome, None | Some(Outcome::NotStarted)));
     let unproved = state.plan().targets.iter().any(|target| {
-        let left_out = state.header.left_out.contains_key(&target.reached_by.0);
+        let left_out = state.header.left_out.contains_key(target.reached_by.as_str());
         !left_out && state.targets.get(&target.name).is_none_or(|known| known.took_ms.is_none())
     });
     if unreached || unproved {

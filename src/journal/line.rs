@@ -27,7 +27,7 @@ const END: &[u8] = br#""}"#;
 const SEAL: usize = PREV.len() + 64 + HASH.len() + 64 + CRC.len() + 8 + END.len();
 
 /// Deeper values could be written, but the parser would refuse to read them back.
-const DEEPEST: u32 = 120;
+pub(super) const DEEPEST: u32 = 120;
 
 /// An event on its way into the journal.
 pub(super) struct Entry {
@@ -52,23 +52,44 @@ impl Chain {
         entry: &Entry,
         out: &mut Vec<u8>,
     ) -> Result<Record, JournalError> {
-        let record = Record {
-            seq: self.seq,
-            at: entry.at,
-            elapsed_ms: entry.elapsed_ms,
-            event: entry.event.clone(),
-        };
+        let record = self.record(entry);
         let start = out.len();
         if let Err(why) = write_body(&record, out) {
             out.truncate(start);
             return Err(JournalError::Unrecordable { why });
         }
-        let (hash, crc) = digest(&self.head, &out[start..]);
-        for part in [PREV, &self.head, HASH, &hash, CRC, &crc, END, b"\n"] {
+        let mut digest = Digest::after(&self.head);
+        digest.update(&out[start..]);
+        let _brace = out.pop();
+        let Ok(()) = self.close(digest, |part| {
             out.extend_from_slice(part);
+            Ok::<(), std::convert::Infallible>(())
+        });
+        Ok(record)
+    }
+
+    /// The entry with its place in the chain.
+    pub(super) fn record(&self, entry: &Entry) -> Record {
+        Record {
+            seq: self.seq,
+            at: entry.at,
+            elapsed_ms: entry.elapsed_ms,
+            event: entry.event.clone(),
+        }
+    }
+
+    /// Ends a line, whose JSON has been written but for its closing brace, with its seal, and moves on.
+    pub(super) fn close<E>(
+        &mut self,
+        digest: Digest,
+        mut write: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (hash, crc) = digest.finish();
+        for part in [PREV, &self.head, HASH, &hash, CRC, &crc, END, b"\n"] {
+            write(part)?;
         }
         *self = Self { seq: self.seq + 1, head: hash };
-        Ok(record)
+        Ok(())
     }
 
     /// The record of an intact line, if it belongs here; moves on.
@@ -85,49 +106,86 @@ impl Chain {
     }
 }
 
-/// Writes the record's JSON without its closing brace; the first record carries the format.
+/// Writes the record's JSON; the first record carries the format.
 fn write_body(record: &Record, out: &mut Vec<u8>) -> Result<(), String> {
     let start = out.len();
     serde_json::to_writer(&mut *out, record).map_err(|error| error.to_string())?;
-    if nesting(&out[start..]) > DEEPEST {
-        return Err(format!("its values are nested deeper than {DEEPEST} levels"));
+    let mut nesting = Nesting::default();
+    nesting.update(&out[start..]);
+    if nesting.deepest() > DEEPEST {
+        return Err(nesting.refusal());
     }
     if record.seq == 0 {
         let format = format!("{{\"format\":{FORMAT},");
         let _removed = out.splice(start..=start, format.into_bytes()).count();
     }
-    let _brace = out.pop();
     Ok(())
 }
 
-fn nesting(json: &[u8]) -> u32 {
-    let (mut depth, mut deepest, mut quoted, mut escaped) = (0_u32, 0_u32, false, false);
-    for byte in json {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            b'{' | b'[' if !quoted => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b'}' | b']' if !quoted => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
+/// How deep the values of a JSON text are nested.
+#[derive(Debug, Default)]
+pub(super) struct Nesting {
+    depth: u32,
+    deepest: u32,
+    quoted: bool,
+    escaped: bool,
 }
 
-/// Hash and checksum of a body that lacks its closing brace.
-fn digest(prev: &Hash, body: &[u8]) -> (Hash, [u8; 8]) {
-    let mut sha = Sha256::new();
-    sha.update(prev);
-    sha.update(body);
-    sha.update(b"}");
-    let mut crc = crc32fast::Hasher::new();
-    crc.update(body);
-    crc.update(b"}");
-    (hexadecimal(sha.finalize().as_slice()), hexadecimal(&crc.finalize().to_be_bytes()))
+impl Nesting {
+    /// Takes the next part of the text in.
+    pub(super) fn update(&mut self, json: &[u8]) {
+        for byte in json {
+            match byte {
+                _ if self.escaped => self.escaped = false,
+                b'\\' if self.quoted => self.escaped = true,
+                b'"' => self.quoted = !self.quoted,
+                b'{' | b'[' if !self.quoted => {
+                    self.depth += 1;
+                    self.deepest = self.deepest.max(self.depth);
+                }
+                b'}' | b']' if !self.quoted => self.depth = self.depth.saturating_sub(1),
+                _ => {}
+            }
+        }
+    }
+
+    /// Levels at the deepest place.
+    pub(super) fn deepest(&self) -> u32 {
+        self.deepest
+    }
+
+    /// Why a text that is nested too deep is not written.
+    pub(super) fn refusal(&self) -> String {
+        format!("its values are nested deeper than {DEEPEST} levels")
+    }
+}
+
+/// Hash and checksum of a line's JSON.
+pub(super) struct Digest {
+    sha: Sha256,
+    crc: crc32fast::Hasher,
+}
+
+impl Digest {
+    /// Nothing yet of the line behind the one with this hash.
+    pub(super) fn after(prev: &Hash) -> Self {
+        let mut sha = Sha256::new();
+        sha.update(prev);
+        Self { sha, crc: crc32fast::Hasher::new() }
+    }
+
+    /// Takes the next part of the JSON in.
+    pub(super) fn update(&mut self, json: &[u8]) {
+        self.sha.update(json);
+        self.crc.update(json);
+    }
+
+    fn finish(self) -> (Hash, [u8; 8]) {
+        (
+            hexadecimal(self.sha.finalize().as_slice()),
+            hexadecimal(&self.crc.finalize().to_be_bytes()),
+        )
+    }
 }
 
 fn hexadecimal<const N: usize>(bytes: &[u8]) -> [u8; N] {
@@ -149,7 +207,10 @@ pub(super) struct Seal {
 /// Checks a line (without its newline) by itself: its form, its checksum and its hash.
 pub(super) fn check(line: &[u8]) -> Result<Seal, &'static str> {
     let (body, seal) = split(line).ok_or("it is cut, or not a record")?;
-    let (hash, crc) = digest(&seal.prev, body);
+    let mut digest = Digest::after(&seal.prev);
+    digest.update(body);
+    digest.update(b"}");
+    let (hash, crc) = digest.finish();
     let written = &line[line.len() - END.len() - 8..line.len() - END.len()];
     if crc != written {
         return Err("its checksum does not match");

@@ -6,7 +6,7 @@
 //! flush that failed is never tried again, because the kernel may have dropped the data.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -137,7 +137,20 @@ impl LogFile {
         }
     }
 
-    /// Writes a batch and flushes it once; one outcome per entry, in their order.
+    /// Writes a journal's first record, whatever its size, and flushes it. After an error the file is of no use.
+    pub(super) fn begin(&mut self, first: &Entry) -> Outcome {
+        let mut chain = self.chain;
+        let sealed = chain.seal_first(first, End(&mut *self));
+        let record = sealed.map_err(|error| match error.is_io() {
+            true => self.not_written(error.into()),
+            false => JournalError::Unrecordable { why: error.to_string() },
+        })?;
+        self.chain = chain;
+        self.flush(vec![Ok(Arc::new(record))]).remove(0)
+    }
+
+    /// Writes a batch and flushes it once, as the journal's thread does in two steps; one outcome per entry, in their order.
+    #[cfg(test)]
     pub(super) fn commit(&mut self, entries: &[Entry]) -> Vec<Outcome> {
         let outcomes = self.append(entries);
         self.flush(outcomes)
@@ -153,7 +166,7 @@ impl LogFile {
         if matches!(self.health, Health::Good)
             && let Err(error) = self.make_room(batch.bytes.len())
         {
-            self.health = Health::Full(error);
+            self.health = Health::Full(self.not_written(error));
             batch = self.encode(entries);
         }
         match self.write(&batch.bytes) {
@@ -218,10 +231,10 @@ impl LogFile {
     }
 
     /// Makes sure that `bytes` more fit, and the reserve behind them.
-    fn make_room(&mut self, bytes: usize) -> Result<(), JournalError> {
+    fn make_room(&mut self, bytes: usize) -> io::Result<()> {
         let needed = self.end + bytes as u64 + self.room.reserve;
         if self.size_limit.is_some_and(|limit| needed > limit) {
-            return Err(self.no_space(Errno::FBIG.into()));
+            return Err(Errno::FBIG.into());
         }
         if needed <= self.allocated || !self.can_allocate {
             return Ok(());
@@ -231,7 +244,7 @@ impl LogFile {
             .or_else(|error| if is_no_space(&error) { self.allocate(needed) } else { Err(error) })
         {
             Ok(()) => Ok(()),
-            Err(error) if is_no_space(&error) => Err(self.no_space(error)),
+            Err(error) if is_no_space(&error) => Err(error),
             // A file system that cannot allocate ahead: the write itself will tell.
             Err(_) => {
                 self.can_allocate = false;
@@ -250,27 +263,30 @@ impl LogFile {
 
     /// Writes behind the end. After an error the end is where it was.
     fn write(&mut self, bytes: &[u8]) -> Result<(), JournalError> {
+        let limit = self.size_limit;
+        // Past the limit the kernel would send SIGXFSZ.
+        if limit.is_some_and(|limit| self.end + bytes.len() as u64 > limit) {
+            return Err(self.not_written(Errno::FBIG.into()));
+        }
+        if let Err(error) = self.put(bytes) {
+            self.cut_back()?;
+            return Err(self.not_written(error));
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
         if bytes.is_empty() {
             return Ok(());
-        }
-        let new_end = self.end + bytes.len() as u64;
-        // Past the limit the kernel would send SIGXFSZ.
-        if self.size_limit.is_some_and(|limit| new_end > limit) {
-            return Err(self.no_space(Errno::FBIG.into()));
         }
         failpoint::reach("journal.before-write");
         // Two halves where crashes are tested, so that they also leave torn records.
         let middle = if cfg!(feature = "failpoints") { bytes.len() / 2 } else { bytes.len() };
         let (first, second) = bytes.split_at(middle);
-        let written = self.file.write_all_at(first, self.end).and_then(|()| {
-            failpoint::reach("journal.mid-record");
-            self.file.write_all_at(second, self.end + first.len() as u64)
-        });
-        if let Err(error) = written {
-            self.cut_back()?;
-            return Err(JournalError::io("write to", &self.path, error));
-        }
-        self.end = new_end;
+        self.file.write_all_at(first, self.end)?;
+        failpoint::reach("journal.mid-record");
+        self.file.write_all_at(second, self.end + first.len() as u64)?;
+        self.end += bytes.len() as u64;
         Ok(())
     }
 
@@ -281,8 +297,23 @@ impl LogFile {
         self.sync()
     }
 
-    fn no_space(&self, source: io::Error) -> JournalError {
+    fn not_written(&self, source: io::Error) -> JournalError {
         JournalError::io("write to", &self.path, source)
+    }
+}
+
+/// What is written goes behind the file's end, and has the reserve behind it.
+struct End<'a>(&'a mut LogFile);
+
+impl Write for End<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.make_room(bytes.len())?;
+        self.0.put(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

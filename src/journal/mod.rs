@@ -18,6 +18,7 @@ mod logfile;
 mod measured;
 mod memory;
 mod owner;
+mod pieces;
 mod reader;
 mod run;
 mod salvage;

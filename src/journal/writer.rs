@@ -68,9 +68,10 @@ impl Journal {
         room: Room,
     ) -> Result<(Self, Arc<Record>), JournalError> {
         let mut file = LogFile::create(path, room)?;
-        let outcomes = file.commit(&[first_entry(header)]);
-        let begun = outcomes.into_iter().next().unwrap_or(Err(JournalError::Closed));
-        match begun.and_then(|first| files::sync_parent(path).map(|()| first)) {
+        match file
+            .begin(&first_entry(header))
+            .and_then(|first| files::sync_parent(path).map(|()| first))
+        {
             Ok(first) => Ok((Self::writing(file)?, first)),
             Err(error) => {
                 // The first error counts; a file that stays is recognised as never begun.

@@ -11,7 +11,7 @@ mod policy;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _, stream};
@@ -23,13 +23,16 @@ use super::budget::Schedule;
 use super::inputs::Inputs;
 use super::layers::{path_to_first_target, step_id, waits};
 use super::preflight::GRACE;
-use super::{Concern, Items, Plan, PlannedPhase, PlannedStep, PlannedTarget, Refused, StepId};
+use super::{
+    Concern, Items, Plan, PlannedPhase, PlannedProbe, PlannedStep, PlannedTarget, Refused, StepId,
+};
 use crate::action::{ActionError, ErrorKind, Registry, ResolveContext, Verb};
 use crate::environment::Environment;
 use crate::runbook::diagnostic::Source;
 use crate::runbook::template;
 use crate::runbook::validate::offline_scope;
 use crate::runbook::{Phase, Runbook, Step};
+use crate::value::Shared;
 
 use items::{Resolution, Resolver};
 pub use items::{STEP_TIMEOUT, expand};
@@ -41,10 +44,11 @@ const PARALLEL_STEPS: usize = 16;
 pub type History<'a> = &'a (dyn Fn(&StepId) -> Option<Duration> + Sync);
 
 /// What a plan is made from.
-#[derive(Clone, Copy)]
 pub struct Request<'a> {
-    /// What to do.
+    /// What to do, but for its phases.
     pub runbook: &'a Runbook,
+    /// Its phases. They go as the plan comes: those of a long runbook are as large as its plan.
+    pub phases: Vec<Phase>,
     /// The runbook's text, for places in messages.
     pub source: &'a Source,
     /// Where.
@@ -72,26 +76,29 @@ pub struct Built {
 ///
 /// # Errors
 /// Everything on the path to the first target that cannot be resolved.
-pub async fn build(request: Request<'_>) -> Result<Built, Refused> {
-    let mut plan = outline(request.runbook, &request.cx.registry, request.history)?;
+pub async fn build(mut request: Request<'_>) -> Result<Built, Refused> {
+    let phases = std::mem::take(&mut request.phases);
+    let mut plan = outlined(request.runbook, &phases, &request.cx.registry, request.history)?;
     plan.environment.clone_from(&request.environment.name);
     plan.inputs.clone_from(&request.inputs.values);
     plan.list_approvers(&request.environment.approvers);
     let path = path_to_first_target(&plan.phases, &plan.targets);
     let resolver = resolver(&request);
-    let resolutions = resolve_all(&resolver, request.runbook).await;
     let mut judge = Judge { path: &path, refused: Vec::new(), warnings: Vec::new() };
     let steps = plan.phases.iter_mut().flat_map(|phase| &mut phase.steps);
-    for (step, resolution) in steps.zip(resolutions) {
+    let mut steps: Vec<&mut PlannedStep> = steps.collect();
+    resolve_all(&resolver, phases, |place, resolution| {
+        let step = &mut *steps[place];
         match notices::unwanted(&step.verb, request.runbook, &resolver) {
             Some(because) if step.skip.is_none() => step.skip = Some(because),
-            _ => judge.settle(step, resolution),
+            _ => {
+                let resolution = resolution.unwrap_or_else(|| late(step));
+                judge.settle(place, step, resolution);
+            }
         }
-    }
-    let Judge { refused, mut warnings, .. } = judge;
-    if !refused.is_empty() {
-        return Err(Refused { reasons: refused });
-    }
+    })
+    .await;
+    let mut warnings = judge.warnings()?;
     warnings.extend(messages::plan(&mut plan, request.runbook, &resolver).await);
     warnings.extend(plan.targets.iter().filter_map(|target| unprovable(&plan, target)));
     warnings.extend(Schedule::of(&plan).misfits().iter().map(Concern::from));
@@ -117,14 +124,23 @@ pub fn outline(
     registry: &Registry,
     history: History<'_>,
 ) -> Result<Plan, Refused> {
+    outlined(runbook, &runbook.phases, registry, history)
+}
+
+fn outlined(
+    runbook: &Runbook,
+    phases: &[Phase],
+    registry: &Registry,
+    history: History<'_>,
+) -> Result<Plan, Refused> {
     let mut targets: Vec<PlannedTarget> = runbook
         .targets
         .iter()
         .map(|(name, target)| PlannedTarget {
             name: name.clone(),
             within: target.within,
-            from: target.from.clone().map(StepId),
-            reached_by: StepId(target.reached_by.clone()),
+            from: target.from.as_deref().map(|step| StepId(step.into())),
+            reached_by: StepId(target.reached_by.as_str().into()),
         })
         .collect();
     targets.sort_by_key(PlannedTarget::rank);
@@ -133,7 +149,7 @@ pub fn outline(
         let args = verb.lasts.zip(template::evaluate(&step.args, &scope).ok());
         args.and_then(|(lasts, args)| lasts(args))
     };
-    let phases = runbook.phases.iter().map(|phase| planned_phase(phase, registry, history, &lasts));
+    let phases = phases.iter().map(|phase| planned_phase(phase, registry, history, &lasts));
     Ok(Plan {
         runbook: runbook.name.clone(),
         title: runbook.title.clone(),
@@ -166,17 +182,23 @@ fn planned_phase(
         }],
     };
     let waits = waits(phase).map_err(|error| invalid(error.to_string()))?;
-    let mut steps = Vec::with_capacity(phase.steps.len());
+    let mut steps: Vec<PlannedStep> = Vec::with_capacity(phase.steps.len());
     for (step, waits) in phase.steps.iter().zip(waits) {
         let verb = registry.verb(&step.verb).ok_or_else(|| {
             invalid(format!("find the verb `{}` of step `{}`", step.verb, step.id))
         })?;
         let id = step_id(phase, step);
         let policy = policy::policy(step, verb, lasts(step, verb), history(&id));
+        let above = steps.last();
+        let name = above.map(|above| &above.verb).filter(|name| ***name == *step.verb);
+        let (verb, policy) = (
+            name.map_or_else(|| step.verb.as_str().into(), Clone::clone),
+            Shared::from(policy).or_equal(above.map(|above| &above.policy)),
+        );
         steps.push(PlannedStep {
             id,
             title: step.title.clone(),
-            verb: step.verb.clone(),
+            verb,
             waits,
             skip: None,
             items: Items::Resolved(Vec::new()),
@@ -202,38 +224,45 @@ fn resolver<'a>(request: &Request<'a>) -> Resolver<'a> {
     }
 }
 
-/// The items of every step, in the order of the runbook. Once the required steps have theirs, the optional ones have a moment more:
-/// a silent system that nothing depends on must not hold up the start.
-async fn resolve_all(resolver: &Resolver<'_>, runbook: &Runbook) -> Vec<Resolution> {
-    let steps: Vec<&Step> = runbook.phases.iter().flat_map(|phase| &phase.steps).collect();
+/// Settles every step, by its place in the order of the runbook, as its items are found. Once the required steps have theirs, the optional
+/// ones have a moment more: a silent system that nothing depends on must not hold up the start.
+async fn resolve_all(
+    resolver: &Resolver<'_>,
+    phases: Vec<Phase>,
+    mut settle: impl FnMut(usize, Option<Resolution>),
+) {
+    let steps = phases.iter().flat_map(|phase| &phase.steps);
+    let optional: Vec<bool> = steps.map(|step| step.optional).collect();
+    let mut unheard: BTreeSet<usize> = (0..optional.len()).collect();
     // As their turn comes, since ten thousand at once are a lot of memory; and past one that waits, since a silent system must not
     // take the time of the others.
-    let futures = steps
-        .iter()
-        .enumerate()
-        .map(|(place, step)| async move { (place, resolver.resolve(step).await) }.boxed());
+    let steps = phases.into_iter().flat_map(|phase| phase.steps).enumerate();
+    let futures =
+        steps.map(|(place, step)| async move { (place, resolver.resolve(&step).await) }.boxed());
     let mut resolving = stream::iter(futures).buffer_unordered(PARALLEL_STEPS);
-    let mut resolved: Vec<Option<Resolution>> = steps.iter().map(|_| None).collect();
-    let mut required = steps.iter().filter(|step| !step.optional).count();
+    let mut required = optional.iter().filter(|optional| !**optional).count();
     let mut until = Instant::now() + if required == 0 { GRACE } else { STEP_TIMEOUT + GRACE };
     while let Ok(Some((place, resolution))) = timeout_at(until, resolving.next()).await {
-        resolved[place] = Some(resolution);
-        if !steps[place].optional {
+        settle(place, Some(resolution));
+        let _it_was = unheard.remove(&place);
+        if !optional[place] {
             required -= 1;
         }
         if required == 0 {
             until = until.min(Instant::now() + GRACE);
         }
     }
-    drop(resolving);
-    let late = |step: &Step| {
-        let message =
-            format!("resolve `{}` in time: no answer yet, and it is not waited for", step.verb);
-        let error = ActionError::new(ErrorKind::TimedOut, message);
-        Resolution::Unresolved { error, args: Vec::new(), probe: None }
-    };
-    let steps = steps.into_iter().zip(resolved);
-    steps.map(|(step, resolution)| resolution.unwrap_or_else(|| late(step))).collect()
+    for place in unheard {
+        settle(place, None);
+    }
+}
+
+/// What becomes of a step that nothing was heard of in time.
+fn late(step: &PlannedStep) -> Resolution {
+    let message =
+        format!("resolve `{}` in time: no answer yet, and it is not waited for", step.verb);
+    let error = ActionError::new(ErrorKind::TimedOut, message);
+    Resolution::Unresolved { error, args: Vec::new(), probe: None }
 }
 
 fn scope(request: &Request<'_>) -> template::Scope {
@@ -250,36 +279,60 @@ fn scope(request: &Request<'_>) -> template::Scope {
 /// Decides what an unresolved step means.
 struct Judge<'a> {
     path: &'a HashSet<StepId>,
-    refused: Vec<Concern>,
-    warnings: Vec<Concern>,
+    /// With the places of their steps.
+    refused: Vec<(usize, Concern)>,
+    warnings: Vec<(usize, Concern)>,
 }
 
 impl Judge<'_> {
-    fn settle(&mut self, step: &mut PlannedStep, resolution: Resolution) {
+    /// What is worth knowing, in the order of the runbook.
+    fn warnings(self) -> Result<Vec<Concern>, Refused> {
+        let ordered = |mut found: Vec<(usize, Concern)>| -> Vec<Concern> {
+            found.sort_by_key(|(place, _)| *place);
+            found.into_iter().map(|(_, concern)| concern).collect()
+        };
+        if self.refused.is_empty() {
+            Ok(ordered(self.warnings))
+        } else {
+            Err(Refused { reasons: ordered(self.refused) })
+        }
+    }
+
+    fn settle(&mut self, place: usize, step: &mut PlannedStep, resolution: Resolution) {
+        let id = step.id.clone();
+        let concern = |error| (place, Concern::step(&id, error));
         match resolution {
             Resolution::Ready { items, probe, lasts, remarks } => {
                 step.items = Items::Resolved(items);
-                if let Some(lasts) = lasts {
+                if let Some(lasts) = lasts
+                    && step.policy.expected != lasts
+                {
                     step.policy.expected = lasts;
                 }
-                step.policy.verify.probe = probe;
-                let remarks = remarks.into_iter().map(|remark| Concern::step(&step.id, remark));
-                self.warnings.extend(remarks);
+                self.warnings.extend(remarks.into_iter().map(concern));
+                verified_by(step, probe);
             }
             Resolution::Skipped { because } => step.skip = Some(because),
             Resolution::Unresolved { error, .. } if self.path.contains(&step.id) => {
-                self.refused.push(Concern::step(&step.id, error));
+                self.refused.push(concern(error));
             }
             Resolution::Unresolved { error, .. } if step.policy.optional => {
                 step.skip = Some(format!("it is optional, and cannot {error}"));
-                self.warnings.push(Concern::step(&step.id, error));
+                self.warnings.push(concern(error));
             }
             Resolution::Unresolved { error, args, probe } => {
                 step.items = Items::Deferred { args, reason: error.message.clone() };
-                step.policy.verify.probe = probe;
-                self.warnings.push(Concern::step(&step.id, error));
+                verified_by(step, probe);
+                self.warnings.push(concern(error));
             }
         }
+    }
+}
+
+/// Most steps have no probe of their own, and share a policy.
+fn verified_by(step: &mut PlannedStep, probe: Option<PlannedProbe>) {
+    if probe.is_some() {
+        step.policy.verify.probe = probe;
     }
 }
 

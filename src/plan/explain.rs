@@ -200,7 +200,7 @@ mod tests {
                 .map(|name| PlannedItem {
                     name: name.into(),
                     args: json!({}).into(),
-                    does: format!("stop {name}"),
+                    does: format!("stop {name}").into(),
                     undo: String::new(),
                 })
                 .into(),
@@ -259,7 +259,7 @@ Targets, measured from the start:
         step.items = Items::Resolved(vec![PlannedItem {
             name: String::new(),
             args: json!({}).into(),
-            does: format!("call\n# heading <script> {marker}"),
+            does: format!("call\n# heading <script> {marker}").into(),
             undo: String::new(),
         }]);
         let text = explain(&plan(vec![planned_phase("p", vec![step])], &[]));

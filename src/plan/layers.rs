@@ -66,7 +66,7 @@ pub fn waits(phase: &Phase) -> Result<Vec<Vec<Wait>>, OrderError> {
 
 /// The name of a step in a run.
 pub fn step_id(phase: &Phase, step: &Step) -> StepId {
-    StepId(format!("{}/{}", phase.id, step.id))
+    StepId(format!("{}/{}", phase.id, step.id).into())
 }
 
 fn named(
@@ -203,7 +203,7 @@ mod tests {
     }
 
     fn names(waits: &[Wait]) -> Vec<&str> {
-        waits.iter().map(|wait| wait.step.0.as_str()).collect()
+        waits.iter().map(|wait| wait.step.as_str()).collect()
     }
 
     #[test]
@@ -265,7 +265,7 @@ mod tests {
         );
         let names: Vec<Vec<&str>> = layers(&phase)
             .into_iter()
-            .map(|layer| layer.into_iter().map(|step| step.id.0.as_str()).collect())
+            .map(|layer| layer.into_iter().map(|step| step.id.as_str()).collect())
             .collect();
         assert_eq!(names, vec![vec!["p/a", "p/b"], vec!["p/c"], vec!["p/d"]]);
     }
@@ -296,7 +296,7 @@ mod tests {
         };
         let targets = [target("all", 210, "three/redis"), target("traffic", 60, "two/proof")];
         let mut path: Vec<String> =
-            path_to_first_target(&phases, &targets).into_iter().map(|id| id.0).collect();
+            path_to_first_target(&phases, &targets).into_iter().map(|id| id.to_string()).collect();
         path.sort();
         assert_eq!(path, ["one/a", "two/b", "two/proof"]);
         assert!(path_to_first_target(&phases, &[]).contains(&StepId("three/redis".into())));

@@ -1,6 +1,7 @@
 //! A plan as plain data.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use indexmap::IndexMap;
@@ -10,7 +11,7 @@ use serde_json::Value;
 use super::Reverts;
 use crate::action::Item;
 use crate::runbook::{OnFailure, Scenario, Severity};
-use crate::value::JsonText;
+use crate::value::{JsonText, Shared};
 
 /// A fully resolved plan.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -152,10 +153,17 @@ pub struct PlannedPhase {
     pub steps: Vec<PlannedStep>,
 }
 
-/// `phase/step`: the name of a step in a run.
+/// `phase/step`: the name of a step in a run. Shared, since a plan, its state and its readers each name every step.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct StepId(pub String);
+pub struct StepId(pub Arc<str>);
+
+impl StepId {
+    /// `phase/step`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
 
 impl std::fmt::Display for StepId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -172,7 +180,7 @@ pub struct PlannedStep {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
     /// `<system>.<verb>`.
-    pub verb: String,
+    pub verb: Arc<str>,
     /// The steps of the same phase it waits for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waits: Vec<Wait>,
@@ -181,8 +189,8 @@ pub struct PlannedStep {
     pub skip: Option<String>,
     /// What it works on.
     pub items: Items,
-    /// How it is run.
-    pub policy: StepPolicy,
+    /// How it is run. Neighbours are mostly run alike.
+    pub policy: Shared<StepPolicy>,
 }
 
 /// A step's wait for another.
@@ -232,7 +240,7 @@ pub struct PlannedItem {
     /// What the verb makes its work from.
     pub args: JsonText,
     /// What it will do, in words.
-    pub does: String,
+    pub does: Arc<str>,
     /// What undo would do, in words; empty for probes and irreversible changes.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub undo: String,

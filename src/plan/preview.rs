@@ -268,7 +268,7 @@ fn looks<'a>(step: &'a PlannedStep, looker: &'a Looker<'_>) -> Vec<Look<'a>> {
 fn whole(step: &PlannedStep, finding: Finding) -> PreviewItem {
     PreviewItem {
         name: String::new(),
-        does: step.title.clone().unwrap_or_else(|| step.verb.clone()),
+        does: step.title.clone().unwrap_or_else(|| step.verb.to_string()),
         undo: String::new(),
         finding,
         known: Known::Rendered,

@@ -115,7 +115,7 @@ pub(crate) fn planned(id: &str, waits: &[&str]) -> PlannedStep {
         items: Items::Resolved(vec![PlannedItem {
             name: String::new(),
             args: json!({"key": id, "to": "new"}).into(),
-            does: format!("set {id} to new"),
+            does: format!("set {id} to new").into(),
             undo: format!("set {id} back"),
         }]),
         policy: StepPolicy {
@@ -137,7 +137,8 @@ pub(crate) fn planned(id: &str, waits: &[&str]) -> PlannedStep {
             },
             irreversible: false,
             approval: None,
-        },
+        }
+        .into(),
     }
 }
 

@@ -69,6 +69,7 @@ async fn a_runbook_becomes_a_plan_a_preview_and_a_checklist() {
 
     let built = build(Request {
         runbook: &loaded.runbook,
+        phases: loaded.runbook.phases.clone(),
         source: &loaded.source,
         environment: &environment,
         inputs: &inputs,

@@ -40,9 +40,9 @@ pub(super) fn actions(view: &View) -> Vec<String> {
         let known = view.steps.get(&step.id)?;
         let title = step.title.clone().or_else(|| {
             let single = (known.items.len() == 1).then(|| known.items.values().next())?;
-            single.map(|item| item.does.clone())
+            single.map(|item| item.does.to_string())
         });
-        let title = title.unwrap_or_else(|| step.id.0.clone());
+        let title = title.unwrap_or_else(|| step.id.to_string());
         match (known.outcome?, known.progress()) {
             (Outcome::Done, (done, all)) if all > 1 => Some(format!("{title} ({done} of {all})")),
             (Outcome::Done, _) => Some(title),

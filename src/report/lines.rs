@@ -274,7 +274,7 @@ fn reached(view: &View, target: &str, took_ms: u64, in_time: bool) -> String {
 
 /// The step's own id, without its phase.
 fn name(step: &StepId) -> String {
-    sanitize(step.0.split_once('/').map_or(step.0.as_str(), |(_, id)| id))
+    sanitize(step.0.split_once('/').map_or(step.as_str(), |(_, id)| id))
 }
 
 fn label(step: &StepId, item: &str) -> String {

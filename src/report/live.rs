@@ -77,7 +77,7 @@ fn work(running: &[(&StepId, &StepView)]) -> String {
 
 /// The step's own id, without its phase.
 fn name(id: &StepId) -> &str {
-    id.0.split_once('/').map_or(id.0.as_str(), |(_, name)| name)
+    id.0.split_once('/').map_or(id.as_str(), |(_, name)| name)
 }
 
 fn cut(text: &str, width: usize) -> String {

@@ -266,7 +266,7 @@ fn troubles(out: &mut String, view: &View) {
     }
     line(out, "\n## What went wrong\n");
     for (id, name, item) in bad {
-        let place = if name.is_empty() { id.0.clone() } else { format!("{} [{name}]", id.0) };
+        let place = if name.is_empty() { id.to_string() } else { format!("{} [{name}]", id.0) };
         let note = item.note.as_deref().map(escape).unwrap_or_default();
         let what = match (item.stage, note.as_str()) {
             (_, "") => "denied by a person".to_owned(),

@@ -189,7 +189,7 @@ fn badly(view: &View) -> Vec<String> {
 
 /// What was not as it should be with a step.
 fn trouble(step: &StepView) -> Option<String> {
-    match (step.outcome, &step.skipped) {
+    match (step.outcome, step.skipped.as_deref()) {
         (Some(Outcome::Failed | Outcome::Unknown | Outcome::Undone), _) => {
             let bad = |stage| matches!(stage, ItemStage::Failed | ItemStage::Unknown);
             let first = step.items.values().find(|item| bad(item.stage));

@@ -16,7 +16,8 @@ use crate::action::Window;
 use crate::event::{
     Actor, Event, Header, Outcome, Place, Record, RunVerdict, SkipReason, Standing, StopReason,
 };
-use crate::plan::{Items, StepId};
+use crate::plan::{Items, PlannedItem, StepId};
+use crate::value::ByName;
 
 /// Everything that a report shows.
 #[derive(Debug, Clone)]
@@ -71,11 +72,11 @@ pub struct StepView {
     /// How it ended.
     pub outcome: Option<Outcome>,
     /// Why it was not run.
-    pub skipped: Option<SkipReason>,
+    pub skipped: Option<Box<SkipReason>>,
     /// One line: evidence, or the first error.
     pub summary: Option<String>,
     /// Its items.
-    pub items: IndexMap<String, ItemView>,
+    pub items: ByName<ItemView>,
     /// Attempts that failed and were followed by another.
     pub retries: u32,
 }
@@ -86,7 +87,7 @@ pub struct ItemView {
     /// Where it stands.
     pub stage: ItemStage,
     /// What it does, in words.
-    pub does: String,
+    pub does: Arc<str>,
     /// Evidence, or the last error.
     pub note: Option<String>,
     /// What a person can do about an error.
@@ -94,7 +95,7 @@ pub struct ItemView {
     pub hints: Vec<String>,
     /// How its hold stands, if it is one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub hold: Option<HoldView>,
+    pub hold: Option<Box<HoldView>>,
 }
 
 /// Where an item stands, in the words of a reader.
@@ -169,7 +170,7 @@ impl View {
         steps.extend(header.plan.steps().map(|step| {
             let items = match &step.items {
                 Items::Resolved(items) => items.iter().map(item_view).collect(),
-                Items::Deferred { .. } => IndexMap::new(),
+                Items::Deferred { .. } => ByName::default(),
             };
             (step.id.clone(), StepView { items, ..StepView::default() })
         }));
@@ -235,7 +236,7 @@ impl View {
                     SkipReason::Blocked { .. } | SkipReason::Stopping => Outcome::NotStarted,
                     _ => Outcome::Skipped,
                 });
-                view.skipped = Some(reason.clone());
+                view.skipped = Some(Box::new(reason.clone()));
             }),
             Event::StepEnded { step, outcome, summary } => self.on_step(step, |view| {
                 view.outcome = Some(*outcome);
@@ -297,7 +298,7 @@ impl View {
                 }
             }
             Event::HoldBegan { at, for_ms } => {
-                let hold = HoldView::begun(elapsed_ms, *for_ms);
+                let hold = Box::new(HoldView::begun(elapsed_ms, *for_ms));
                 if let Some(item) = self.item_mut(at) {
                     item.hold.get_or_insert(hold);
                 }
@@ -383,7 +384,7 @@ impl View {
     pub fn holds(&self) -> impl Iterator<Item = (&StepId, &HoldView)> {
         let at_work = self.steps.iter().filter(|(_, step)| step.is_at_work());
         at_work.flat_map(|(id, step)| {
-            step.items.values().filter_map(move |item| Some((id, item.hold.as_ref()?)))
+            step.items.values().filter_map(move |item| Some((id, item.hold.as_deref()?)))
         })
     }
 
@@ -459,7 +460,7 @@ impl View {
     }
 }
 
-fn item_view(item: &crate::plan::PlannedItem) -> (String, ItemView) {
+fn item_view(item: &PlannedItem) -> (Box<str>, ItemView) {
     let view = ItemView {
         stage: ItemStage::Waiting,
         does: item.does.clone(),
@@ -467,7 +468,7 @@ fn item_view(item: &crate::plan::PlannedItem) -> (String, ItemView) {
         hints: Vec::new(),
         hold: None,
     };
-    (item.name.clone(), view)
+    (item.name.as_str().into(), view)
 }
 
 impl TargetView {

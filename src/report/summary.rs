@@ -328,13 +328,13 @@ mod tests {
         }))
         .expect("the header has the form of this version");
         let item = |(index, stage): (usize, &ItemStage)| {
-            let (does, note, hints) = (String::new(), None, Vec::new());
-            (index.to_string(), ItemView { stage: *stage, does, note, hints, hold: None })
+            let (does, note, hints) = ("".into(), None, Vec::new());
+            (index.to_string().into(), ItemView { stage: *stage, does, note, hints, hold: None })
         };
         let step = |(id, outcome, stages): &(&str, Outcome, &[ItemStage])| {
             let items = stages.iter().enumerate().map(item).collect();
             let view = StepView { outcome: Some(*outcome), items, ..StepView::default() };
-            (StepId((*id).to_owned()), view)
+            (StepId((*id).into()), view)
         };
         View {
             at: header.started,

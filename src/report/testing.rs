@@ -46,7 +46,7 @@ pub(crate) fn header(started: Timestamp) -> Header {
         run: "test".into(),
         program: "0".into(),
         runbook_path: "memory".into(),
-        runbook_text: String::new(),
+        runbook_text: "".into(),
         runbook_sha256: String::new(),
         environment_path: String::new(),
         environment_sha256: String::new(),

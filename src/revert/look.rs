@@ -60,7 +60,7 @@ pub async fn look(plan: &Plan, past: &Past, cx: &LookContext) -> Looked {
             let Some(seen) = seen.next() else { break };
             let (finding, refusal) = judge.find(item, seen);
             refusals.extend(refusal);
-            let (name, does) = (item.name.clone(), item.does.clone());
+            let (name, does) = (item.name.clone(), item.does.to_string());
             let known = known(&finding);
             items.push(PreviewItem { name, does, undo: String::new(), finding, known });
         }

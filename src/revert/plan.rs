@@ -101,7 +101,7 @@ fn phases(
             last = Some(phase);
         }
         let Some(phase) = phases.last_mut() else { continue };
-        let id = StepId(unique(&format!("{}/{name}", phase.id), &mut given));
+        let id = StepId(unique(&format!("{}/{name}", phase.id), &mut given).into());
         let waits = batches.iter().zip(&phase.steps);
         let waits = waits.filter(|(later, _)| later.begun > batch.ended);
         let waits =
@@ -182,7 +182,7 @@ fn step(
         waits,
         skip: None,
         items: Items::Resolved(items),
-        policy: policy(former, measured(id)),
+        policy: policy(former, measured(id)).into(),
     })
 }
 
@@ -197,7 +197,7 @@ fn planned(change: &Change, undo: &str) -> Result<PlannedItem, serde_json::Error
     Ok(PlannedItem {
         name: change.item.name.clone(),
         args: JsonText::of(&args)?,
-        does: undo.to_owned(),
+        does: undo.into(),
         undo: String::new(),
     })
 }
@@ -206,7 +206,7 @@ fn planned(change: &Change, undo: &str) -> Result<PlannedItem, serde_json::Error
 fn policy(former: &PlannedStep, measured: Option<Duration>) -> StepPolicy {
     use crate::plan::ExpectedFrom::{Assumed, Measured};
     let (expected, expected_from) = measured.map_or((TAKES, Assumed), |took| (took, Measured));
-    let StepPolicy { timeout, parallel, approval, .. } = former.policy.clone();
+    let StepPolicy { timeout, parallel, approval, .. } = (*former.policy).clone();
     let RetryPolicy { attempts, delay, max_delay } = former.policy.retry;
     let VerifyPolicy { within, every, .. } = former.policy.verify;
     StepPolicy {

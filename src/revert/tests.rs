@@ -336,7 +336,7 @@ async fn what_came_last_is_taken_back_first() {
 
     let (past, plan) = bench.reverse(&log);
     assert_eq!(plan.reverts.as_ref().expect("the plan of a revert").run, "test");
-    let ids: Vec<_> = plan.steps().map(|step| step.id.0.as_str()).collect();
+    let ids: Vec<_> = plan.steps().map(|step| step.id.as_str()).collect();
     assert_eq!(ids[0], "revert-p2/c");
     assert_eq!(ids[1..3], ["revert-p1/slow", "revert-p1/quick"]);
     assert_eq!(ids[3..], ["revert-p0/b", "revert-p0/a"]);
@@ -394,7 +394,7 @@ async fn what_somebody_has_changed_since_is_named_and_what_stays_is_announced() 
     bench.cells.put("x", 7);
     let (past, plan) = bench.reverse(&log);
     let left = &plan.reverts.as_ref().expect("the plan of a revert").left;
-    assert_eq!((left[0].step.0.as_str(), left[0].because.as_str()), ("p1/f", "it is for ever"));
+    assert_eq!((left[0].step.as_str(), left[0].because.as_str()), ("p1/f", "it is for ever"));
     let looked = bench.look(&past, &plan).await;
     let about: Vec<_> = looked.refusals.iter().map(|refusal| refusal.about.as_str()).collect();
     assert_eq!(about, ["step p0/a"]);
@@ -467,7 +467,7 @@ async fn names_that_end_in_numbers_make_no_id_twice() {
     };
     let mut forward = plan(vec![pair("a"), pair("b"), pair("c")]);
     for (phase, name) in forward.phases.iter_mut().zip(["part", "probe", "part-2"]) {
-        let renamed = |id: &StepId| StepId(id.0.replace(&phase.id, name));
+        let renamed = |id: &StepId| StepId(id.0.replace(&phase.id, name).into());
         for step in &mut phase.steps {
             step.id = renamed(&step.id);
             step.waits.iter_mut().for_each(|wait| wait.step = renamed(&wait.step));
@@ -481,7 +481,7 @@ async fn names_that_end_in_numbers_make_no_id_twice() {
     let (_, plan) = bench.reverse(&log);
     let phases: Vec<_> = plan.phases.iter().map(|phase| phase.id.as_str()).collect();
     assert_eq!(phases, ["revert-part-2", "revert-probe", "revert-part"]);
-    let steps: Vec<_> = plan.phases[0].steps.iter().map(|step| step.id.0.as_str()).collect();
+    let steps: Vec<_> = plan.phases[0].steps.iter().map(|step| step.id.as_str()).collect();
     assert_eq!(steps, ["revert-part-2/stop-2", "revert-part-2/stop"]);
     let run = bench.start(back(plan)).0;
     let ended = timeout(Duration::from_secs(60), run).await.expect("it ends");
@@ -502,7 +502,7 @@ async fn what_is_numbered_for_a_second_session_takes_no_id_of_the_runbook() {
     let (run, log) = bench.resume(log);
     assert_eq!(verdict(&run.await.state), RunVerdict::Recovered);
     let (_, plan) = bench.reverse(&log);
-    let ids: BTreeSet<_> = plan.steps().map(|step| step.id.0.as_str()).collect();
+    let ids: BTreeSet<_> = plan.steps().map(|step| step.id.as_str()).collect();
     let p = ["first", "first-2", "first-3", "third"].map(|name| format!("revert-p0/{name}"));
     assert_eq!(ids, p.iter().map(String::as_str).collect());
     let run = bench.start(back(plan)).0;

@@ -41,7 +41,7 @@ fn load_bytes(path: &str, bytes: Vec<u8>, registry: &Registry) -> Result<Loaded,
     let sha256 = digest::sha256(&bytes);
     let source = read::text(path, bytes)?;
     let (runbook, problems) = match parse::parse(&source) {
-        Ok(root) => validate::validate(&root, &source, registry),
+        Ok(root) => validate::validate(root, &source, registry),
         Err(problems) => (None, problems),
     };
     let failed = problems.iter().any(|found: &Diagnostic| found.severity == Severity::Error);

@@ -228,23 +228,23 @@ pub struct Step {
     /// What it waits for; `None` waits for the nearest required step above.
     pub after: Option<Vec<After>>,
     /// The condition under which it runs.
-    pub when: Option<Node>,
+    pub when: Option<Box<Node>>,
     /// The time of one attempt.
     pub timeout: Option<Duration>,
     /// What the planner assumes until it has measured.
     pub expected: Option<Duration>,
     /// Attempts after retryable errors.
-    pub retry: Option<Retry>,
+    pub retry: Option<Box<Retry>>,
     /// What a failure means.
     pub on_failure: OnFailure,
     /// How success is verified.
-    pub verify: Option<Verify>,
+    pub verify: Option<Box<Verify>>,
     /// Declares that it cannot be undone.
     pub irreversible: bool,
     /// Whose approval it needs before its first change.
-    pub approval: Option<Approval>,
+    pub approval: Option<Box<Approval>>,
     /// Repeats the step for each element of a list.
-    pub for_each: Option<ForEach>,
+    pub for_each: Option<Box<ForEach>>,
     /// The most items at the same time.
     pub parallel: Option<usize>,
     /// Where it stands.

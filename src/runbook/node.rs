@@ -57,6 +57,22 @@ impl Node {
         }
     }
 
+    /// The value under a key of a mapping, to be changed or taken.
+    pub fn get_mut(&mut self, key: &str) -> Option<&mut Self> {
+        match &mut self.value {
+            NodeValue::Map(entries) => {
+                entries.iter_mut().find(|(name, _)| name.name == key).map(|(_, value)| value)
+            }
+            _ => None,
+        }
+    }
+
+    /// The value, which leaves nothing at its place.
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        Self { value: std::mem::replace(&mut self.value, NodeValue::Null), span: self.span }
+    }
+
     /// The text of a scalar.
     pub fn as_text(&self) -> Option<&str> {
         match &self.value {

@@ -296,12 +296,14 @@ impl<'a> Builder<'a> {
 
     fn close(&mut self, end: Span) -> Result<(), GiveUp> {
         let node = match self.open.pop() {
-            Some(Open::List { start, flow, items }) => {
+            Some(Open::List { start, flow, mut items }) => {
+                items.shrink_to_fit();
                 let last = items.last().map(|item| item.span.end);
                 let span = collection(start, flow, last, end);
                 Node { value: NodeValue::List(items), span }
             }
-            Some(Open::Map { start, flow, entries, .. }) => {
+            Some(Open::Map { start, flow, mut entries, .. }) => {
+                entries.shrink_to_fit();
                 let last = entries.last().map(|(key, value)| value.span.end.max(key.span.end));
                 let span = collection(start, flow, last, end);
                 Node { value: NodeValue::Map(entries), span }

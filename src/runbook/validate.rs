@@ -29,15 +29,15 @@ pub use values::offline_scope;
 /// Makes a runbook of a tree, as far as it can, and finds all problems. The runbook may be used only when none of
 /// them is an error.
 pub fn validate(
-    root: &Node,
+    root: Node,
     source: &Source,
     registry: &Registry,
 ) -> (Option<Runbook>, Vec<Diagnostic>) {
-    if let Some(problem) = version::check(root, "runbook") {
+    if let Some(problem) = version::check(&root, "runbook") {
         return (None, vec![problem]);
     }
-    let catalog = Catalog::of(registry, root);
-    let mut problems = walk::form(root, source, &catalog);
+    let catalog = Catalog::of(registry, &root);
+    let mut problems = walk::form(&root, source, &catalog);
     let runbook = build::runbook(root, &mut problems);
     let graphs = graph::check(&runbook, &mut problems);
     targets::check(&runbook, &graphs, registry, &mut problems);

@@ -328,7 +328,7 @@ fn the_workflow_for_ci_does_what_it_says() {
     let workflow = std::fs::read_to_string(path).expect("it is shipped");
     let jobs = rollback::runbook::parse::parse(&rollback::runbook::diagnostic::Source::new(
         "rollback.yml",
-        &workflow,
+        workflow.as_str(),
     ));
     let jobs = jobs.expect("it is YAML").to_json()["jobs"].clone();
     let commands: Vec<String> = jobs

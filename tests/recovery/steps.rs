@@ -115,6 +115,7 @@ impl Bench {
         let inputs = inputs::resolve(&loaded.runbook, &given, &self.resolve).await;
         let request = plan::Request {
             runbook: &loaded.runbook,
+            phases: loaded.runbook.phases.clone(),
             source: &loaded.source,
             environment: &self.environment,
             inputs: &inputs,
@@ -189,7 +190,7 @@ pub(super) fn header(plan: Plan) -> Header {
         run: RUN.into(),
         program: "test".into(),
         runbook_path: String::new(),
-        runbook_text: String::new(),
+        runbook_text: "".into(),
         runbook_sha256: String::new(),
         environment_path: String::new(),
         environment_sha256: String::new(),
@@ -240,7 +241,7 @@ impl Recorder for Notes {
 
 impl<'a> Attempts<'a> {
     pub(super) fn new(bench: &'a Bench, step: &PlannedStep) -> Self {
-        let (place, timeout) = (step.id.0.clone(), step.policy.timeout);
+        let (place, timeout) = (step.id.to_string(), step.policy.timeout);
         Self { bench, notes: Arc::default(), place, timeout }
     }
 
@@ -416,7 +417,7 @@ pub(super) async fn fail(
     let planned = |item: Item| PlannedItem {
         name: item.name,
         args: item.args,
-        does: String::new(),
+        does: "".into(),
         undo: String::new(),
     };
     let step = plan
@@ -431,5 +432,5 @@ pub(super) async fn fail(
         step.policy.timeout = Duration::from_millis(300);
     }
     step.items = Items::Resolved(items.into_iter().map(planned).collect());
-    step.policy.clone()
+    (*step.policy).clone()
 }

@@ -37,12 +37,16 @@ const GRACE_AT_STOP: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Surroundings {
     /// Variables by name; values may be secret markers.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub(super) env: IndexMap<String, String>,
     /// Further variables to take from this program's environment.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) inherit: Vec<String>,
     /// The working directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) cwd: Option<PathBuf>,
     /// Text for the standard input; nothing is `/dev/null`. May be a secret marker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) stdin: Option<String>,
     /// Bytes kept of each of the two outputs.
     pub(super) output_limit: usize,

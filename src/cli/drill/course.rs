@@ -81,7 +81,7 @@ impl Course {
             started,
             ended: clock::now(),
             runbook_sha256: loaded.sha256.clone(),
-            environment_sha256: crate::digest::sha256(&environment.source.text),
+            environment_sha256: crate::digest::sha256(environment.source.text.as_bytes()),
             faults: faults
                 .map(|(fault, met)| InjectedFault { fault: fault.to_string(), met })
                 .collect(),

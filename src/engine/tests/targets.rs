@@ -99,7 +99,7 @@ async fn what_comes_before_it_does_not_take_its_time() {
     for (phase, started) in [(0, true), (1, false)] {
         let mut plan = decided(20);
         let mut extra = switch("extra", Switch { takes_ms: 1000, ..on("extra") });
-        extra.id = StepId(format!("p{phase}/extra"));
+        extra.id = StepId(format!("p{phase}/extra").into());
         extra.policy.optional = true;
         extra.policy.expected = Duration::from_secs(40);
         if phase == 1 {

@@ -111,7 +111,7 @@ impl Resolver<'_> {
 
     /// The verb's arguments, once or for each element.
     fn arguments(&self, step: &Step) -> Result<Vec<Item>, ActionError> {
-        let Some(ForEach { list }) = &step.for_each else {
+        let Some(ForEach { list }) = step.for_each.as_deref() else {
             let args = self.evaluate(&step.args, &self.scope)?.into();
             return Ok(vec![Item { name: String::new(), args }]);
         };
@@ -231,7 +231,7 @@ async fn expand_one(
             (element, "") => element.to_owned(),
             (element, name) => format!("{element}/{name}"),
         };
-        Ok(PlannedItem { name, args: item.args, does, undo })
+        Ok(PlannedItem { name, args: item.args, does: does.into(), undo })
     });
     planned.collect()
 }

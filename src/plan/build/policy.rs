@@ -37,7 +37,7 @@ pub(super) fn policy(
         timeout,
         expected,
         expected_from,
-        retry: retry(step.retry),
+        retry: retry(step.retry.as_deref()),
         on_failure: step.on_failure,
         parallel: step.parallel,
         verify: VerifyPolicy {
@@ -46,7 +46,7 @@ pub(super) fn policy(
             probe: None,
         },
         irreversible: step.irreversible,
-        approval: step.approval.as_ref().map(approval),
+        approval: step.approval.as_deref().map(approval),
     }
 }
 
@@ -69,9 +69,9 @@ fn expected(step: &Step, verb: &Verb, measured: Option<Duration>) -> (Duration, 
     }
 }
 
-fn retry(declared: Option<Retry>) -> RetryPolicy {
+fn retry(declared: Option<&Retry>) -> RetryPolicy {
     match declared {
-        Some(Retry { attempts, delay, max_delay }) => {
+        Some(&Retry { attempts, delay, max_delay }) => {
             RetryPolicy { attempts: attempts.max(1), delay, max_delay }
         }
         None => RetryPolicy {

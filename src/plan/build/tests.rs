@@ -35,9 +35,11 @@ impl World {
     }
 
     async fn build(&self, runbook: &Runbook, inputs: &Inputs) -> Result<Built, Refused> {
-        let history = |id: &StepId| (id.0 == "two/proof").then_some(Duration::from_millis(700));
+        let history =
+            |id: &StepId| (id.as_str() == "two/proof").then_some(Duration::from_millis(700));
         build(Request {
             runbook,
+            phases: runbook.phases.clone(),
             source: &Source::new("runbooks/test.yaml", ""),
             environment: &self.environment,
             inputs,
@@ -83,7 +85,7 @@ async fn a_plan_holds_evaluated_arguments_words_and_policy() {
     assert!(built.warnings.is_empty(), "{:?}", built.warnings);
     let shift = find(&built.plan, "one/shift");
     let item = &shift.items.resolved()[0];
-    assert_eq!(item.does, "set traffic to blue");
+    assert_eq!(&*item.does, "set traffic to blue");
     assert_eq!(item.undo, "set traffic back");
     assert_eq!(item.args.value(), json!({"key": "traffic", "to": "blue"}));
     assert_eq!(shift.policy.timeout, Duration::from_secs(7));
@@ -100,7 +102,7 @@ async fn a_plan_holds_evaluated_arguments_words_and_policy() {
 #[tokio::test]
 async fn a_step_is_repeated_for_each_element() {
     let mut repeated = set("agents", "{{ item }}-{{ index }}");
-    repeated.for_each = Some(ForEach { list: node(&json!("{{ inputs.agents }}")) });
+    repeated.for_each = Some(Box::new(ForEach { list: node(&json!("{{ inputs.agents }}")) }));
     let runbook = runbook(vec![("one", vec![repeated])]);
     let world = World::new(json!({}));
     let built = world
@@ -110,7 +112,7 @@ async fn a_step_is_repeated_for_each_element() {
     let items = find(&built.plan, "one/agents").items.resolved();
     let names: Vec<&str> = items.iter().map(|item| item.name.as_str()).collect();
     assert_eq!(names, ["a", "b"]);
-    assert_eq!(items[1].does, "set b-1 to blue");
+    assert_eq!(&*items[1].does, "set b-1 to blue");
     for (agents, why) in [
         (json!([]), "repeat over an empty list"),
         (json!("a"), "repeat over a list"),
@@ -125,7 +127,7 @@ async fn a_step_is_repeated_for_each_element() {
 #[tokio::test]
 async fn a_false_condition_skips_without_evaluating_the_rest() {
     let mut conditional = set("maybe", "{{ inputs.nowhere }}");
-    conditional.when = Some(node(&json!("inputs.stage == 'full'")));
+    conditional.when = Some(Box::new(node(&json!("inputs.stage == 'full'"))));
     let runbook = runbook(vec![("one", vec![conditional])]);
     let inputs = inputs(json!({"stage": "canary"}));
     let built = World::new(json!({})).build(&runbook, &inputs).await.expect("can be planned");
@@ -137,7 +139,7 @@ async fn a_false_condition_skips_without_evaluating_the_rest() {
 #[tokio::test]
 async fn a_target_whose_step_is_skipped_is_a_warning() {
     let mut runbook = three_phases();
-    runbook.phases[1].steps[0].when = Some(node(&json!(false)));
+    runbook.phases[1].steps[0].when = Some(Box::new(node(&json!(false))));
     let built =
         World::new(json!({})).build(&runbook, &inputs(json!({}))).await.expect("can be planned");
     let warning = built.warnings[0].to_string();
@@ -233,7 +235,7 @@ async fn an_input_that_nobody_gave_is_undefined() {
     let world = World::new(json!({}));
     let runbook = runbook(vec![("one", vec![set("a", "{{ inputs.remark | default('none') }}")])]);
     let built = world.build(&runbook, &inputs(json!({}))).await.expect("has a default");
-    assert_eq!(find(&built.plan, "one/a").items.resolved()[0].does, "set none to blue");
+    assert_eq!(&*find(&built.plan, "one/a").items.resolved()[0].does, "set none to blue");
 }
 
 #[tokio::test]
@@ -258,7 +260,7 @@ async fn an_additional_probe_is_resolved_too() {
         span: Span::default(),
     };
     let within = Some(Duration::from_secs(4));
-    step.verify = Some(Verify { within, every: None, probe: Some(probe) });
+    step.verify = Some(Box::new(Verify { within, every: None, probe: Some(probe) }));
     let world = World::new(json!({}));
     let runbook = runbook(vec![("one", vec![step])]);
     let built = world.build(&runbook, &inputs(json!({}))).await.expect("can be planned");

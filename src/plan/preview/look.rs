@@ -67,7 +67,7 @@ impl<'a> Looker<'a> {
         };
         let item = PreviewItem {
             name: item.name.clone(),
-            does: item.does.clone(),
+            does: item.does.to_string(),
             undo: item.undo.clone(),
             finding,
             known,

@@ -1,5 +1,7 @@
 //! The text that problems point into, and places in it as people count them.
 
+use std::sync::Arc;
+
 use super::super::node::Span;
 
 /// A file's text, without a byte-order mark.
@@ -7,8 +9,8 @@ use super::super::node::Span;
 pub struct Source {
     /// The path as it was given.
     pub path: String,
-    /// The text; empty when the file could not be read.
-    pub text: String,
+    /// The text; empty when the file could not be read. Shared, since every problem of a file brings it along.
+    pub text: Arc<str>,
 }
 
 /// A place as people count it, both from 1; columns count characters.
@@ -22,7 +24,7 @@ pub struct Location {
 
 impl Source {
     /// A source of this text.
-    pub fn new(path: impl Into<String>, text: impl Into<String>) -> Self {
+    pub fn new(path: impl Into<String>, text: impl Into<Arc<str>>) -> Self {
         Self { path: path.into(), text: text.into() }
     }
 

@@ -26,10 +26,15 @@ use crate::value::Lasting;
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 const RETRY_MAX_DELAY: Duration = Duration::from_secs(30);
 
-/// The runbook, as far as it could be read.
-pub(super) fn runbook(root: &Node, problems: &mut Vec<Diagnostic>) -> Runbook {
+/// What a form leaves to those who read the places under these keys, which may be most of the file.
+const OF_RUNBOOK: [&str; 7] =
+    ["inputs", "targets", "escalation", "closing", "phases", "prepare", "restore"];
+const OF_PHASE: [&str; 1] = ["steps"];
+
+/// The runbook, as far as it could be read. What it keeps of the tree is taken out of it.
+pub(super) fn runbook(mut root: Node, problems: &mut Vec<Diagnostic>) -> Runbook {
     let mut build = Build::new(problems);
-    let runbook = build.runbook(root);
+    let runbook = build.runbook(&mut root);
     problems.append(&mut build.found);
     runbook
 }
@@ -54,9 +59,14 @@ impl Build {
         any_within(&self.refused, span)
     }
 
-    /// Deserializes a mapping without the keys that the walk refused; `assumed` fills in for keys without which
-    /// the type could not exist.
-    fn form<T: DeserializeOwned>(&mut self, node: &Node, assumed: &[(&str, Value)]) -> Option<T> {
+    /// Deserializes a mapping without the keys that the walk refused, and those that are read `elsewhere`; `assumed` fills in for keys
+    /// without which the type could not exist.
+    fn form<T: DeserializeOwned>(
+        &mut self,
+        node: &Node,
+        assumed: &[(&str, Value)],
+        elsewhere: &[&str],
+    ) -> Option<T> {
         let mut map = Map::new();
         let mut complete = true;
         for (key, value) in entries(node) {
@@ -67,7 +77,9 @@ impl Build {
                 complete = false;
                 continue;
             }
-            let _none = map.insert(key.name.clone(), value.to_json());
+            if !elsewhere.contains(&key.name.as_str()) {
+                let _none = map.insert(key.name.clone(), value.to_json());
+            }
         }
         for (key, value) in assumed {
             let _present = map.entry(*key).or_insert_with(|| value.clone());
@@ -84,10 +96,10 @@ impl Build {
         }
     }
 
-    fn runbook(&mut self, root: &Node) -> Runbook {
+    fn runbook(&mut self, root: &mut Node) -> Runbook {
         let assumed =
             [("name", "".into()), ("scenario", "emergency".into()), ("phases", Value::Null)];
-        let form: Option<RunbookForm> = self.form(root, &assumed);
+        let form: Option<RunbookForm> = self.form(root, &assumed, &OF_RUNBOOK);
         let name = form.as_ref().map_or_else(String::new, |form| form.name.0.clone());
         let severity = form.as_ref().and_then(|form| form.severity);
         let (title, subject, scenario, give_up, needs) = match form {
@@ -114,7 +126,10 @@ impl Build {
                 .filter_map(Node::as_text)
                 .map(str::to_owned)
                 .collect(),
-            phases: items(root.get("phases")).iter().map(|phase| self.phase(phase)).collect(),
+            phases: items_mut(root.get_mut("phases"))
+                .iter_mut()
+                .map(|phase| self.phase(phase))
+                .collect(),
             prepare: self.of_drill(root, "prepare"),
             restore: self.of_drill(root, "restore"),
         }
@@ -136,7 +151,7 @@ impl Build {
 
     fn input(&mut self, key: &Key, node: &Node) -> Option<Input> {
         let assumed = [("type", serde_json::to_value(InputType::String).unwrap_or_default())];
-        let form: InputForm = self.form(node, &assumed)?;
+        let form: InputForm = self.form(node, &assumed, &[])?;
         Some(Input {
             kind: form.kind,
             required: form.required,
@@ -152,7 +167,7 @@ impl Build {
     }
 
     fn target(&mut self, key: &Key, node: &Node) -> Option<Target> {
-        let form: TargetForm = self.form(node, &[])?;
+        let form: TargetForm = self.form(node, &[], &[])?;
         let span = node.get("reached_by").map_or(key.span, |reached_by| reached_by.span);
         let from = form.from.map(|from| from.0);
         let from_span = node.get("from").map_or(span, |from| from.span);
@@ -161,7 +176,7 @@ impl Build {
     }
 
     fn rung(&mut self, node: &Node) -> Option<Rung> {
-        let form: RungForm = self.form(node, &[])?;
+        let form: RungForm = self.form(node, &[], &[])?;
         let message = |(key, args): (Key, Node)| VerbCall { verb: key.name, args, span: key.span };
         Some(Rung {
             level: form.level.0,
@@ -174,9 +189,9 @@ impl Build {
         })
     }
 
-    fn phase(&mut self, node: &Node) -> Phase {
+    fn phase(&mut self, node: &mut Node) -> Phase {
         let assumed = [("id", "".into()), ("steps", Value::Null)];
-        let form: Option<PhaseForm> = self.form(node, &assumed);
+        let form: Option<PhaseForm> = self.form(node, &assumed, &OF_PHASE);
         let (id, title, budget) = match form {
             Some(form) => (form.id.0, form.title, form.budget),
             None => (String::new(), None, None),
@@ -185,50 +200,59 @@ impl Build {
             id,
             title: title.map(|title| title.0),
             budget: lasting(budget),
-            steps: items(node.get("steps")).iter().map(|step| self.step(step)).collect(),
+            steps: items_mut(node.get_mut("steps"))
+                .iter_mut()
+                .map(|step| self.step(step))
+                .collect(),
             span: node.get("id").map_or(node.span, |id| id.span),
         }
     }
 
     /// The steps under a key that only a drill runs, as a phase of that name.
-    fn of_drill(&mut self, root: &Node, key: &str) -> Option<Phase> {
-        let steps = root.get(key)?;
+    fn of_drill(&mut self, root: &mut Node, key: &str) -> Option<Phase> {
+        let steps = root.get_mut(key)?;
         Some(Phase {
             id: key.to_owned(),
             title: None,
             budget: None,
-            steps: items(Some(steps)).iter().map(|step| self.step(step)).collect(),
             span: steps.span,
+            steps: items_mut(Some(steps)).iter_mut().map(|step| self.step(step)).collect(),
         })
     }
 
-    fn step(&mut self, node: &Node) -> Step {
-        let form: StepForm = self.form(node, &[("id", "".into())]).unwrap_or_default();
-        let verb = entries(node).iter().find(|(key, _)| names_verb(&key.name));
+    fn step(&mut self, node: &mut Node) -> Step {
+        let form: StepForm = self.form(node, &[("id", "".into())], &[]).unwrap_or_default();
         let span = node.get("id").map_or(node.span, |id| id.span);
+        let verb = entries_mut(node).iter_mut().find(|(key, _)| names_verb(&key.name));
+        let (verb, verb_span, args) = match verb {
+            Some((key, args)) => (std::mem::take(&mut key.name), key.span, args.take()),
+            None => (String::new(), span, Node { value: NodeValue::Null, span }),
+        };
         Step {
             id: form.id.0,
             title: form.title.map(|title| title.0),
-            verb: verb.map_or_else(String::new, |(key, _)| key.name.clone()),
-            args: verb.map_or(Node { value: NodeValue::Null, span }, |(_, args)| args.clone()),
+            verb,
+            args,
             optional: form.optional,
             after: form.after.map(|waits| after(waits, items(node.get("after")))),
-            when: node.get("when").cloned(),
+            when: node.get_mut("when").map(|when| Box::new(when.take())),
             timeout: lasting(form.timeout),
             expected: lasting(form.expected),
-            retry: form.retry.map(|retry| Retry {
-                attempts: retry.attempts,
-                delay: lasting(retry.delay).unwrap_or(RETRY_DELAY),
-                max_delay: lasting(retry.max_delay).unwrap_or(RETRY_MAX_DELAY),
+            retry: form.retry.map(|retry| {
+                Box::new(Retry {
+                    attempts: retry.attempts,
+                    delay: lasting(retry.delay).unwrap_or(RETRY_DELAY),
+                    max_delay: lasting(retry.max_delay).unwrap_or(RETRY_MAX_DELAY),
+                })
             }),
             on_failure: form.on_failure,
-            verify: form.verify.map(|form| verify(&form, node.get("verify"))),
+            verify: form.verify.map(|form| Box::new(verify(&form, node.get("verify")))),
             irreversible: form.irreversible,
-            approval: form.approval.map(|form| approval(form, node)),
-            for_each: node.get("for_each").map(|list| ForEach { list: list.clone() }),
+            approval: form.approval.map(|form| Box::new(approval(form, node))),
+            for_each: node.get_mut("for_each").map(|list| Box::new(ForEach { list: list.take() })),
             parallel: form.parallel,
             span,
-            verb_span: verb.map_or(span, |(key, _)| key.span),
+            verb_span,
         }
     }
 }
@@ -288,6 +312,20 @@ fn entries(node: &Node) -> &[(Key, Node)] {
     match &node.value {
         NodeValue::Map(entries) => entries,
         _ => &[],
+    }
+}
+
+fn entries_mut(node: &mut Node) -> &mut [(Key, Node)] {
+    match &mut node.value {
+        NodeValue::Map(entries) => entries,
+        _ => &mut [],
+    }
+}
+
+fn items_mut(node: Option<&mut Node>) -> &mut [Node] {
+    match node.map(|node| &mut node.value) {
+        Some(NodeValue::List(items)) => items,
+        _ => &mut [],
     }
 }
 

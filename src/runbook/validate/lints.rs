@@ -227,7 +227,7 @@ fn policy(step: &Step, problems: &mut Vec<Diagnostic>) {
         let message = format!("`{}` is expected to take longer than its timeout allows", step.id);
         problems.push(Diagnostic::warning("expected-over-timeout", message).at(step.span));
     }
-    if let Some(retry) = step.retry
+    if let Some(retry) = &step.retry
         && retry.delay > retry.max_delay
     {
         let message = format!("the first retry of `{}` waits longer than `max_delay`", step.id);

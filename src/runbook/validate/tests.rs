@@ -101,7 +101,10 @@ fn policy_is_read_into_the_model() {
     let [first, second] = loaded.runbook.phases[0].steps.as_slice() else { panic!("two steps") };
     assert!(first.optional);
     assert_eq!(first.timeout.map(|timeout| timeout.as_secs()), Some(90));
-    assert_eq!(first.retry.map(|retry| (retry.attempts, retry.delay.as_secs())), Some((3, 1)));
+    assert_eq!(
+        first.retry.as_ref().map(|retry| (retry.attempts, retry.delay.as_secs())),
+        Some((3, 1))
+    );
     let verify = first.verify.as_ref().expect("verify");
     assert_eq!(verify.probe.as_ref().map(|probe| probe.verb.as_str()), Some("http.expect"));
     let after = second.after.as_ref().expect("after");
