@@ -10,7 +10,7 @@ use super::line::{Chain, DEEPEST, Digest, Entry, Nesting};
 use crate::event::{FORMAT, Record};
 
 /// The size of a piece, in bytes.
-const PIECE: usize = 64 * 1024;
+pub(super) const PIECE: usize = 64 * 1024;
 
 /// The first record carries the format.
 #[derive(Serialize)]
@@ -57,17 +57,17 @@ impl Chain {
     ) -> serde_json::Result<Record> {
         let record = self.record(entry);
         let (digest, nesting) = (Digest::after(&self.head), Nesting::default());
-        let body = Body { out, digest, nesting, brace: None };
-        let mut json = BufWriter::with_capacity(PIECE, body);
+        // With room for the brace that was held back and the next piece, or for the last one and the seal.
+        let out = BufWriter::with_capacity(2 * PIECE, out);
+        let mut json = BufWriter::with_capacity(PIECE, Body { out, digest, nesting, brace: None });
         serde_json::to_writer(&mut json, &First { format: FORMAT, record: &record })?;
-        let Body { out, digest, nesting, .. } =
+        let Body { mut out, digest, nesting, .. } =
             json.into_inner().map_err(|error| serde_json::Error::io(error.into_error()))?;
         if nesting.deepest() > DEEPEST {
             return Err(serde_json::Error::custom(nesting.refusal()));
         }
-        let mut end = BufWriter::new(out);
-        self.close(digest, |part| end.write_all(part))
-            .and_then(|()| end.flush())
+        self.close(digest, |part| out.write_all(part))
+            .and_then(|()| out.flush())
             .map_err(serde_json::Error::io)?;
         Ok(record)
     }

@@ -6,6 +6,7 @@ mod damage;
 mod files;
 mod golden;
 mod lock;
+mod pieces;
 mod process;
 mod space;
 mod store;
