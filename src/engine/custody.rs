@@ -86,9 +86,7 @@ fn waits(state: &RunState) -> Option<String> {
     let mut running = state.steps.iter().filter(|(_, step)| step.is_running()).peekable();
     if running.peek().is_none() {
         let (step, ..) = approval::waiting(state).next()?;
-        return Some(
-            step.as_ref().map_or_else(|| "the whole run".to_owned(), |step| step.to_string()),
-        );
+        return Some(step.as_ref().map_or_else(|| "the whole run".to_owned(), ToString::to_string));
     }
     let mut holding = None;
     for (id, step) in running {

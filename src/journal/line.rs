@@ -27,7 +27,7 @@ const END: &[u8] = br#""}"#;
 const SEAL: usize = PREV.len() + 64 + HASH.len() + 64 + CRC.len() + 8 + END.len();
 
 /// Deeper values could be written, but the parser would refuse to read them back.
-pub(super) const DEEPEST: u32 = 120;
+const DEEPEST: u32 = 120;
 
 /// An event on its way into the journal.
 pub(super) struct Entry {
@@ -112,9 +112,7 @@ fn write_body(record: &Record, out: &mut Vec<u8>) -> Result<(), String> {
     serde_json::to_writer(&mut *out, record).map_err(|error| error.to_string())?;
     let mut nesting = Nesting::default();
     nesting.update(&out[start..]);
-    if nesting.deepest() > DEEPEST {
-        return Err(nesting.refusal());
-    }
+    nesting.check()?;
     if record.seq == 0 {
         let format = format!("{{\"format\":{FORMAT},");
         let _removed = out.splice(start..=start, format.into_bytes()).count();
@@ -149,14 +147,12 @@ impl Nesting {
         }
     }
 
-    /// Levels at the deepest place.
-    pub(super) fn deepest(&self) -> u32 {
-        self.deepest
-    }
-
-    /// Why a text that is nested too deep is not written.
-    pub(super) fn refusal(&self) -> String {
-        format!("its values are nested deeper than {DEEPEST} levels")
+    /// Fails with the reason why the text must not be written, if there is one.
+    pub(super) fn check(&self) -> Result<(), String> {
+        if self.deepest > DEEPEST {
+            return Err(format!("its values are nested deeper than {DEEPEST} levels"));
+        }
+        Ok(())
     }
 }
 

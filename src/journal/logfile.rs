@@ -141,9 +141,12 @@ impl LogFile {
     pub(super) fn begin(&mut self, first: &Entry) -> Outcome {
         let mut chain = self.chain;
         let sealed = chain.seal_first(first, End(&mut *self));
-        let record = sealed.map_err(|error| match error.is_io() {
-            true => self.not_written(error.into()),
-            false => JournalError::Unrecordable { why: error.to_string() },
+        let record = sealed.map_err(|error| {
+            if error.is_io() {
+                self.not_written(error.into())
+            } else {
+                JournalError::Unrecordable { why: error.to_string() }
+            }
         })?;
         self.chain = chain;
         self.flush(vec![Ok(Arc::new(record))]).remove(0)

@@ -6,7 +6,7 @@ use std::io::{self, BufWriter, Write};
 use serde::Serialize;
 use serde::ser::Error as _;
 
-use super::line::{Chain, DEEPEST, Digest, Entry, Nesting};
+use super::line::{Chain, Digest, Entry, Nesting};
 use crate::event::{FORMAT, Record};
 
 /// The size of a piece, in bytes.
@@ -63,9 +63,7 @@ impl Chain {
         serde_json::to_writer(&mut json, &First { format: FORMAT, record: &record })?;
         let Body { mut out, digest, nesting, .. } =
             json.into_inner().map_err(|error| serde_json::Error::io(error.into_error()))?;
-        if nesting.deepest() > DEEPEST {
-            return Err(serde_json::Error::custom(nesting.refusal()));
-        }
+        nesting.check().map_err(serde_json::Error::custom)?;
         self.close(digest, |part| out.write_all(part))
             .and_then(|()| out.flush())
             .map_err(serde_json::Error::io)?;

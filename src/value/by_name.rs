@@ -13,6 +13,7 @@ const MANY: usize = 16;
 pub struct ByName<T> {
     entries: Vec<(Box<str>, T)>,
     /// Where each name stands; none while they are few.
+    #[expect(clippy::box_collection, reason = "most have none, and are thousands")]
     places: Option<Box<HashMap<Box<str>, usize>>>,
 }
 
@@ -52,6 +53,20 @@ impl<T> ByName<T> {
         self.entries.iter_mut().map(|(_, value)| value)
     }
 
+    /// Adds a name that is not there.
+    fn push(&mut self, name: Box<str>, value: T) {
+        let place = self.entries.len();
+        if let Some(places) = &mut self.places {
+            let _new = places.insert(name.clone(), place);
+        }
+        self.entries.push((name, value));
+        if self.entries.len() == MANY {
+            let names = self.entries.iter().enumerate();
+            let places = names.map(|(place, (name, _))| (name.clone(), place));
+            self.places = Some(Box::new(places.collect()));
+        }
+    }
+
     fn place(&self, name: &str) -> Option<usize> {
         match &self.places {
             Some(places) => places.get(name).copied(),
@@ -72,20 +87,10 @@ impl<T> FromIterator<(Box<str>, T)> for ByName<T> {
         let named = named.into_iter();
         let mut all = Self { entries: Vec::with_capacity(named.size_hint().0), places: None };
         for (name, value) in named {
-            match all.place(&name) {
-                Some(place) => all.entries[place].1 = value,
-                None => {
-                    let place = all.entries.len();
-                    if let Some(places) = &mut all.places {
-                        let _new = places.insert(name.clone(), place);
-                    }
-                    all.entries.push((name, value));
-                    if all.places.is_none() && all.entries.len() == MANY {
-                        let names = all.entries.iter().enumerate();
-                        let places = names.map(|(place, (name, _))| (name.clone(), place));
-                        all.places = Some(Box::new(places.collect()));
-                    }
-                }
+            if let Some(known) = all.get_mut(&name) {
+                *known = value;
+            } else {
+                all.push(name, value);
             }
         }
         all

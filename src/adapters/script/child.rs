@@ -6,17 +6,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use indexmap::IndexMap;
-use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+use rustix::process::{Pid, Signal};
 use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::capture::{Capture, Captured};
+use super::exit::Exit;
 use super::process::{MARK_VARIABLE, Note, Part, kill_marked};
 use super::program::Program;
 use crate::action::{ActionError, ErrorKind, StepContext};
@@ -91,7 +90,7 @@ pub(super) async fn run(
     let mut running = Running::start(cx, program, around, secrets, part)?;
     let grace = around.grace.0.min(cx.remaining() / 5);
     let stopped = tokio::select! {
-        () = running.group.exited(&mut running.changes) => None,
+        () = running.exit.wait(running.group.leader) => None,
         () = cx.cancelled().cancelled() => Some((End::Cancelled, grace.min(GRACE_AT_STOP))),
         () = sleep_until(cx.deadline() - grace) => Some((End::TimedOut, grace)),
     };
@@ -113,7 +112,7 @@ pub(super) async fn run(
 struct Running {
     child: Child,
     group: Group,
-    changes: tokio::signal::unix::Signal,
+    exit: Exit,
     streams: Streams,
 }
 
@@ -133,27 +132,27 @@ impl Running {
             return Err(ActionError::new(ErrorKind::TimedOut, format!("start `{shown}` in time")));
         }
         let mark = part.mark(cx);
-        // Listening starts before the child does, so that its end cannot be missed.
-        let changes = signal(SignalKind::child()).map_err(|error| not_started(program, &error))?;
         let mut child = prepare(program, around, secrets, &mark)?
             .spawn()
             .map_err(|error| not_started(program, &error))?;
-        let group = Group::of(&child, mark).ok_or_else(|| {
-            ActionError::new(ErrorKind::Unknown, format!("learn the process id of `{shown}`"))
-        })?;
+        let unknown =
+            |what: &str| ActionError::new(ErrorKind::Unknown, format!("{what} `{shown}`"));
+        let group = Group::of(&child, mark).ok_or_else(|| unknown("learn the process id of"))?;
+        let exit = Exit::of(group.leader)
+            .map_err(|error| unknown("listen to the end of").caused_by(&error))?;
         if part != Part::Look {
             let note = Note::started(part, group.leader, shown.to_string());
             note.jot(cx).map_err(|error| ActionError { kind: ErrorKind::Unknown, ..error })?;
         }
         let streams = Streams::of(&mut child, around, secrets);
-        Ok(Self { child, group, changes, streams })
+        Ok(Self { child, group, exit, streams })
     }
 
     /// Sends SIGTERM and waits until all is quiet, at most until `end`. SIGKILL follows in any case.
     async fn ask_to_end(&mut self, end: Instant) {
         self.group.signal(Signal::TERM);
         let quiet = async {
-            self.group.exited(&mut self.changes).await;
+            self.exit.wait(self.group.leader).await;
             self.streams.drained(end).await
         };
         timeout_at(end, quiet).await.ok();
@@ -232,21 +231,6 @@ impl Group {
         Some(Self { leader, mark, ended: false })
     }
 
-    /// Returns when the child has ended. It stays a zombie, so that its id, which is the group's id,
-    /// cannot be reused before the rest of the group is dead.
-    async fn exited(&self, changes: &mut tokio::signal::unix::Signal) {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
-        loop {
-            match rustix::process::waitid(WaitId::Pid(self.leader), options) {
-                Ok(None) => {
-                    changes.recv().await;
-                }
-                Err(Errno::INTR) => {}
-                Ok(Some(_)) | Err(_) => return,
-            }
-        }
-    }
-
     /// Signals everything in the group. That it is gone already is no error.
     fn signal(&self, signal: Signal) {
         rustix::process::kill_process_group(self.leader, signal).ok();
@@ -280,12 +264,12 @@ impl Streams {
     fn of(child: &mut Child, around: &Surroundings, secrets: &Secrets) -> Self {
         let captures = [(); 2].map(|()| Arc::new(Mutex::new(Capture::new(around.output_limit))));
         let mut readers = JoinSet::new();
-        if let Some(stdout) = child.stdout.take() {
-            let _task = readers.spawn(drain(stdout, captures[0].clone()));
-        }
-        if let Some(stderr) = child.stderr.take() {
-            let _task = readers.spawn(drain(stderr, captures[1].clone()));
-        }
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let [out, err] = captures.clone();
+        // One task for both: at the end of a child they end together.
+        let _task = readers.spawn(async move {
+            tokio::join!(drain(stdout, out), drain(stderr, err));
+        });
         let mut writer = JoinSet::new();
         if let (Some(text), Some(mut stdin)) = (&around.stdin, child.stdin.take()) {
             let text = secrets.reveal(text);
@@ -308,7 +292,8 @@ impl Streams {
     }
 }
 
-async fn drain(mut stream: impl AsyncRead + Unpin, capture: Arc<Mutex<Capture>>) {
+async fn drain(stream: Option<impl AsyncRead + Unpin>, capture: Arc<Mutex<Capture>>) {
+    let Some(mut stream) = stream else { return };
     let mut buffer = Vec::with_capacity(32 * 1024);
     // A broken pipe ends the output like its end does.
     while let Ok(1..) = stream.read_buf(&mut buffer).await {

@@ -13,6 +13,7 @@
 mod action;
 mod capture;
 mod child;
+mod exit;
 mod expect;
 mod process;
 mod program;

@@ -1,0 +1,115 @@
+//! The end of a child, seen without collecting it: it stays a zombie, so that its id, which is its group's id, cannot be used again before
+//! the rest of the group is dead.
+
+use std::io;
+
+#[cfg(target_os = "linux")]
+use std::os::fd::OwnedFd;
+
+use rustix::io::Errno;
+use rustix::process::{Pid, WaitId, WaitIdOptions};
+#[cfg(target_os = "linux")]
+use tokio::io::{Interest, unix::AsyncFd};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// What tells that a child may have ended.
+#[derive(Debug)]
+pub(super) enum Exit {
+    /// A descriptor of the process itself, which wakes nobody but who waits for it: `pidfd_open(2)`.
+    #[cfg(target_os = "linux")]
+    Process(AsyncFd<OwnedFd>),
+    /// SIGCHLD, which some thread has to handle first. For systems without the former (Linux before 5.3).
+    Signal(Signal),
+}
+
+impl Exit {
+    /// Of the child with this id, which nobody has collected yet.
+    pub(super) fn of(child: Pid) -> io::Result<Self> {
+        #[cfg(target_os = "linux")]
+        if let Ok(process) =
+            rustix::process::pidfd_open(child, rustix::process::PidfdFlags::empty())
+        {
+            return Self::by_process(process);
+        }
+        Self::by_signal()
+    }
+
+    #[cfg(target_os = "linux")]
+    #[expect(deprecated, reason = "an owned descriptor keeps what the newer, unsafe form asks for")]
+    fn by_process(process: OwnedFd) -> io::Result<Self> {
+        AsyncFd::with_interest(process, Interest::READABLE).map(Self::Process)
+    }
+
+    fn by_signal() -> io::Result<Self> {
+        signal(SignalKind::child()).map(Self::Signal)
+    }
+
+    /// Returns when the child has ended.
+    pub(super) async fn wait(&mut self, child: Pid) {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        // It is listened to already, so an end that comes after the look is heard.
+        loop {
+            match rustix::process::waitid(WaitId::Pid(child), options) {
+                Ok(None) => self.news().await,
+                Err(Errno::INTR) => {}
+                Ok(Some(_)) | Err(_) => return,
+            }
+        }
+    }
+
+    async fn news(&mut self) {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Process(process) => {
+                // An error means that the runtime ends, and with it whoever waits.
+                if let Ok(mut ready) = process.readable().await {
+                    ready.clear_ready();
+                }
+            }
+            Self::Signal(signal) => {
+                signal.recv().await;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command};
+    use std::time::Duration;
+
+    use super::*;
+
+    fn child(argument: &str) -> (Child, Pid) {
+        let child = Command::new("/bin/sleep").arg(argument).spawn().expect("there is a sleep");
+        let id = Pid::from_child(&child);
+        (child, id)
+    }
+
+    #[tokio::test]
+    async fn an_end_is_seen_both_ways_and_not_collected() {
+        for by_signal in [false, true] {
+            for seconds in ["0", "0.2"] {
+                let (mut child, id) = child(seconds);
+                let exit = if by_signal { Exit::by_signal() } else { Exit::of(id) };
+                exit.expect("a child can be listened to").wait(id).await;
+                let status = child.try_wait().expect("nobody has collected it");
+                assert!(status.expect("it has ended").success());
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_child_at_work_has_not_ended() {
+        for by_signal in [false, true] {
+            let (mut child, id) = child("300");
+            let exit = if by_signal { Exit::by_signal() } else { Exit::of(id) };
+            let mut exit = exit.expect("a child can be listened to");
+            let early = tokio::time::timeout(Duration::from_millis(200), exit.wait(id)).await;
+            assert!(early.is_err(), "it sleeps");
+            child.kill().expect("it is there");
+            exit.wait(id).await;
+            let _killed = child.wait().expect("nobody has collected it");
+        }
+    }
+}
