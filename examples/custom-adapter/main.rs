@@ -81,7 +81,6 @@ async fn make_plan(
 ) -> Result<Plan, Box<dyn Error>> {
     let request = plan::Request {
         runbook: &loaded.runbook,
-        phases: loaded.runbook.phases.clone(),
         source: &loaded.source,
         environment,
         inputs: &inputs::resolve(&loaded.runbook, &Given::default(), cx).await,
@@ -89,7 +88,7 @@ async fn make_plan(
         cx,
         history: &|_| None,
     };
-    Ok(plan::build(request).await?.plan)
+    Ok(plan::build(request, loaded.runbook.phases.clone()).await?.plan)
 }
 
 /// Runs the plan with a journal in memory, and prints what a person would see.

@@ -37,13 +37,14 @@ pub(super) async fn problems(
         }
     };
     // It was read a moment ago, and then nothing was wrong with it.
-    let Ok(loaded) = load(path, &registry) else { return Ok(Vec::new()) };
+    let Ok(mut loaded) = load(path, &registry) else { return Ok(Vec::new()) };
+    let phases = std::mem::take(&mut loaded.runbook.phases);
     let (environment, resolve) = open::enter(cx, &choice.path, registry, config).await?;
     let mut found = Vec::new();
     let inputs = inputs(&loaded.runbook, &environment, &resolve, &mut found).await;
     let known = known_of(DRY, &loaded.runbook, path, false);
     let request = request(&loaded, &environment, &inputs, &known, &resolve);
-    let built = match crate::plan::build(request).await {
+    let built = match crate::plan::build(request, phases).await {
         Ok(built) => built,
         Err(refused) => {
             found
@@ -79,8 +80,7 @@ fn request<'a>(
     cx: &'a crate::action::ResolveContext,
 ) -> Request<'a> {
     let (runbook, source) = (&loaded.runbook, &loaded.source);
-    let phases = runbook.phases.clone();
-    Request { runbook, phases, environment, inputs, source, run, cx, history: &unmeasured }
+    Request { runbook, environment, inputs, source, run, cx, history: &unmeasured }
 }
 
 /// Whether it fits by what was measured is for `rollback plan`: here the file's own times count.

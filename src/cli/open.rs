@@ -56,7 +56,7 @@ impl Opened {
         part
     }
 
-    /// What a run needs of it. The rest goes: the tree of a long runbook is larger than its plan.
+    /// What a run needs of it. The rest goes.
     pub(super) fn planned(self) -> (Arc<ResolveContext>, Store) {
         (self.resolve, self.store)
     }

@@ -9,7 +9,7 @@ use super::context::Context;
 use super::error::{CliError, REFUSED, UNEXPECTED};
 use super::open::{self, Opened, Which};
 use super::output::Format;
-use super::run::{DRY, StartArgs, left_out, make_plan, without};
+use super::run::{DRY, Occasion, StartArgs, left_out, make_plan, without};
 use crate::action::Window;
 use crate::plan::budget::Schedule;
 use crate::plan::explain::explain_drill;
@@ -37,28 +37,26 @@ pub(super) struct PlanArgs {
 }
 
 pub(super) async fn run(cx: Context, args: PlanArgs) -> Result<u8, CliError> {
-    let opened = open::open(&cx, &Which::Runbook(args.runbook), args.start.env()).await?;
-    show(&cx, &opened, &args.start, args.explain).await
+    let mut opened = open::open(&cx, &Which::Runbook(args.runbook), args.start.env()).await?;
+    show(&cx, &mut opened, &args.start, args.explain).await
 }
 
 /// Makes the plan of a run and shows it, held against the live systems. Exit code 4 when it is bound to fail.
 pub(super) async fn show(
     cx: &Context,
-    opened: &Opened,
+    opened: &mut Opened,
     args: &StartArgs,
     explain: bool,
 ) -> Result<u8, CliError> {
     let head_start = args.head_start()?;
-    let built =
-        make_plan(cx, opened, opened.loaded.runbook.phases.clone(), args, (DRY, false)).await?;
+    let built = make_plan(cx, opened, args, Occasion { run: DRY, drill: false }).await?;
     let left_out = left_out(&built.plan, args)?;
     let plan = without(&built.plan, &left_out);
     if explain {
         cx.output.data(defuse(crate::plan::explain(&plan).trim_end()));
         for phase in opened.loaded.runbook.drill_phases() {
-            let part = opened.drill_part(phase);
-            let built =
-                make_plan(cx, &part, part.loaded.runbook.phases.clone(), args, (DRY, true)).await?;
+            let mut part = opened.drill_part(phase);
+            let built = make_plan(cx, &mut part, args, Occasion { run: DRY, drill: true }).await?;
             cx.output.data(defuse(&format!("\n{}", explain_drill(&built.plan).trim_end())));
         }
         return Ok(0);

@@ -27,7 +27,7 @@ use crate::plan::inputs::{self, Given, Inputs};
 use crate::plan::{Built, Concern, Plan, Request, StepId};
 use crate::report::style::{DOUBT, paint};
 use crate::report::text::sanitize;
-use crate::runbook::{Phase, Runbook};
+use crate::runbook::Runbook;
 use crate::signal::{self, Signal};
 
 pub(super) use super::open::Which;
@@ -171,9 +171,9 @@ pub(super) struct RunArgs {
 
 pub(super) async fn run(cx: Context, which: Which, args: StartArgs) -> Result<u8, CliError> {
     let _since = args.head_start()?;
-    let opened = open::open(&cx, &which, args.env.as_deref()).await?;
+    let mut opened = open::open(&cx, &which, args.env.as_deref()).await?;
     if args.dry_run {
-        return plan::show(&cx, &opened, &args, false).await;
+        return plan::show(&cx, &mut opened, &args, false).await;
     }
     begin(&cx, opened, &args, None).await.map(|(code, _)| code)
 }
@@ -241,9 +241,7 @@ async fn prepare(
     let own = run.lock(&holder, args.lock.left_elsewhere())?;
     let subject = take_subject(cx, opened, (&holder, run), args).await?;
     let left_out = pre_flight(cx, opened, args, run).await?;
-    // Nothing asks for them any more, and the plan takes as much room.
-    let phases = std::mem::take(&mut opened.loaded.runbook.phases);
-    let built = make_plan(cx, opened, phases, args, (run.id(), drill)).await?;
+    let built = make_plan(cx, opened, args, Occasion { run: run.id(), drill }).await?;
     if cx.output.format == super::output::Format::Human {
         let head_start = args.head_start()?;
         plan::screen(&without(&built.plan, &left_out), head_start)
@@ -263,15 +261,25 @@ async fn prepare(
     Ok((built, left_out, own.published()?, subject.published()?))
 }
 
-/// Resolves the inputs (asking for what is missing) and makes the plan of these phases of the runbook.
+/// What a plan is made for.
+#[derive(Clone, Copy)]
+pub(super) struct Occasion<'a> {
+    /// The run's id.
+    pub(super) run: &'a str,
+    /// Whether it is part of a drill.
+    pub(super) drill: bool,
+}
+
+/// Resolves the inputs (asking for what is missing) and makes the plan. It takes the phases of the runbook: nothing asks for them any more,
+/// and those of a long one are as large as its plan.
 pub(super) async fn make_plan(
     cx: &Context,
-    opened: &Opened,
-    phases: Vec<Phase>,
+    opened: &mut Opened,
     args: &StartArgs,
-    (run, drill): (&str, bool),
+    Occasion { run, drill }: Occasion<'_>,
 ) -> Result<Built, CliError> {
     let inputs = gather_inputs(cx, opened, args, run).await?;
+    let phases = std::mem::take(&mut opened.loaded.runbook.phases);
     let runbook = &opened.loaded.runbook;
     // What earlier runs took is an estimate: without it the plan assumes.
     let measured =
@@ -280,7 +288,6 @@ pub(super) async fn make_plan(
     let known = known_of(run, runbook, &opened.path, drill);
     let request = Request {
         runbook,
-        phases,
         environment: &opened.environment,
         inputs: &inputs,
         source: &opened.loaded.source,
@@ -288,8 +295,8 @@ pub(super) async fn make_plan(
         cx: &opened.resolve,
         history: &history,
     };
-    let mut built =
-        crate::plan::build(request).await.map_err(|refused| refusal(run, &refused.reasons))?;
+    let built = crate::plan::build(request, phases).await;
+    let mut built = built.map_err(|refused| refusal(run, &refused.reasons))?;
     args.approval.add_to(&mut built.plan, &opened.environment)?;
     built.warnings.extend(Schedule::slow_approvals(&built.plan).iter().map(Concern::slow_approval));
     for concern in &built.warnings {

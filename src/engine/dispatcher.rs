@@ -23,7 +23,7 @@ use super::executor::{KILL_GRACE, Kit, RunClock, run_step, undo_step, wants_undo
 use super::fanout::Limiters;
 use super::item::panic_message;
 use super::lifecycle::Stage;
-use super::state::RunState;
+use super::state::{RunState, StepState};
 use super::{Request, Vault, deadline, ladder, verdict};
 use crate::action::{ActionError, ErrorKind, ResolveContext};
 use crate::event::{Actor, Event, Header, Outcome, Place, Record, StopReason};
@@ -75,6 +75,7 @@ impl Engine {
         let mut run = Dispatcher::new(self, state, elapsed_ms);
         run.emit(Event::RunResumed { by, salvaged });
         run.reach_targets_of_finished_steps();
+        run.let_go_of_finished_steps();
         run.run_out().await
     }
 }
@@ -468,6 +469,15 @@ impl Dispatcher {
         }
     }
 
+    /// As [`conclude`](Self::conclude) does with each.
+    fn let_go_of_finished_steps(&mut self) {
+        let steps = self.state.steps.iter();
+        let succeeded = |step: &StepState| step.outcome.is_some_and(Outcome::is_success);
+        let finished: Vec<StepId> =
+            steps.filter(|(_, step)| succeeded(step)).map(|(id, _)| id.clone()).collect();
+        finished.iter().for_each(|id| self.state.let_go(id));
+    }
+
     /// Records the targets that a step has proved at `at_ms`, each once.
     fn reach_targets(&mut self, id: &StepId, at_ms: u64) {
         let reached: Vec<_> = self
@@ -577,7 +587,7 @@ impl Dispatcher {
 }
 
 /// One line about a step that ended: its first error, or how many items are done.
-fn summary(step: &super::state::StepState) -> Option<String> {
+fn summary(step: &StepState) -> Option<String> {
     step.items
         .values()
         .find(|item| !item.stage.is_success())

@@ -229,7 +229,8 @@ impl RunState {
         self.schedule.get_or_init(|| Schedule::of(&self.header.plan))
     }
 
-    /// Lets go what only an undo or another attempt would need of a step that has succeeded: neither comes any more. The journal keeps it.
+    /// Lets go what only an undo or another attempt would need of a step that has succeeded: neither comes any more in this process. No part
+    /// of the fold: what a resume or a revert makes of the journal has it, since a salvaged run looks at such a step again.
     pub(super) fn let_go(&mut self, id: &StepId) {
         let items = self.steps.get_mut(id).into_iter().flat_map(|step| step.items.values_mut());
         items.for_each(|item| (item.saved, item.applied, item.notes) = (None, None, Vec::new()));

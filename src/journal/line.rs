@@ -8,7 +8,7 @@
 //! and parsed once.
 
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::error::JournalError;
@@ -109,15 +109,29 @@ impl Chain {
 /// Writes the record's JSON; the first record carries the format.
 fn write_body(record: &Record, out: &mut Vec<u8>) -> Result<(), String> {
     let start = out.len();
-    serde_json::to_writer(&mut *out, record).map_err(|error| error.to_string())?;
+    let written = match record.seq {
+        0 => serde_json::to_writer(&mut *out, &First::of(record)),
+        _ => serde_json::to_writer(&mut *out, record),
+    };
+    written.map_err(|error| error.to_string())?;
     let mut nesting = Nesting::default();
     nesting.update(&out[start..]);
-    nesting.check()?;
-    if record.seq == 0 {
-        let format = format!("{{\"format\":{FORMAT},");
-        let _removed = out.splice(start..=start, format.into_bytes()).count();
+    nesting.check()
+}
+
+/// The first record, which carries the format.
+#[derive(Serialize)]
+pub(super) struct First<'a> {
+    format: u32,
+    #[serde(flatten)]
+    record: &'a Record,
+}
+
+impl<'a> First<'a> {
+    /// This record with the format that this program writes.
+    pub(super) fn of(record: &'a Record) -> Self {
+        Self { format: FORMAT, record }
     }
-    Ok(())
 }
 
 /// How deep the values of a JSON text are nested.

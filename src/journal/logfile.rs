@@ -2,7 +2,7 @@
 //!
 //! Beyond the file's end some blocks are always allocated (without changing its size, so that `tail -f` and `jq` see only lines). When
 //! no more can be had, the journal is *full*: records that announce a change are refused, and the kept room takes
-//! what has happened and how the run stopped. A batch that was written in part is cut off again; a
+//! what has happened and how the run stopped. A batch that was written in part is cut off again (a first record goes with its file); a
 //! flush that failed is never tried again, because the kernel may have dropped the data.
 
 use std::fs::File;
@@ -63,7 +63,7 @@ pub(super) struct LogFile {
 }
 
 impl LogFile {
-    /// Creates the file. What is committed is on disk, but its name is not durable before
+    /// Creates the file. What is flushed is on disk, but its name is not durable before
     /// [`sync_parent`](files::sync_parent).
     pub(super) fn create(path: &Path, room: Room) -> Result<Self, JournalError> {
         let file = files::create(path)?;
@@ -140,7 +140,7 @@ impl LogFile {
     /// Writes a journal's first record, whatever its size, and flushes it. After an error the file is of no use.
     pub(super) fn begin(&mut self, first: &Entry) -> Outcome {
         let mut chain = self.chain;
-        let sealed = chain.seal_first(first, End(&mut *self));
+        let sealed = chain.seal_first(first, End { log: &mut *self, broken: false });
         let record = sealed.map_err(|error| {
             if error.is_io() {
                 self.not_written(error.into())
@@ -266,6 +266,9 @@ impl LogFile {
 
     /// Writes behind the end. After an error the end is where it was.
     fn write(&mut self, bytes: &[u8]) -> Result<(), JournalError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
         let limit = self.size_limit;
         // Past the limit the kernel would send SIGXFSZ.
         if limit.is_some_and(|limit| self.end + bytes.len() as u64 > limit) {
@@ -279,9 +282,6 @@ impl LogFile {
     }
 
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if bytes.is_empty() {
-            return Ok(());
-        }
         failpoint::reach("journal.before-write");
         // Two halves where crashes are tested, so that they also leave torn records.
         let middle = if cfg!(feature = "failpoints") { bytes.len() / 2 } else { bytes.len() };
@@ -305,14 +305,21 @@ impl LogFile {
     }
 }
 
-/// What is written goes behind the file's end, and has the reserve behind it.
-struct End<'a>(&'a mut LogFile);
+/// What is written goes behind the file's end, and has the reserve behind it. After an error nothing more is written: a buffer on its way
+/// out would try again, and might complete what was told to have failed.
+struct End<'a> {
+    log: &'a mut LogFile,
+    broken: bool,
+}
 
 impl Write for End<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.make_room(bytes.len())?;
-        self.0.put(bytes)?;
-        Ok(bytes.len())
+        if self.broken {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let written = self.log.make_room(bytes.len()).and_then(|()| self.log.put(bytes));
+        self.broken = written.is_err();
+        written.map(|()| bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -3,22 +3,16 @@
 
 use std::io::{self, BufWriter, Write};
 
-use serde::Serialize;
 use serde::ser::Error as _;
 
-use super::line::{Chain, Digest, Entry, Nesting};
-use crate::event::{FORMAT, Record};
+use super::line::{Chain, Digest, Entry, First, Nesting};
+use crate::event::Record;
 
 /// The size of a piece, in bytes.
 pub(super) const PIECE: usize = 64 * 1024;
 
-/// The first record carries the format.
-#[derive(Serialize)]
-struct First<'a> {
-    format: u32,
-    #[serde(flatten)]
-    record: &'a Record,
-}
+/// Room in the buffer behind a piece for the seal, or before it for the brace that was held back, so that one of them makes no write more.
+const SEAL_AND_BRACE: usize = 1024;
 
 /// The JSON of a line on its way, without the closing brace behind which the seal comes.
 struct Body<W> {
@@ -57,13 +51,16 @@ impl Chain {
     ) -> serde_json::Result<Record> {
         let record = self.record(entry);
         let (digest, nesting) = (Digest::after(&self.head), Nesting::default());
-        // With room for the brace that was held back and the next piece, or for the last one and the seal.
-        let out = BufWriter::with_capacity(2 * PIECE, out);
+        let out = BufWriter::with_capacity(PIECE + SEAL_AND_BRACE, out);
         let mut json = BufWriter::with_capacity(PIECE, Body { out, digest, nesting, brace: None });
-        serde_json::to_writer(&mut json, &First { format: FORMAT, record: &record })?;
+        serde_json::to_writer(&mut json, &First::of(&record))?;
         let Body { mut out, digest, nesting, .. } =
             json.into_inner().map_err(|error| serde_json::Error::io(error.into_error()))?;
-        nesting.check().map_err(serde_json::Error::custom)?;
+        if let Err(why) = nesting.check() {
+            // What is still in the buffer must not be written on the way out.
+            let (_out, _unwritten) = out.into_parts();
+            return Err(serde_json::Error::custom(why));
+        }
         self.close(digest, |part| out.write_all(part))
             .and_then(|()| out.flush())
             .map_err(serde_json::Error::io)?;

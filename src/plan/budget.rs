@@ -268,11 +268,11 @@ impl Schedule {
 
     /// The targets that fit, and would not if everybody who is asked for an approval took all of the time.
     pub fn slow_approvals(plan: &Plan) -> Vec<Misfit> {
-        let asked = plan
+        let mut asked = plan
             .approval
             .iter()
             .chain(plan.steps().filter_map(|step| step.policy.approval.as_ref()));
-        if asked.count() == 0 {
+        if asked.next().is_none() {
             return Vec::new();
         }
         let mut slow = Self::of(plan);

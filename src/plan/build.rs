@@ -12,6 +12,7 @@ mod policy;
 mod tests;
 
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _, stream};
@@ -44,11 +45,10 @@ const PARALLEL_STEPS: usize = 16;
 pub type History<'a> = &'a (dyn Fn(&StepId) -> Option<Duration> + Sync);
 
 /// What a plan is made from.
+#[derive(Clone, Copy)]
 pub struct Request<'a> {
     /// What to do, but for its phases.
     pub runbook: &'a Runbook,
-    /// Its phases. They go as the plan comes: those of a long runbook are as large as its plan.
-    pub phases: Vec<Phase>,
     /// The runbook's text, for places in messages.
     pub source: &'a Source,
     /// Where.
@@ -72,12 +72,11 @@ pub struct Built {
     pub warnings: Vec<Concern>,
 }
 
-/// Makes the plan of a run.
+/// Makes the plan of a run of these phases. They go as the plan comes: those of a long runbook are as large as its plan.
 ///
 /// # Errors
 /// Everything on the path to the first target that cannot be resolved.
-pub async fn build(mut request: Request<'_>) -> Result<Built, Refused> {
-    let phases = std::mem::take(&mut request.phases);
+pub async fn build(request: Request<'_>, phases: Vec<Phase>) -> Result<Built, Refused> {
     let mut plan = outlined(request.runbook, &phases, &request.cx.registry, request.history)?;
     plan.environment.clone_from(&request.environment.name);
     plan.inputs.clone_from(&request.inputs.values);
@@ -98,7 +97,7 @@ pub async fn build(mut request: Request<'_>) -> Result<Built, Refused> {
         }
     })
     .await;
-    let mut warnings = judge.warnings()?;
+    let mut warnings = judge.verdict()?;
     warnings.extend(messages::plan(&mut plan, request.runbook, &resolver).await);
     warnings.extend(plan.targets.iter().filter_map(|target| unprovable(&plan, target)));
     warnings.extend(Schedule::of(&plan).misfits().iter().map(Concern::from));
@@ -190,11 +189,9 @@ fn planned_phase(
         let id = step_id(phase, step);
         let policy = policy::policy(step, verb, lasts(step, verb), history(&id));
         let above = steps.last();
-        let name = above.map(|above| &above.verb).filter(|name| ***name == *step.verb);
-        let (verb, policy) = (
-            name.map_or_else(|| step.verb.as_str().into(), Clone::clone),
-            Shared::from(policy).or_equal(above.map(|above| &above.policy)),
-        );
+        let policy = Shared::from(policy).same_as(above.map(|above| &above.policy));
+        let same = above.map(|above| &above.verb).filter(|verb| ***verb == *step.verb);
+        let verb = same.map_or_else(|| step.verb.as_str().into(), Arc::clone);
         steps.push(PlannedStep {
             id,
             title: step.title.clone(),
@@ -285,8 +282,8 @@ struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    /// What is worth knowing, in the order of the runbook.
-    fn warnings(self) -> Result<Vec<Concern>, Refused> {
+    /// What is worth knowing, or why the run is refused, in the order of the runbook.
+    fn verdict(self) -> Result<Vec<Concern>, Refused> {
         let ordered = |mut found: Vec<(usize, Concern)>| -> Vec<Concern> {
             found.sort_by_key(|(place, _)| *place);
             found.into_iter().map(|(_, concern)| concern).collect()

@@ -67,18 +67,17 @@ async fn a_runbook_becomes_a_plan_a_preview_and_a_checklist() {
     assert_eq!(inputs.values["keys"], json!(["a", "b", "token"]));
     assert!(inputs.questions.is_empty() && inputs.problems.is_empty());
 
-    let built = build(Request {
+    let request = Request {
         runbook: &loaded.runbook,
-        phases: loaded.runbook.phases.clone(),
         source: &loaded.source,
         environment: &environment,
         inputs: &inputs,
         run: &json!({"id": "r1"}),
         cx: &cx,
         history: &|_| None,
-    })
-    .await
-    .expect("everything can be resolved");
+    };
+    let built = build(request, loaded.runbook.phases.clone());
+    let built = built.await.expect("everything can be resolved");
     assert!(built.warnings.is_empty(), "{:?}", built.warnings);
     let plan = built.plan;
     assert_eq!(plan.environment, "sandbox");

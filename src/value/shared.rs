@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 pub struct Shared<T>(Arc<T>);
 
 impl<T: PartialEq> Shared<T> {
-    /// The other one, where the two are equal, so that one of them can go.
+    /// The same as the other one, if the two are equal: then one of them can go.
     #[must_use]
-    pub fn or_equal(self, other: Option<&Self>) -> Self {
+    pub fn same_as(self, other: Option<&Self>) -> Self {
         match other {
             Some(other) if *other == self => Self(Arc::clone(&other.0)),
             _ => self,
@@ -48,10 +48,10 @@ mod tests {
     #[test]
     fn a_change_is_seen_by_its_owner_alone() {
         let first = Shared::from(vec![1]);
-        let mut second = Shared::from(vec![1]).or_equal(Some(&first));
+        let mut second = Shared::from(vec![1]).same_as(Some(&first));
         assert!(std::ptr::eq(&raw const *first, &raw const *second), "equal ones are one");
         second.push(2);
         assert_eq!((first.as_slice(), second.as_slice()), (&[1][..], &[1, 2][..]));
-        assert_eq!(*Shared::from(vec![3]).or_equal(Some(&first)), [3]);
+        assert_eq!(*Shared::from(vec![3]).same_as(Some(&first)), [3]);
     }
 }

@@ -115,7 +115,6 @@ impl Bench {
         let inputs = inputs::resolve(&loaded.runbook, &given, &self.resolve).await;
         let request = plan::Request {
             runbook: &loaded.runbook,
-            phases: loaded.runbook.phases.clone(),
             source: &loaded.source,
             environment: &self.environment,
             inputs: &inputs,
@@ -123,7 +122,8 @@ impl Bench {
             cx: &self.resolve,
             history: &|_| None,
         };
-        plan::build(request).await.expect("a shipped runbook can be planned").plan
+        let built = plan::build(request, loaded.runbook.phases.clone());
+        built.await.expect("a shipped runbook can be planned").plan
     }
 
     fn work(&self, step: &PlannedStep, item: &PlannedItem) -> Work {

@@ -36,16 +36,12 @@ const GRACE_AT_STOP: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Surroundings {
     /// Variables by name; values may be secret markers.
-    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub(super) env: IndexMap<String, String>,
     /// Further variables to take from this program's environment.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) inherit: Vec<String>,
     /// The working directory.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) cwd: Option<PathBuf>,
     /// Text for the standard input; nothing is `/dev/null`. May be a secret marker.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) stdin: Option<String>,
     /// Bytes kept of each of the two outputs.
     pub(super) output_limit: usize,
@@ -90,7 +86,7 @@ pub(super) async fn run(
     let mut running = Running::start(cx, program, around, secrets, part)?;
     let grace = around.grace.0.min(cx.remaining() / 5);
     let stopped = tokio::select! {
-        () = running.exit.wait(running.group.leader) => None,
+        () = running.exit.wait() => None,
         () = cx.cancelled().cancelled() => Some((End::Cancelled, grace.min(GRACE_AT_STOP))),
         () = sleep_until(cx.deadline() - grace) => Some((End::TimedOut, grace)),
     };
@@ -152,7 +148,7 @@ impl Running {
     async fn ask_to_end(&mut self, end: Instant) {
         self.group.signal(Signal::TERM);
         let quiet = async {
-            self.exit.wait(self.group.leader).await;
+            self.exit.wait().await;
             self.streams.drained(end).await
         };
         timeout_at(end, quiet).await.ok();

@@ -12,9 +12,16 @@ use rustix::process::{Pid, WaitId, WaitIdOptions};
 use tokio::io::{Interest, unix::AsyncFd};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// The end of one child.
+#[derive(Debug)]
+pub(super) struct Exit {
+    child: Pid,
+    news: News,
+}
+
 /// What tells that a child may have ended.
 #[derive(Debug)]
-pub(super) enum Exit {
+enum News {
     /// A descriptor of the process itself, which wakes nobody but who waits for it: `pidfd_open(2)`.
     #[cfg(target_os = "linux")]
     Process(AsyncFd<OwnedFd>),
@@ -26,49 +33,49 @@ impl Exit {
     /// Of the child with this id, which nobody has collected yet.
     pub(super) fn of(child: Pid) -> io::Result<Self> {
         #[cfg(target_os = "linux")]
-        if let Ok(process) =
-            rustix::process::pidfd_open(child, rustix::process::PidfdFlags::empty())
-        {
-            return Self::by_process(process);
+        if let Ok(news) = News::of_process(child) {
+            return Ok(Self { child, news });
         }
-        Self::by_signal()
+        Self::by_signal(child)
     }
 
-    #[cfg(target_os = "linux")]
-    #[expect(deprecated, reason = "an owned descriptor keeps what the newer, unsafe form asks for")]
-    fn by_process(process: OwnedFd) -> io::Result<Self> {
-        AsyncFd::with_interest(process, Interest::READABLE).map(Self::Process)
-    }
-
-    fn by_signal() -> io::Result<Self> {
-        signal(SignalKind::child()).map(Self::Signal)
+    fn by_signal(child: Pid) -> io::Result<Self> {
+        Ok(Self { child, news: News::Signal(signal(SignalKind::child())?) })
     }
 
     /// Returns when the child has ended.
-    pub(super) async fn wait(&mut self, child: Pid) {
+    pub(super) async fn wait(&mut self) {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
         // It is listened to already, so an end that comes after the look is heard.
         loop {
-            match rustix::process::waitid(WaitId::Pid(child), options) {
-                Ok(None) => self.news().await,
+            match rustix::process::waitid(WaitId::Pid(self.child), options) {
+                Ok(None) => self.news.heard().await,
                 Err(Errno::INTR) => {}
                 Ok(Some(_)) | Err(_) => return,
             }
         }
     }
+}
 
-    async fn news(&mut self) {
-        match self {
+impl News {
+    #[cfg(target_os = "linux")]
+    #[expect(deprecated, reason = "an owned descriptor keeps what the newer, unsafe form asks for")]
+    fn of_process(child: Pid) -> io::Result<Self> {
+        let process = rustix::process::pidfd_open(child, rustix::process::PidfdFlags::empty())?;
+        AsyncFd::with_interest(process, Interest::READABLE).map(Self::Process)
+    }
+
+    /// Returns when there is something to look at. Where nothing can be heard any more, since the runtime ends, it never does.
+    async fn heard(&mut self) {
+        let heard = match self {
             #[cfg(target_os = "linux")]
             Self::Process(process) => {
-                // An error means that the runtime ends, and with it whoever waits.
-                if let Ok(mut ready) = process.readable().await {
-                    ready.clear_ready();
-                }
+                process.readable().await.map(|mut ready| ready.clear_ready()).is_ok()
             }
-            Self::Signal(signal) => {
-                signal.recv().await;
-            }
+            Self::Signal(signal) => signal.recv().await.is_some(),
+        };
+        if !heard {
+            std::future::pending::<()>().await;
         }
     }
 }
@@ -79,6 +86,18 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    fn listen(by_signal: bool, id: Pid) -> Exit {
+        let exit = if by_signal { Exit::by_signal(id) } else { Exit::of(id) };
+        let exit = exit.expect("a child can be listened to");
+        #[cfg(target_os = "linux")]
+        assert_eq!(
+            by_signal,
+            matches!(exit.news, News::Signal(_)),
+            "this kernel has the better way"
+        );
+        exit
+    }
 
     fn child(argument: &str) -> (Child, Pid) {
         let child = Command::new("/bin/sleep").arg(argument).spawn().expect("there is a sleep");
@@ -91,8 +110,7 @@ mod tests {
         for by_signal in [false, true] {
             for seconds in ["0", "0.2"] {
                 let (mut child, id) = child(seconds);
-                let exit = if by_signal { Exit::by_signal() } else { Exit::of(id) };
-                exit.expect("a child can be listened to").wait(id).await;
+                listen(by_signal, id).wait().await;
                 let status = child.try_wait().expect("nobody has collected it");
                 assert!(status.expect("it has ended").success());
             }
@@ -103,12 +121,11 @@ mod tests {
     async fn a_child_at_work_has_not_ended() {
         for by_signal in [false, true] {
             let (mut child, id) = child("300");
-            let exit = if by_signal { Exit::by_signal() } else { Exit::of(id) };
-            let mut exit = exit.expect("a child can be listened to");
-            let early = tokio::time::timeout(Duration::from_millis(200), exit.wait(id)).await;
+            let mut exit = listen(by_signal, id);
+            let early = tokio::time::timeout(Duration::from_millis(200), exit.wait()).await;
             assert!(early.is_err(), "it sleeps");
             child.kill().expect("it is there");
-            exit.wait(id).await;
+            exit.wait().await;
             let _killed = child.wait().expect("nobody has collected it");
         }
     }

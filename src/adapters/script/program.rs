@@ -16,7 +16,6 @@ pub(super) struct Program {
     /// The executable.
     pub(super) path: PathBuf,
     /// The arguments after it, which reach the child byte for byte.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) arguments: Vec<String>,
     /// The executable's SHA-256 in hexadecimal digits, checked again right before each start.
     #[serde(default, skip_serializing_if = "Option::is_none")]

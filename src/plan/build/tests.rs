@@ -37,17 +37,16 @@ impl World {
     async fn build(&self, runbook: &Runbook, inputs: &Inputs) -> Result<Built, Refused> {
         let history =
             |id: &StepId| (id.as_str() == "two/proof").then_some(Duration::from_millis(700));
-        build(Request {
+        let request = Request {
             runbook,
-            phases: runbook.phases.clone(),
             source: &Source::new("runbooks/test.yaml", ""),
             environment: &self.environment,
             inputs,
             run: &json!({"id": "r1"}),
             cx: &self.cx,
             history: &history,
-        })
-        .await
+        };
+        build(request, runbook.phases.clone()).await
     }
 }
 

@@ -26,10 +26,10 @@ use crate::value::Lasting;
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 const RETRY_MAX_DELAY: Duration = Duration::from_secs(30);
 
-/// What a form leaves to those who read the places under these keys, which may be most of the file.
-const OF_RUNBOOK: [&str; 7] =
-    ["inputs", "targets", "escalation", "closing", "phases", "prepare", "restore"];
-const OF_PHASE: [&str; 1] = ["steps"];
+/// The keys of a runbook and of a phase whose places are read one by one. What is under them may be most of the file, so a form only learns
+/// that they are there.
+const READ_ONE_BY_ONE: [&str; 8] =
+    ["inputs", "targets", "escalation", "closing", "phases", "prepare", "restore", "steps"];
 
 /// The runbook, as far as it could be read. What it keeps of the tree is taken out of it.
 pub(super) fn runbook(mut root: Node, problems: &mut Vec<Diagnostic>) -> Runbook {
@@ -59,13 +59,18 @@ impl Build {
         any_within(&self.refused, span)
     }
 
-    /// Deserializes a mapping without the keys that the walk refused, and those that are read `elsewhere`; `assumed` fills in for keys
-    /// without which the type could not exist.
-    fn form<T: DeserializeOwned>(
+    /// Deserializes a mapping without the keys that the walk refused; `assumed` fills in for keys without which
+    /// the type could not exist.
+    fn form<T: DeserializeOwned>(&mut self, node: &Node, assumed: &[(&str, Value)]) -> Option<T> {
+        self.form_without(&[], node, assumed)
+    }
+
+    /// The same with nothing under these keys.
+    fn form_without<T: DeserializeOwned>(
         &mut self,
+        elsewhere: &[&str],
         node: &Node,
         assumed: &[(&str, Value)],
-        elsewhere: &[&str],
     ) -> Option<T> {
         let mut map = Map::new();
         let mut complete = true;
@@ -77,9 +82,9 @@ impl Build {
                 complete = false;
                 continue;
             }
-            if !elsewhere.contains(&key.name.as_str()) {
-                let _none = map.insert(key.name.clone(), value.to_json());
-            }
+            let elsewhere = elsewhere.contains(&key.name.as_str());
+            let value = if elsewhere { Value::Null } else { value.to_json() };
+            let _none = map.insert(key.name.clone(), value);
         }
         for (key, value) in assumed {
             let _present = map.entry(*key).or_insert_with(|| value.clone());
@@ -99,7 +104,7 @@ impl Build {
     fn runbook(&mut self, root: &mut Node) -> Runbook {
         let assumed =
             [("name", "".into()), ("scenario", "emergency".into()), ("phases", Value::Null)];
-        let form: Option<RunbookForm> = self.form(root, &assumed, &OF_RUNBOOK);
+        let form: Option<RunbookForm> = self.form_without(&READ_ONE_BY_ONE, root, &assumed);
         let name = form.as_ref().map_or_else(String::new, |form| form.name.0.clone());
         let severity = form.as_ref().and_then(|form| form.severity);
         let (title, subject, scenario, give_up, needs) = match form {
@@ -151,7 +156,7 @@ impl Build {
 
     fn input(&mut self, key: &Key, node: &Node) -> Option<Input> {
         let assumed = [("type", serde_json::to_value(InputType::String).unwrap_or_default())];
-        let form: InputForm = self.form(node, &assumed, &[])?;
+        let form: InputForm = self.form(node, &assumed)?;
         Some(Input {
             kind: form.kind,
             required: form.required,
@@ -167,7 +172,7 @@ impl Build {
     }
 
     fn target(&mut self, key: &Key, node: &Node) -> Option<Target> {
-        let form: TargetForm = self.form(node, &[], &[])?;
+        let form: TargetForm = self.form(node, &[])?;
         let span = node.get("reached_by").map_or(key.span, |reached_by| reached_by.span);
         let from = form.from.map(|from| from.0);
         let from_span = node.get("from").map_or(span, |from| from.span);
@@ -176,7 +181,7 @@ impl Build {
     }
 
     fn rung(&mut self, node: &Node) -> Option<Rung> {
-        let form: RungForm = self.form(node, &[], &[])?;
+        let form: RungForm = self.form(node, &[])?;
         let message = |(key, args): (Key, Node)| VerbCall { verb: key.name, args, span: key.span };
         Some(Rung {
             level: form.level.0,
@@ -191,7 +196,7 @@ impl Build {
 
     fn phase(&mut self, node: &mut Node) -> Phase {
         let assumed = [("id", "".into()), ("steps", Value::Null)];
-        let form: Option<PhaseForm> = self.form(node, &assumed, &OF_PHASE);
+        let form: Option<PhaseForm> = self.form_without(&READ_ONE_BY_ONE, node, &assumed);
         let (id, title, budget) = match form {
             Some(form) => (form.id.0, form.title, form.budget),
             None => (String::new(), None, None),
@@ -221,7 +226,7 @@ impl Build {
     }
 
     fn step(&mut self, node: &mut Node) -> Step {
-        let form: StepForm = self.form(node, &[("id", "".into())], &[]).unwrap_or_default();
+        let form: StepForm = self.form(node, &[("id", "".into())]).unwrap_or_default();
         let span = node.get("id").map_or(node.span, |id| id.span);
         let verb = entries_mut(node).iter_mut().find(|(key, _)| names_verb(&key.name));
         let (verb, verb_span, args) = match verb {
