@@ -300,6 +300,29 @@ async fn undo_on_failure_takes_back_this_step_alone_in_reverse_order() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_only_an_undo_needs_goes_with_a_steps_success_and_stays_in_the_journal() {
+    let bench = Bench::new();
+    let mut bad =
+        fleet("fleet", vec![("1".into(), on("one")), ("2".into(), bad("two", Trouble::Fails))]);
+    bad.policy.on_failure = OnFailure::Undo;
+    let before = switch("before", on("before"));
+    let (state, log) =
+        bench.run(plan(vec![vec![before, after(bad, "before", Until::Passed)]])).await;
+    assert!(!bench.world().is_on("one"), "the failed step had what its undo needs");
+    let item = |state: &RunState, step: &str| {
+        let item = state.steps[&StepId(step.into())].items.values().next().expect("an item");
+        (item.saved().is_some(), item.applied().is_some())
+    };
+    assert_eq!(item(&state, "p0/before"), (false, false));
+    assert!(item(&state, "p0/fleet").0, "it did not succeed");
+    let mut folded = RunState::new(state.header.clone());
+    for record in log.records() {
+        folded.apply(record.elapsed_ms, &record.event).expect("its own records");
+    }
+    assert_eq!(item(&folded, "p0/before"), (true, true));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_fan_out_journals_each_item() {
     let bench = Bench::new();
     let items = (0..131).map(|n| (format!("{n:03}"), on(&format!("s{n}")))).collect();

@@ -182,7 +182,8 @@ pub(crate) fn plan(phases: Vec<PlannedPhase>, targets: &[(&str, u64, &str)]) -> 
     }
 }
 
-/// Everything that the system `memory` holds; `down` makes every call fail, `silent` makes it hang.
+/// Everything that the system `memory` holds; `down` makes every call fail, `silent` makes it hang; to be
+/// set, a key that begins with `slow` is thought about for a second.
 #[derive(Default)]
 pub(crate) struct Memory {
     pub(crate) values: Mutex<BTreeMap<String, String>>,
@@ -242,6 +243,9 @@ impl VerbArgs for SetArgs {
     type Item = Self;
 
     async fn expand(self, cx: &ResolveContext) -> Result<Vec<(String, Self)>, ActionError> {
+        if self.key.starts_with("slow") {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
         let _reached = memory(&cx.connections).await?;
         Ok(vec![(String::new(), self)])
     }

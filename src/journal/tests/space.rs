@@ -5,11 +5,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::process::{Resource, Rlimit, setrlimit};
+use serde_json::json;
 
+use super::super::line::Entry;
 use super::super::logfile::{LogFile, Room};
 use super::super::{Journal, JournalError, Store, Tail, read};
 use super::process::{Helper, arguments, command, say, setting};
-use super::{append, applied, apply_started, entry, header, journal_lost, run_ended};
+use super::{
+    append, applied, apply_started, entry, header, header_of, journal_lost, private_temp_dir,
+    run_ended,
+};
 use crate::event::Event;
 
 const DIR: &str = "TEST_SPACE_DIR";
@@ -145,12 +150,49 @@ async fn fill_behind(disk: &Path, before: u64) {
     std::fs::remove_file(path).expect("it is there");
 }
 
+#[test]
+fn a_first_record_that_does_not_fit_is_an_error_and_leaves_nothing_behind() {
+    let dir = private_temp_dir();
+    // In the first piece, in a later one, and where only the reserve is missing.
+    for limit in [1000, 200_000, 300_000] {
+        let path = dir.path().join(format!("{limit}.jsonl"));
+        let mut file = LogFile::create(&path, SMALL).expect("there is room").limited_to(limit);
+        let error = file.begin(&long_start()).expect_err("it does not fit");
+        assert!(error.is_no_space(), "{limit}: {error:?}");
+        let written = std::fs::read(&path).expect("it is there");
+        assert!(written.len() as u64 <= limit, "{limit}: {}", written.len());
+        assert!(!written.ends_with(b"\n"), "{limit}: it must not be completed on the way out");
+    }
+}
+
+#[test]
+fn a_first_record_that_could_not_be_read_back_is_refused() {
+    let dir = private_temp_dir();
+    let mut file =
+        LogFile::create(&dir.path().join("journal.jsonl"), SMALL).expect("there is room");
+    let deep = (0..200).fold(serde_json::Value::Null, |inner, _| json!([inner]));
+    let mut header = header_of("emergency", "staging");
+    let _new = header.plan.inputs.insert("deep".into(), deep);
+    let start = entry(Event::RunStarted { header: header.into() }, 0);
+    let error = file.begin(&start).expect_err("too deep");
+    assert!(matches!(error, JournalError::Unrecordable { .. }), "{error:?}");
+    let written = std::fs::read(dir.path().join("journal.jsonl")).expect("it is there");
+    assert!(written.is_empty(), "what must not be written is not written on the way out");
+}
+
+/// A first record of a third of a megabyte.
+fn long_start() -> Entry {
+    let mut header = header_of("emergency", "staging");
+    header.runbook_text = "a line of a runbook\n".repeat(15_000).into();
+    entry(Event::RunStarted { header: header.into() }, 0)
+}
+
 /// Where blocks cannot be allocated ahead a write can be cut short: then it is cut off again.
 fn write_short(disk: &Path, before: u64) {
     let path = disk.join(format!("short-{before}.jsonl"));
     let mut file = LogFile::create(&path, SMALL).expect("there is room").without_allocation();
     let start = entry(Event::RunStarted { header: header() }, 0);
-    assert!(file.commit(&[start])[0].is_ok());
+    assert!(file.begin(&start).is_ok());
     for item in 0..before {
         assert!(file.commit(&[entry(applied(item), 1)])[0].is_ok());
     }

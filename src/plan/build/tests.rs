@@ -162,6 +162,21 @@ async fn a_dead_system_on_the_path_refuses_with_all_reasons() {
     assert_eq!(refused.reasons[0].error.hints, ["Switch memory on."]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn reasons_and_warnings_stand_in_the_order_of_the_runbook_whenever_they_came() {
+    let mut runbook = three_phases();
+    runbook.phases[0].steps.insert(0, set("slow", "slow-one"));
+    let world = World::new(json!({"down": true}));
+    let refused = world.build(&runbook, &inputs(json!({}))).await.expect_err("refused");
+    let about: Vec<&str> = refused.reasons.iter().map(|reason| reason.about.as_str()).collect();
+    assert_eq!(about, ["step one/slow", "step one/shift"]);
+    let first = runbook.phases.remove(0);
+    runbook.phases[1].steps.insert(0, first.steps[0].clone());
+    let built = world.build(&runbook, &inputs(json!({}))).await.expect("the path is fine");
+    let about: Vec<&str> = built.warnings.iter().map(|warning| warning.about.as_str()).collect();
+    assert_eq!(about, ["step three/slow", "step three/late"]);
+}
+
 #[tokio::test]
 async fn a_dead_system_after_the_first_target_defers() {
     let mut runbook = three_phases();
