@@ -14,7 +14,7 @@ use super::child::{self, Surroundings};
 use super::process::Part;
 use super::program::{Program, validate_argv};
 use super::run::{
-    blocking, default_grace, default_output_limit, resolve_surroundings, validate_sha256,
+    blocking, default_grace, default_output_limit, is_known, resolve_surroundings, validate_sha256,
     validate_surroundings,
 };
 use crate::action::{
@@ -110,14 +110,15 @@ impl VerbArgs for ExpectArgs {
     }
 
     async fn expand(self, _: &ResolveContext) -> Result<Vec<(String, ExpectItem)>, ActionError> {
-        let item = blocking(move || {
+        let known = is_known(&self.argv, self.cwd.as_deref()) && self.sha256.is_none();
+        let look = move || {
             let surroundings = self.surroundings();
             let folder = resolve_surroundings(&surroundings)?;
             let program = Program::resolve(&self.argv, folder, self.sha256.as_deref())?;
             let stdout = self.stdout.unwrap_or_default();
             Ok(ExpectItem { program, surroundings, exit: self.exit, stdout })
-        })
-        .await?;
+        };
+        let item = if known { look()? } else { blocking(look).await? };
         Ok(vec![(String::new(), item)])
     }
 

@@ -15,6 +15,7 @@ mod capture;
 mod child;
 mod exit;
 mod expect;
+mod found;
 mod process;
 mod program;
 mod run;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::found;
 use crate::action::{ActionError, ErrorKind};
 use crate::digest::hex;
 use crate::secret::has_marker;
@@ -53,7 +54,9 @@ impl Program {
                 "run a command without an executable",
             ));
         };
-        let path = if name.contains('/') {
+        let path = if let Some(found) = found::lately(name) {
+            Some(found)
+        } else if name.contains('/') {
             let folder = folder.map_or_else(std::env::current_dir, |folder| Ok(folder.to_owned()));
             let folder = folder.map_err(|error| missing(name).caused_by(&error))?;
             Some(folder.join(name)).filter(|path| is_executable(path))
@@ -65,6 +68,7 @@ impl Program {
                 .find(|path| is_executable(path))
         };
         let path = path.ok_or_else(|| missing(name))?;
+        found::remember(name, &path);
         let program = Self {
             path,
             arguments: arguments.to_vec(),

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::action::{Script, ScriptItem};
 use super::child::Surroundings;
+use super::found;
 use super::process::MARK_VARIABLE;
 use super::program::{Program, validate_argv};
 use crate::action::{ActionError, ErrorKind, Repeat, ResolveContext, VerbArgs, VerbKind, Work};
@@ -164,7 +165,10 @@ impl VerbArgs for RunArgs {
     }
 
     async fn expand(self, _: &ResolveContext) -> Result<Vec<(String, ScriptItem)>, ActionError> {
-        let item = blocking(move || self.resolve()).await?;
+        let others = self.undo.iter().chain(&self.check);
+        let known = others.chain([&self.argv]).all(|argv| is_known(argv, self.cwd.as_deref()))
+            && self.sha256.is_none();
+        let item = if known { self.resolve()? } else { blocking(move || self.resolve()).await? };
         Ok(vec![(String::new(), item)])
     }
 
@@ -221,6 +225,11 @@ pub(super) fn resolve_surroundings(around: &Surroundings) -> Result<Option<&Path
         ));
     }
     Ok(around.cwd.as_deref())
+}
+
+/// Whether a command can be resolved without a look at a file system: its executable was found a moment ago, and needs no working directory.
+pub(super) fn is_known(argv: &[String], cwd: Option<&Path>) -> bool {
+    cwd.is_none() && argv.first().is_some_and(|name| found::lately(name).is_some())
 }
 
 /// Runs file system work where it may block.
