@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::super::{Journal, Tail, read};
+use super::super::{Journal, JournalError, Tail, read};
 use super::process::{Helper, command, say, setting};
-use super::{append, applied, apply_started, event, header, private_temp_dir, run_ended};
+use super::{
+    append, applied, apply_started, event, header, long_header, private_temp_dir, run_ended,
+};
 use crate::event::Event;
 
 const DIR: &str = "TEST_CRASH_DIR";
@@ -50,6 +52,37 @@ async fn a_kill_at_any_point_loses_nothing_that_was_acknowledged() {
         }
         torn += u32::from(recovers(&dir.path().join("journal.jsonl"), said.len(), point).await);
     }
+}
+
+#[tokio::test]
+#[ignore = "a part played in a helper process"]
+async fn doomed_writer_of_a_long_header() {
+    let path = PathBuf::from(setting(DIR)).join("journal.jsonl");
+    let (journal, _) = Journal::create(&path, long_header()).expect("a new journal");
+    say("begun");
+    journal.close().await;
+}
+
+#[test]
+fn a_kill_at_any_point_of_a_long_first_record_leaves_a_run_that_never_began() {
+    let mut torn = 0;
+    for point in 1.. {
+        assert!(point < 1000, "the record must be written at last");
+        let dir = private_temp_dir();
+        let mut command = command("crash::doomed_writer_of_a_long_header");
+        command.env(DIR, dir.path()).env("ROLLBACK_CRASH_AT", point.to_string());
+        let mut helper = Helper::start(command);
+        if std::iter::from_fn(|| helper.hear()).any(|said| said == "begun") {
+            break;
+        }
+        // Between the last write and the acknowledgement it is whole.
+        match read(&dir.path().join("journal.jsonl")) {
+            Ok(history) => assert_eq!(history.tail, Tail::Clean, "point {point}"),
+            Err(JournalError::NeverStarted { .. }) => torn += 1,
+            Err(error) => panic!("point {point}: {error}"),
+        }
+    }
+    assert!(torn > 4, "{torn}: the record has several pieces, and each can be cut off and torn");
 }
 
 #[tokio::test]

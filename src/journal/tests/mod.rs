@@ -47,6 +47,13 @@ fn header_of(runbook: &str, environment: &str) -> Header {
     serde_json::from_value(value).expect("the header has the form of this version")
 }
 
+/// One whose record is a third of a megabyte.
+fn long_header() -> Arc<Header> {
+    let mut header = header_of("emergency", "staging");
+    header.runbook_text = "a line of a runbook\n".repeat(15_000).into();
+    header.into()
+}
+
 fn event(value: serde_json::Value) -> Event {
     serde_json::from_value(value).expect("the event has the form of this version")
 }

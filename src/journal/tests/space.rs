@@ -7,13 +7,12 @@ use std::process::Command;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use serde_json::json;
 
-use super::super::line::Entry;
 use super::super::logfile::{LogFile, Room};
 use super::super::{Journal, JournalError, Store, Tail, read};
 use super::process::{Helper, arguments, command, say, setting};
 use super::{
-    append, applied, apply_started, entry, header, header_of, journal_lost, private_temp_dir,
-    run_ended,
+    append, applied, apply_started, entry, header, header_of, journal_lost, long_header,
+    private_temp_dir, run_ended,
 };
 use crate::event::Event;
 
@@ -157,7 +156,9 @@ fn a_first_record_that_does_not_fit_is_an_error_and_leaves_nothing_behind() {
     for limit in [1000, 200_000, 300_000] {
         let path = dir.path().join(format!("{limit}.jsonl"));
         let mut file = LogFile::create(&path, SMALL).expect("there is room").limited_to(limit);
-        let error = file.begin(&long_start()).expect_err("it does not fit");
+        let error = file
+            .begin(&entry(Event::RunStarted { header: long_header() }, 0))
+            .expect_err("it does not fit");
         assert!(error.is_no_space(), "{limit}: {error:?}");
         let written = std::fs::read(&path).expect("it is there");
         assert!(written.len() as u64 <= limit, "{limit}: {}", written.len());
@@ -178,13 +179,6 @@ fn a_first_record_that_could_not_be_read_back_is_refused() {
     assert!(matches!(error, JournalError::Unrecordable { .. }), "{error:?}");
     let written = std::fs::read(dir.path().join("journal.jsonl")).expect("it is there");
     assert!(written.is_empty(), "what must not be written is not written on the way out");
-}
-
-/// A first record of a third of a megabyte.
-fn long_start() -> Entry {
-    let mut header = header_of("emergency", "staging");
-    header.runbook_text = "a line of a runbook\n".repeat(15_000).into();
-    entry(Event::RunStarted { header: header.into() }, 0)
 }
 
 /// Where blocks cannot be allocated ahead a write can be cut short: then it is cut off again.
