@@ -368,7 +368,8 @@ impl Plan {
     /// Writes down who holds the roles that are asked.
     pub(crate) fn list_approvers(&mut self, approvers: &BTreeMap<String, Vec<String>>) {
         let steps = self.phases.iter_mut().flat_map(|phase| &mut phase.steps);
-        let of_steps = steps.filter_map(|step| step.policy.approval.as_mut());
+        let asking = steps.filter(|step| step.policy.approval.is_some());
+        let of_steps = asking.filter_map(|step| step.policy.approval.as_mut());
         for approval in self.approval.iter_mut().chain(of_steps) {
             if let Some(names) = approvers.get(&approval.role) {
                 approval.approvers.clone_from(names);
