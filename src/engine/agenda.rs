@@ -18,7 +18,8 @@ pub(super) struct Agenda {
     phases: Vec<Span>,
     /// The steps that may be startable now.
     candidates: BTreeSet<usize>,
-    running: usize,
+    /// The steps that are running.
+    running: BTreeSet<usize>,
 }
 
 /// A step.
@@ -28,7 +29,6 @@ struct Entry {
     /// The steps that wait for it.
     followers: Vec<usize>,
     settled: bool,
-    running: bool,
 }
 
 /// A phase.
@@ -45,17 +45,11 @@ impl Agenda {
             steps: Vec::with_capacity(state.steps.len()),
             phases: Vec::new(),
             candidates: (0..state.steps.len()).collect(),
-            running: 0,
+            running: BTreeSet::new(),
         };
         for (phase, planned) in state.plan().phases.iter().enumerate() {
             let first = agenda.steps.len();
-            let entry = |required| Entry {
-                phase,
-                required,
-                followers: Vec::new(),
-                settled: false,
-                running: false,
-            };
+            let entry = |required| Entry { phase, required, followers: Vec::new(), settled: false };
             agenda.steps.extend(planned.steps.iter().map(|step| entry(!step.policy.optional)));
             let unsettled = agenda.steps[first..].iter().filter(|step| step.required).count();
             agenda.phases.push(Span { steps: first..agenda.steps.len(), unsettled });
@@ -98,11 +92,11 @@ impl Agenda {
 
     fn update(&mut self, index: usize, known: &StepState) {
         let step = &mut self.steps[index];
-        let running = known.is_running();
-        if running != step.running {
-            step.running = running;
-            self.running = if running { self.running + 1 } else { self.running - 1 };
-        }
+        let _changed = if known.is_running() {
+            self.running.insert(index)
+        } else {
+            self.running.remove(&index)
+        };
         let settled = known.outcome.is_some() && !asks(known);
         if settled == step.settled {
             return;
@@ -115,12 +109,20 @@ impl Agenda {
         self.candidates.extend(&step.followers);
     }
 
+    /// The steps that are running, with what is known of them.
+    pub(super) fn running<'a>(
+        &'a self,
+        state: &'a RunState,
+    ) -> impl Iterator<Item = (&'a StepId, &'a StepState)> {
+        self.running.iter().filter_map(|index| state.steps.get_index(*index))
+    }
+
     /// The next thing to do at `now_ms` (since the run's start), or `None` when something in flight has to settle first.
     pub(super) fn next(&mut self, state: &RunState, now_ms: u64) -> Option<Command> {
         if state.ended.is_some() {
             return None;
         }
-        let nothing_in_flight = self.running == 0;
+        let nothing_in_flight = self.running.is_empty();
         if state.stop.is_some() {
             return nothing_in_flight.then_some(Command::End);
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::agenda::Agenda;
 use super::approval;
 use super::state::{RunState, StepState};
 use crate::event::StopReason;
@@ -55,9 +56,9 @@ impl Lease {
     }
 
     /// Lends it while the run does nothing but wait.
-    pub(super) fn lend_while_it_waits(&mut self, state: &RunState) {
+    pub(super) fn lend_while_it_waits(&mut self, state: &RunState, agenda: &Agenda) {
         if !self.lent
-            && let Some(step) = waits(state)
+            && let Some(step) = waits(state, agenda)
         {
             self.custody.lend(&step);
             self.lent = true;
@@ -79,11 +80,11 @@ impl Lease {
 }
 
 /// The step that a run waits in or for, and for nothing else: a hold, or an approval while nothing is in flight.
-fn waits(state: &RunState) -> Option<String> {
+fn waits(state: &RunState, agenda: &Agenda) -> Option<String> {
     if state.stop.is_some() || state.ended.is_some() {
         return None;
     }
-    let mut running = state.steps.iter().filter(|(_, step)| step.is_running()).peekable();
+    let mut running = agenda.running(state).peekable();
     if running.peek().is_none() {
         let (step, ..) = approval::waiting(state).next()?;
         return Some(step.as_ref().map_or_else(|| "the whole run".to_owned(), ToString::to_string));

@@ -169,7 +169,7 @@ impl Dispatcher {
             if self.state.ended.is_some() {
                 break;
             }
-            self.lease.lend_while_it_waits(&self.state);
+            self.lease.lend_while_it_waits(&self.state, &self.agenda);
             match self.woken().await {
                 Woken::Message(message) => self.on_message(message),
                 Woken::Signal(signal) => self.on_signal(signal),
