@@ -19,6 +19,7 @@ mod measured;
 mod memory;
 mod owner;
 mod pieces;
+mod queue;
 mod reader;
 mod run;
 mod salvage;

@@ -2,12 +2,11 @@
 //!
 //! Whatever is queued while the disk is busy goes out with the next write and the next flush, so a run with a hundred items in flight
 //! pays for a few flushes, not for hundreds. What nobody waits for is flushed a moment later, in company: the end of a step, the start of
-//! the next and the announcement of its change become one flush. How a change ended and what a step has noted is *written* at once, so that a
+//! the next and the announcement of its change become one flush, and one wake of that thread. How a change ended and what a step has noted is *written* at once, so that a
 //! killed process takes no knowledge with it. Records reach subscribers only after they are on disk, and after those who wait for them: what is
 //! shown may come later than the change that it announces, and must not hold it up.
 
 use std::path::Path;
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,6 +20,7 @@ use super::files;
 use super::line::Entry;
 use super::logfile::{LogFile, Room, outlives_process};
 use super::memory::MemoryLog;
+use super::queue::{Receiver, Sender, Urgency, queue};
 use super::reader::{History, Tail};
 use crate::clock;
 use crate::event::{Event, Header, Record};
@@ -49,6 +49,7 @@ struct Shared {
     trouble: OnceLock<JournalError>,
 }
 
+#[derive(Debug)]
 enum Command {
     /// With a sender, somebody waits until it is on disk.
     Append(Box<Entry>, Option<oneshot::Sender<Outcome>>),
@@ -117,7 +118,7 @@ impl Journal {
 
     fn writing(file: LogFile) -> Result<Self, JournalError> {
         let shared = Arc::new(Shared::default());
-        let (sender, inbox) = channel();
+        let (sender, inbox) = queue();
         let thread_shared = Arc::clone(&shared);
         thread::Builder::new()
             .name("journal".into())
@@ -137,7 +138,7 @@ impl Journal {
             Backend::File(queue) => {
                 let (sender, ack) = Ack::pair();
                 // If the thread is gone the sender is dropped, which the acknowledgement reports as closed.
-                let _unsent = queue.send(Command::Append(Box::new(entry), Some(sender)));
+                queue.send(Command::Append(Box::new(entry), Some(sender)), Urgency::Urgent);
                 ack
             }
             Backend::Memory(log) => Ack::ready(self.remember(log, &entry)),
@@ -150,8 +151,10 @@ impl Journal {
         let entry = Entry { at: clock::now(), elapsed_ms, event };
         match &self.backend {
             Backend::File(queue) => {
+                let written_at_once = outlives_process(&entry.event);
+                let urgency = if written_at_once { Urgency::Urgent } else { Urgency::CanWait };
                 // If the thread is gone, the next append tells.
-                let _unsent = queue.send(Command::Append(Box::new(entry), None));
+                queue.send(Command::Append(Box::new(entry), None), urgency);
             }
             Backend::Memory(log) => {
                 let _not_awaited = self.remember(log, &entry);
@@ -185,7 +188,7 @@ impl Journal {
     pub async fn close(self) {
         if let Backend::File(queue) = &self.backend {
             let (sender, closed) = oneshot::channel();
-            let _unsent = queue.send(Command::Close(sender));
+            queue.send(Command::Close(sender), Urgency::Urgent);
             // An error means that it was closed before.
             let _closed = closed.await;
         }
@@ -214,7 +217,7 @@ fn first_entry(header: Arc<Header>) -> Entry {
 fn write_until_closed(mut file: LogFile, inbox: &Receiver<Command>, shared: &Shared) {
     let mut closing = None;
     while closing.is_none() {
-        let Ok(first) = inbox.recv() else { break };
+        let Some(first) = inbox.next() else { break };
         let (mut entries, mut waiting, mut outcomes) = (Vec::new(), Vec::new(), Vec::new());
         let mut company = Company::until_somebody_waits();
         let mut next = Some(first);
@@ -262,23 +265,18 @@ fn write_until_closed(mut file: LogFile, inbox: &Receiver<Command>, shared: &Sha
 
 /// How long a batch may still grow.
 struct Company {
-    since: Instant,
+    until: Instant,
     is_over: bool,
 }
 
 impl Company {
     #[expect(clippy::disallowed_methods, reason = "the disk's thread knows no virtual time")]
     fn until_somebody_waits() -> Self {
-        Self { since: Instant::now(), is_over: false }
+        Self { until: Instant::now() + COMPANY, is_over: false }
     }
 
     /// What is queued already, or comes while nobody waits and the time is not up.
     fn next(&self, inbox: &Receiver<Command>) -> Option<Command> {
-        let left = COMPANY.saturating_sub(self.since.elapsed());
-        if self.is_over || left.is_zero() {
-            inbox.try_recv().ok()
-        } else {
-            inbox.recv_timeout(left).ok()
-        }
+        if self.is_over { inbox.queued() } else { inbox.next_by(self.until) }
     }
 }
