@@ -30,7 +30,6 @@ const SEAL: usize = PREV.len() + 64 + HASH.len() + 64 + CRC.len() + 8 + END.len(
 const DEEPEST: u32 = 120;
 
 /// An event on its way into the journal.
-#[derive(Debug)]
 pub(super) struct Entry {
     pub(super) at: Timestamp,
     pub(super) elapsed_ms: u64,

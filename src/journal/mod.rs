@@ -19,7 +19,6 @@ mod measured;
 mod memory;
 mod owner;
 mod pieces;
-mod queue;
 mod reader;
 mod run;
 mod salvage;

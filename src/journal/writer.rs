@@ -2,11 +2,12 @@
 //!
 //! Whatever is queued while the disk is busy goes out with the next write and the next flush, so a run with a hundred items in flight
 //! pays for a few flushes, not for hundreds. What nobody waits for is flushed a moment later, in company: the end of a step, the start of
-//! the next and the announcement of its change become one flush, and one wake of that thread. How a change ended and what a step has noted is *written* at once, so that a
+//! the next and the announcement of its change become one flush. How a change ended and what a step has noted is *written* at once, so that a
 //! killed process takes no knowledge with it. Records reach subscribers only after they are on disk, and after those who wait for them: what is
 //! shown may come later than the change that it announces, and must not hold it up.
 
 use std::path::Path;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,7 +21,6 @@ use super::files;
 use super::line::Entry;
 use super::logfile::{LogFile, Room, outlives_process};
 use super::memory::MemoryLog;
-use super::queue::{Receiver, Sender, Urgency, queue};
 use super::reader::{History, Tail};
 use crate::clock;
 use crate::event::{Event, Header, Record};
@@ -49,7 +49,6 @@ struct Shared {
     trouble: OnceLock<JournalError>,
 }
 
-#[derive(Debug)]
 enum Command {
     /// With a sender, somebody waits until it is on disk.
     Append(Box<Entry>, Option<oneshot::Sender<Outcome>>),
@@ -118,7 +117,7 @@ impl Journal {
 
     fn writing(file: LogFile) -> Result<Self, JournalError> {
         let shared = Arc::new(Shared::default());
-        let (sender, inbox) = queue();
+        let (sender, inbox) = channel();
         let thread_shared = Arc::clone(&shared);
         thread::Builder::new()
             .name("journal".into())
@@ -138,7 +137,7 @@ impl Journal {
             Backend::File(queue) => {
                 let (sender, ack) = Ack::pair();
                 // If the thread is gone the sender is dropped, which the acknowledgement reports as closed.
-                queue.send(Command::Append(Box::new(entry), Some(sender)), Urgency::Urgent);
+                let _unsent = queue.send(Command::Append(Box::new(entry), Some(sender)));
                 ack
             }
             Backend::Memory(log) => Ack::ready(self.remember(log, &entry)),
@@ -151,10 +150,8 @@ impl Journal {
         let entry = Entry { at: clock::now(), elapsed_ms, event };
         match &self.backend {
             Backend::File(queue) => {
-                let written_at_once = outlives_process(&entry.event);
-                let urgency = if written_at_once { Urgency::Urgent } else { Urgency::CanWait };
                 // If the thread is gone, the next append tells.
-                queue.send(Command::Append(Box::new(entry), None), urgency);
+                let _unsent = queue.send(Command::Append(Box::new(entry), None));
             }
             Backend::Memory(log) => {
                 let _not_awaited = self.remember(log, &entry);
@@ -188,7 +185,7 @@ impl Journal {
     pub async fn close(self) {
         if let Backend::File(queue) = &self.backend {
             let (sender, closed) = oneshot::channel();
-            queue.send(Command::Close(sender), Urgency::Urgent);
+            let _unsent = queue.send(Command::Close(sender));
             // An error means that it was closed before.
             let _closed = closed.await;
         }
@@ -217,7 +214,7 @@ fn first_entry(header: Arc<Header>) -> Entry {
 fn write_until_closed(mut file: LogFile, inbox: &Receiver<Command>, shared: &Shared) {
     let mut closing = None;
     while closing.is_none() {
-        let Some(first) = inbox.next() else { break };
+        let Ok(first) = inbox.recv() else { break };
         let (mut entries, mut waiting, mut outcomes) = (Vec::new(), Vec::new(), Vec::new());
         let mut company = Company::until_somebody_waits();
         let mut next = Some(first);
@@ -265,18 +262,23 @@ fn write_until_closed(mut file: LogFile, inbox: &Receiver<Command>, shared: &Sha
 
 /// How long a batch may still grow.
 struct Company {
-    until: Instant,
+    since: Instant,
     is_over: bool,
 }
 
 impl Company {
     #[expect(clippy::disallowed_methods, reason = "the disk's thread knows no virtual time")]
     fn until_somebody_waits() -> Self {
-        Self { until: Instant::now() + COMPANY, is_over: false }
+        Self { since: Instant::now(), is_over: false }
     }
 
     /// What is queued already, or comes while nobody waits and the time is not up.
     fn next(&self, inbox: &Receiver<Command>) -> Option<Command> {
-        if self.is_over { inbox.queued() } else { inbox.next_by(self.until) }
+        let left = COMPANY.saturating_sub(self.since.elapsed());
+        if self.is_over || left.is_zero() {
+            inbox.try_recv().ok()
+        } else {
+            inbox.recv_timeout(left).ok()
+        }
     }
 }
