@@ -162,8 +162,9 @@ fn arranged(phase: &PlannedPhase) -> Vec<(char, &PlannedStep)> {
 fn step_line(mark: char, step: &PlannedStep) -> String {
     let what = match (&step.skip, &step.items) {
         (Some(because), _) => paint(FAINT, format!("skipped: {}", sanitize(because))),
-        (None, Items::Deferred { reason, .. }) => {
-            paint(DOUBT, format!("{}, worked out later: {}", step.verb, sanitize(reason)))
+        (None, Items::Deferred(deferred)) => {
+            let reason = sanitize(&deferred.reason);
+            paint(DOUBT, format!("{}, worked out later: {reason}", step.verb))
         }
         (None, Items::Resolved(items)) => match items.as_slice() {
             [] => step.verb.to_string(),

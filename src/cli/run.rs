@@ -422,7 +422,7 @@ pub(super) fn without<'a>(plan: &'a Plan, left_out: &BTreeMap<String, String>) -
     }
     for step in plan.to_mut().phases.iter_mut().flat_map(|phase| &mut phase.steps) {
         if let Some(because) = left_out.get(step.id.as_str()) {
-            step.skip = Some(format!("left out by {because}"));
+            step.skip = Some(format!("left out by {because}").into());
         }
     }
     plan

@@ -103,7 +103,7 @@ pub(super) fn start_or_skip(state: &RunState, step: &PlannedStep, now_ms: u64) -
     }
     // Not before its turn: those below wait for this step alone, and would overtake what it waits for.
     if let Some(because) = &step.skip {
-        return skip(SkipReason::Condition { because: because.clone() });
+        return skip(SkipReason::Condition { because: because.to_string() });
     }
     if step.policy.optional
         && let Some((needs_ms, left_ms)) = deadline::misfit(state, step, now_ms)

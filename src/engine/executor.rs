@@ -233,10 +233,10 @@ fn extra_probe(kit: &Kit, step: &PlannedStep) -> Result<Option<Box<dyn Probe>>, 
 async fn find_items(kit: &Kit, step: &PlannedStep) -> Result<Vec<PlannedItem>, ActionError> {
     let elements = match &step.items {
         Items::Resolved(items) => return Ok(items.clone()),
-        Items::Deferred { args, reason } if args.is_empty() => {
-            return Err(ActionError::new(ErrorKind::Invalid, reason.clone()));
+        Items::Deferred(deferred) if deferred.args.is_empty() => {
+            return Err(ActionError::new(ErrorKind::Invalid, deferred.reason.clone()));
         }
-        Items::Deferred { args, .. } => args,
+        Items::Deferred(deferred) => &deferred.args,
     };
     let verb = verb(kit, &step.verb)?;
     let deadline = Instant::now() + step.policy.timeout;

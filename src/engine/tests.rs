@@ -18,7 +18,7 @@ use super::{Request, RunState};
 use crate::action::{ErrorKind, Window};
 use crate::event::{Event, Outcome, Place, Record, RunVerdict, StopReason};
 use crate::journal::{JournalError, MemoryLog};
-use crate::plan::{Items, Plan, PlannedProbe, StepId, Until};
+use crate::plan::{Deferred, Items, Plan, PlannedProbe, StepId, Until};
 use crate::runbook::OnFailure;
 use crate::signal::Signal;
 
@@ -141,7 +141,7 @@ async fn a_step_whose_arguments_have_no_value_fails_in_its_turn_with_the_reason(
     let bench = Bench::new();
     let mut late = switch("late", on("late"));
     let reason = "read the secret `values.token`".to_owned();
-    late.items = Items::Deferred { args: Vec::new(), reason: reason.clone() };
+    late.items = Items::Deferred(Deferred { args: Vec::new(), reason: reason.clone() }.into());
     let (state, log) = bench.run(plan(vec![vec![switch("a", on("a"))], vec![late]])).await;
     assert!(bench.world().is_on("a"));
     assert_eq!(outcome(&state, "p1/late"), Some(Outcome::Failed));

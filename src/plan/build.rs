@@ -25,7 +25,8 @@ use super::inputs::Inputs;
 use super::layers::{path_to_first_target, step_id, waits};
 use super::preflight::GRACE;
 use super::{
-    Concern, Items, Plan, PlannedPhase, PlannedProbe, PlannedStep, PlannedTarget, Refused, StepId,
+    Concern, Deferred, Items, Plan, PlannedPhase, PlannedProbe, PlannedStep, PlannedTarget,
+    Refused, StepId,
 };
 use crate::action::{ActionError, ErrorKind, Registry, ResolveContext, Verb};
 use crate::environment::Environment;
@@ -89,7 +90,7 @@ pub async fn build(request: Request<'_>, phases: Vec<Phase>) -> Result<Built, Re
     resolve_all(&resolver, phases, |place, resolution| {
         let step = &mut *steps[place];
         match notices::unwanted(&step.verb, request.runbook, &resolver) {
-            Some(because) if step.skip.is_none() => step.skip = Some(because),
+            Some(because) if step.skip.is_none() => step.skip = Some(because.into()),
             _ => {
                 let resolution = resolution.unwrap_or_else(|| late(step));
                 judge.settle(place, step, resolution);
@@ -194,7 +195,7 @@ fn planned_phase(
         let verb = same.map_or_else(|| step.verb.as_str().into(), Arc::clone);
         steps.push(PlannedStep {
             id,
-            title: step.title.clone(),
+            title: step.title.as_deref().map(Into::into),
             verb,
             waits,
             skip: None,
@@ -309,16 +310,17 @@ impl Judge<'_> {
                 self.warnings.extend(remarks.into_iter().map(concern));
                 verified_by(step, probe);
             }
-            Resolution::Skipped { because } => step.skip = Some(because),
+            Resolution::Skipped { because } => step.skip = Some(because.into()),
             Resolution::Unresolved { error, .. } if self.path.contains(&step.id) => {
                 self.refused.push(concern(error));
             }
             Resolution::Unresolved { error, .. } if step.policy.optional => {
-                step.skip = Some(format!("it is optional, and cannot {error}"));
+                step.skip = Some(format!("it is optional, and cannot {error}").into());
                 self.warnings.push(concern(error));
             }
             Resolution::Unresolved { error, args, probe } => {
-                step.items = Items::Deferred { args, reason: error.message.clone() };
+                step.items =
+                    Items::Deferred(Deferred { args, reason: error.message.clone() }.into());
                 verified_by(step, probe);
                 self.warnings.push(concern(error));
             }

@@ -118,8 +118,9 @@ fn write_step(step: &PlannedStep, out: &mut String) -> std::fmt::Result {
                 }
             }
         },
-        Items::Deferred { reason, .. } => {
-            writeln!(out, ": to be worked out when its turn comes (failed to {})", line(reason))?;
+        Items::Deferred(deferred) => {
+            let reason = line(&deferred.reason);
+            writeln!(out, ": to be worked out when its turn comes (failed to {reason})")?;
         }
     }
     if let Some(approval) = &step.policy.approval {

@@ -23,9 +23,9 @@ mod tests;
 pub use build::{Built, History, Request, build, expand, outline};
 pub use explain::explain;
 pub use model::{
-    ExpectedFrom, Items, Plan, PlannedApproval, PlannedItem, PlannedMessage, PlannedPhase,
-    PlannedProbe, PlannedRung, PlannedStep, PlannedTarget, RetryPolicy, StepId, StepPolicy, Until,
-    VerifyPolicy, Wait,
+    Deferred, ExpectedFrom, Items, Plan, PlannedApproval, PlannedItem, PlannedMessage,
+    PlannedPhase, PlannedProbe, PlannedRung, PlannedStep, PlannedTarget, RetryPolicy, StepId,
+    StepPolicy, Until, VerifyPolicy, Wait,
 };
 pub use preflight::{Preflight, preflight};
 pub use preview::{Preview, PreviewContext, preview};

@@ -178,7 +178,7 @@ pub struct PlannedStep {
     pub id: StepId,
     /// A title for people, where the runbook gives one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub title: Option<String>,
+    pub title: Option<Box<str>>,
     /// `<system>.<verb>`.
     pub verb: Arc<str>,
     /// The steps of the same phase it waits for.
@@ -186,7 +186,7 @@ pub struct PlannedStep {
     pub waits: Vec<Wait>,
     /// Why the step is skipped, when its `when` said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub skip: Option<String>,
+    pub skip: Option<Box<str>>,
     /// What it works on.
     pub items: Items,
     /// How it is run. Neighbours are mostly run alike.
@@ -223,13 +223,17 @@ pub enum Items {
     Resolved(Vec<PlannedItem>),
     /// The system could not be asked before the run, and the step does not stand on the path to the first
     /// target: it is resolved when its turn comes.
-    Deferred {
-        /// The evaluated arguments of the verb, one per element of `for_each` (or just one), with their names;
-        /// empty when they could not even be evaluated, so that the step fails with `reason` in its turn.
-        args: Vec<Item>,
-        /// Why it was deferred.
-        reason: String,
-    },
+    Deferred(Box<Deferred>),
+}
+
+/// A step whose items are not known before the run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Deferred {
+    /// The evaluated arguments of the verb, one per element of `for_each` (or just one), with their names;
+    /// empty when they could not even be evaluated, so that the step fails with `reason` in its turn.
+    pub args: Vec<Item>,
+    /// Why it was deferred.
+    pub reason: String,
 }
 
 /// One item of a resolved step.
@@ -388,7 +392,7 @@ impl Items {
     pub fn resolved(&self) -> &[PlannedItem] {
         match self {
             Self::Resolved(items) => items,
-            Self::Deferred { .. } => &[],
+            Self::Deferred(_) => &[],
         }
     }
 }

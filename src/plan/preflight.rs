@@ -122,8 +122,8 @@ fn connections_of<'a>(
                     nested(&item.args.value(), registry, &mut used);
                 }
             }
-            Items::Deferred { args, .. } => {
-                for item in args {
+            Items::Deferred(deferred) => {
+                for item in &deferred.args {
                     nested(&item.args.value(), registry, &mut used);
                 }
             }

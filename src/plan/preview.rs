@@ -246,12 +246,13 @@ fn looks<'a>(step: &'a PlannedStep, looker: &'a Looker<'_>) -> Vec<Look<'a>> {
         Box::pin(async move { (id, Seen { item, predicted: Vec::new() }) })
     };
     if let Some(because) = &step.skip {
-        let finding = Finding::Skipped { because: because.clone() };
+        let finding = Finding::Skipped { because: because.to_string() };
         return vec![known(whole(step, finding))];
     }
     match &step.items {
-        Items::Deferred { reason, .. } => {
-            let error = ActionError::new(crate::action::ErrorKind::Unreachable, reason.clone())
+        Items::Deferred(deferred) => {
+            let reason = deferred.reason.clone();
+            let error = ActionError::new(crate::action::ErrorKind::Unreachable, reason)
                 .hint("It is resolved when its turn comes.");
             vec![known(whole(step, Finding::CannotTell { error }))]
         }
@@ -268,7 +269,7 @@ fn looks<'a>(step: &'a PlannedStep, looker: &'a Looker<'_>) -> Vec<Look<'a>> {
 fn whole(step: &PlannedStep, finding: Finding) -> PreviewItem {
     PreviewItem {
         name: String::new(),
-        does: step.title.clone().unwrap_or_else(|| step.verb.to_string()),
+        does: step.title.as_deref().unwrap_or(&step.verb).to_owned(),
         undo: String::new(),
         finding,
         known: Known::Rendered,

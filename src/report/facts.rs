@@ -38,11 +38,11 @@ pub(super) fn actions(view: &View) -> Vec<String> {
     let changes = view.header.plan.steps().filter(|step| !is_question(step));
     let done = changes.filter_map(|step| {
         let known = view.steps.get(&step.id)?;
-        let title = step.title.clone().or_else(|| {
+        let title = step.title.as_deref().or_else(|| {
             let single = (known.items.len() == 1).then(|| known.items.values().next())?;
-            single.map(|item| item.does.to_string())
+            single.map(|item| &*item.does)
         });
-        let title = title.unwrap_or_else(|| step.id.to_string());
+        let title = title.unwrap_or(step.id.as_str()).to_owned();
         match (known.outcome?, known.progress()) {
             (Outcome::Done, (done, all)) if all > 1 => Some(format!("{title} ({done} of {all})")),
             (Outcome::Done, _) => Some(title),

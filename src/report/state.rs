@@ -170,7 +170,7 @@ impl View {
         steps.extend(header.plan.steps().map(|step| {
             let items = match &step.items {
                 Items::Resolved(items) => items.iter().map(item_view).collect(),
-                Items::Deferred { .. } => ByName::default(),
+                Items::Deferred(_) => ByName::default(),
             };
             (step.id.clone(), StepView { items, ..StepView::default() })
         }));

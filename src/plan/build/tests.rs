@@ -4,8 +4,8 @@ use indexmap::IndexMap;
 use serde_json::json;
 
 use super::*;
-use crate::plan::ExpectedFrom;
 use crate::plan::testing::{self, node, runbook, step_with};
+use crate::plan::{Deferred, ExpectedFrom};
 use crate::runbook::node::Span;
 use crate::runbook::{ForEach, Rung, Step, Target, VerbCall, Verify};
 
@@ -188,9 +188,10 @@ async fn a_dead_system_after_the_first_target_defers() {
         .build(&runbook, &inputs(json!({})))
         .await
         .expect("the path to the target is fine");
-    let Items::Deferred { args, reason } = &find(&built.plan, "three/late").items else {
+    let Items::Deferred(deferred) = &find(&built.plan, "three/late").items else {
         panic!("deferred");
     };
+    let Deferred { args, reason } = &**deferred;
     assert_eq!(args[0].args.value(), json!({"key": "redis", "to": "blue"}));
     assert_eq!(reason, "reach memory");
     let skip = find(&built.plan, "three/chat").skip.as_deref().expect("dropped");
@@ -234,9 +235,10 @@ async fn an_unread_input_counts_where_it_is_used() {
     inputs.unread = IndexMap::from([("agents".to_owned(), error)]);
     let world = World::new(json!({}));
     let built = world.build(&runbook, &inputs).await.expect("only the last phase needs it");
-    let Items::Deferred { args, reason } = &find(&built.plan, "three/late").items else {
+    let Items::Deferred(deferred) = &find(&built.plan, "three/late").items else {
         panic!("deferred");
     };
+    let Deferred { args, reason } = &**deferred;
     assert!(args.is_empty(), "there are no arguments without the input");
     assert_eq!(reason, "resolve the input `agents`: failed to reach redis");
     runbook.phases[0].steps[0] = set("shift", "{{ inputs.agents }}");
@@ -296,7 +298,7 @@ async fn a_missing_secret_counts_where_it_is_used() {
     let mut runbook = three_phases();
     runbook.phases[2].steps[0] = set("late", "{{ environment.token }}");
     let built = world.build(&runbook, &inputs(json!({}))).await.expect("only the last phase");
-    assert!(matches!(find(&built.plan, "three/late").items, Items::Deferred { .. }));
+    assert!(matches!(find(&built.plan, "three/late").items, Items::Deferred(_)));
     assert!(built.warnings[0].to_string().contains("TOKEN is not set"), "{}", built.warnings[0]);
     runbook.phases[0].steps[0] = set("shift", "{{ environment.token }}");
     let refused = world.build(&runbook, &inputs(json!({}))).await.expect_err("the first phase");

@@ -1,8 +1,8 @@
 use serde_json::json;
 
 use super::*;
-use crate::plan::PlannedItem;
 use crate::plan::testing::{context, plan, planned, planned_phase};
+use crate::plan::{Deferred, PlannedItem};
 
 fn step(id: &str, waits: &[&str], verb: &str, args: Value) -> PlannedStep {
     let mut step = planned(id, waits);
@@ -101,7 +101,8 @@ async fn skipped_and_deferred_steps_are_told_as_a_whole() {
     let mut skipped = set("p/a", &[], "k");
     skipped.skip = Some("its condition is false".into());
     let mut deferred = set("p/b", &[], "k");
-    deferred.items = Items::Deferred { args: Vec::new(), reason: "reach memory".into() };
+    deferred.items =
+        Items::Deferred(Deferred { args: Vec::new(), reason: "reach memory".into() }.into());
     let found = look(json!({}), vec![skipped, deferred]).await;
     assert_eq!(findings(&found), ["skipped", "cannot tell"]);
 }
