@@ -7,7 +7,7 @@ use super::*;
 use crate::plan::testing::{self, node, runbook, step_with};
 use crate::plan::{Deferred, ExpectedFrom};
 use crate::runbook::node::Span;
-use crate::runbook::{ForEach, Rung, Step, Target, VerbCall, Verify};
+use crate::runbook::{Approval, ForEach, Rung, Step, Target, VerbCall, Verify};
 
 fn set(id: &str, key: &str) -> Step {
     step_with(id, "memory.set", &json!({"key": key, "to": "blue"}))
@@ -96,6 +96,25 @@ async fn a_plan_holds_evaluated_arguments_words_and_policy() {
     assert_eq!(proof.policy.expected_from, ExpectedFrom::Measured);
     assert_eq!(proof.policy.verify.within, Duration::from_secs(3), "the probe's timeout");
     assert_eq!(proof.items.resolved()[0].undo, "");
+}
+
+#[tokio::test]
+async fn only_a_step_that_asks_has_a_policy_of_its_own() {
+    let mut asking = set("asking", "c");
+    asking.approval = Some(Box::new(Approval {
+        role: "lead".to_owned(),
+        within: Duration::from_secs(60),
+        reason: None,
+        span: Span::default(),
+    }));
+    let runbook = runbook(vec![("one", vec![set("a", "a"), set("b", "b"), asking])]);
+    let mut world = World::new(json!({}));
+    world.environment.approvers.insert("lead".to_owned(), vec!["ada".to_owned()]);
+    let built = world.build(&runbook, &inputs(json!({}))).await.expect("can be planned");
+    let policy = |id| &*find(&built.plan, id).policy;
+    assert!(std::ptr::eq(policy("one/a"), policy("one/b")), "neighbours that are run alike");
+    let approval = policy("one/asking").approval.as_ref().expect("it asks");
+    assert_eq!(approval.approvers, ["ada"]);
 }
 
 #[tokio::test]
