@@ -1,7 +1,8 @@
 //! What may be done next, kept up to date from event to event.
 //!
 //! [`decide`](super::decide) tells what becomes of one step; which steps are worth asking about is remembered here: those whose
-//! waits have changed since they were last asked. So an event costs what follows from it, however long the runbook is.
+//! waits have changed since they were last asked, and those that are running. So an event costs what follows from it, however long the
+//! runbook is.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -92,11 +93,11 @@ impl Agenda {
 
     fn update(&mut self, index: usize, known: &StepState) {
         let step = &mut self.steps[index];
-        let _changed = if known.is_running() {
-            self.running.insert(index)
+        if known.is_running() {
+            self.running.insert(index);
         } else {
-            self.running.remove(&index)
-        };
+            self.running.remove(&index);
+        }
         let settled = known.outcome.is_some() && !asks(known);
         if settled == step.settled {
             return;
@@ -114,7 +115,8 @@ impl Agenda {
         &'a self,
         state: &'a RunState,
     ) -> impl Iterator<Item = (&'a StepId, &'a StepState)> {
-        self.running.iter().filter_map(|index| state.steps.get_index(*index))
+        let step = |index: &usize| state.steps.get_index(*index).expect("a step of this state");
+        self.running.iter().map(step)
     }
 
     /// The next thing to do at `now_ms` (since the run's start), or `None` when something in flight has to settle first.

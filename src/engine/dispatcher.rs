@@ -190,6 +190,16 @@ impl Dispatcher {
             super::decide::decide(&self.state, now_ms),
             "the agenda has missed something"
         );
+        #[cfg(test)]
+        assert!(
+            self.agenda.running(&self.state).map(|(id, _)| id).eq(self
+                .state
+                .steps
+                .iter()
+                .filter(|(_, step)| step.is_running())
+                .map(|(id, _)| id)),
+            "the agenda has missed the start or the end of a step"
+        );
         next
     }
 

@@ -189,7 +189,7 @@ pub struct PlannedStep {
     pub skip: Option<Box<str>>,
     /// What it works on.
     pub items: Items,
-    /// How it is run. Neighbours are mostly run alike.
+    /// How it is run. Neighbours of a new plan share it where they are run alike; a plan that is read back has one for each step.
     pub policy: Shared<StepPolicy>,
 }
 
@@ -226,7 +226,7 @@ pub enum Items {
     Deferred(Box<Deferred>),
 }
 
-/// A step whose items are not known before the run.
+/// What is known before the run of items that are found later. Few steps have it, and it would be the largest part of all.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Deferred {
     /// The evaluated arguments of the verb, one per element of `for_each` (or just one), with their names;
@@ -372,6 +372,7 @@ impl Plan {
     /// Writes down who holds the roles that are asked.
     pub(crate) fn list_approvers(&mut self, approvers: &BTreeMap<String, Vec<String>>) {
         let steps = self.phases.iter_mut().flat_map(|phase| &mut phase.steps);
+        // A policy that is touched is its step's own from then on, so only those that ask are.
         let asking = steps.filter(|step| step.policy.approval.is_some());
         let of_steps = asking.filter_map(|step| step.policy.approval.as_mut());
         for approval in self.approval.iter_mut().chain(of_steps) {

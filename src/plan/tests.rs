@@ -7,8 +7,11 @@ use serde_json::json;
 
 use super::inputs::{Given, resolve};
 use super::preview::{Finding, PreviewVerdict};
-use super::{PreviewContext, Request, StepId, build, explain, preflight, preview, testing};
-use crate::action::ResolveContext;
+use super::{
+    Deferred, Items, PlannedStep, PreviewContext, Request, StepId, build, explain, preflight,
+    preview, testing,
+};
+use crate::action::{Item, ResolveContext};
 use crate::environment::{Environment, EnvironmentFile};
 use crate::runbook::load_text;
 
@@ -101,4 +104,28 @@ async fn a_runbook_becomes_a_plan_a_preview_and_a_checklist() {
     assert!(text.contains("  - [ ] set b to blue\n"), "{text}");
     let everything = format!("{text}{}", serde_json::to_string(&plan).expect("serializable"));
     assert!(!everything.contains("s3cret"));
+}
+
+/// Older programs read what newer ones write, and the other way round.
+#[test]
+fn a_step_is_written_in_the_same_form_as_ever() {
+    let mut step = testing::planned("redirect/drain", &[]);
+    step.title = Some("Drain green".into());
+    step.skip = Some("left out by --only".into());
+    let args = vec![Item { name: "a".to_owned(), args: json!({"key": "a"}).into() }];
+    step.items = Items::Deferred(Deferred { args, reason: "reach memory".to_owned() }.into());
+    let mut written = serde_json::to_value(&step).expect("a step is JSON");
+    let _policy = written.as_object_mut().expect("an object").remove("policy");
+    assert_eq!(
+        written,
+        json!({
+            "id": "redirect/drain", "title": "Drain green", "verb": "memory.set",
+            "skip": "left out by --only",
+            "items": {"deferred": {
+                "args": [{"name": "a", "args": {"key": "a"}}], "reason": "reach memory",
+            }},
+        })
+    );
+    let whole = serde_json::to_string(&step).expect("a step is JSON");
+    assert_eq!(serde_json::from_str::<PlannedStep>(&whole).expect("the same form"), step);
 }

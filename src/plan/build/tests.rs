@@ -99,7 +99,7 @@ async fn a_plan_holds_evaluated_arguments_words_and_policy() {
 }
 
 #[tokio::test]
-async fn only_a_step_that_asks_has_a_policy_of_its_own() {
+async fn neighbours_share_a_policy_and_one_that_asks_has_its_own() {
     let mut asking = set("asking", "c");
     asking.approval = Some(Box::new(Approval {
         role: "lead".to_owned(),
