@@ -1,7 +1,7 @@
 //! What may be done next, kept up to date from event to event.
 //!
 //! [`decide`](super::decide) tells what becomes of one step; which steps are worth asking about is remembered here: those whose
-//! waits have changed since they were last asked, and those that are running. So an event costs what follows from it, however long the
+//! waits have changed since they were last asked. So are those that are running. An event costs what follows from it, however long the
 //! runbook is.
 
 use std::collections::BTreeSet;
