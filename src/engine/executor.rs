@@ -1,19 +1,20 @@
 //! One step at work: finds its items, fans out over them, and takes its own changes back when its policy says so.
 
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
+use futures_util::FutureExt as _;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::Vault;
 use super::back::take_back;
 use super::emitter::{Emitter, TaskEnd};
-use super::fanout::Limiters;
-use super::item::{ItemRun, Notes};
+use super::fanout::{Limiter, Limiters, Permit};
+use super::item::{ItemRun, Notes, panic_message};
 use super::lifecycle::Stage;
 use super::state::{ItemState, StepState};
 use crate::action::{ActionError, ErrorKind, Probe, ResolveContext, Reversal, Verb, Work};
@@ -103,56 +104,108 @@ pub(super) async fn run_step(kit: Arc<Kit>, step: PlannedStep, known: StepState)
         Ok(items) => items,
         Err(error) => return TaskEnd::Unresolved(error),
     };
-    let mut running = FuturesUnordered::new();
-    for item in items {
-        let state = known.items.get(&item.name).cloned().unwrap_or_default();
-        if !state.stage.is_settled() || matches!(state.stage, Stage::Unknown | Stage::Open) {
-            running.push(work_on(&kit, &step, item, state));
-        }
+    match work_on_all(&kit, &Arc::new(step), items, &known).await {
+        Ok(()) => TaskEnd::Through,
+        Err(panic) => TaskEnd::Panicked(panic),
     }
-    let mut panicked = None;
-    while let Some(worked) = running.next().await {
-        if let Err(panic) = worked {
-            // The others settle: a bug in one item must not make a fleet unknown.
-            kit.stopping.cancel();
-            panicked.get_or_insert(panic);
-        }
-    }
-    panicked.map_or(TaskEnd::Through, TaskEnd::Panicked)
 }
 
-async fn work_on(
+/// Works on the items of a step: they begin in their order, since people count questions and messages by it, and go on side
+/// by side. Returns the message of the first panic, once all others have settled: a bug in one item must not make a fleet
+/// unknown.
+async fn work_on_all(
     kit: &Arc<Kit>,
-    step: &PlannedStep,
-    item: PlannedItem,
-    known: ItemState,
+    step: &Arc<PlannedStep>,
+    items: Vec<PlannedItem>,
+    known: &StepState,
 ) -> Result<(), String> {
-    let at = Place { step: step.id.clone(), item: item.name };
     let limiter = kit.limiters.of(&step.verb);
+    let mut at_work = JoinSet::new();
+    let mut items = items
+        .into_iter()
+        .filter_map(|item| {
+            let state = known.items.get(&item.name).cloned().unwrap_or_default();
+            let open =
+                !state.stage.is_settled() || matches!(state.stage, Stage::Unknown | Stage::Open);
+            open.then_some((item, state))
+        })
+        .peekable();
+    let mut through = Ok(());
+    while let Some((item, state)) = items.next() {
+        let Some(permit) = turn(kit, &limiter, step.policy.parallel, &state).await else {
+            continue;
+        };
+        let mut work = work_on(kit.clone(), step.clone(), item, state, permit).boxed();
+        if items.peek().is_none() {
+            // The last one, which is most often the only one, needs no task of its own.
+            through = through.and(work.await);
+        } else if let Some(worked) = (&mut work).now_or_never() {
+            through = through.and(worked);
+        } else {
+            let _handle = at_work.spawn(work);
+        }
+        // A set of tasks keeps those that have ended until somebody asks for them.
+        while let Some(worked) = at_work.try_join_next() {
+            through = through.and(of_task(worked));
+        }
+    }
+    while let Some(worked) = at_work.join_next().await {
+        through = through.and(of_task(worked));
+    }
+    through
+}
+
+/// How an item's task ended; it catches its own panics.
+fn of_task(worked: Result<Result<(), String>, JoinError>) -> Result<(), String> {
+    worked.unwrap_or_else(|gone| Err(gone.to_string()))
+}
+
+/// Waits until an item may begin; `None` when it may not any more.
+async fn turn(
+    kit: &Kit,
+    limiter: &Arc<Limiter>,
+    parallel: Option<usize>,
+    known: &ItemState,
+) -> Option<Permit> {
     // What a crash has left in doubt is looked at even if the run stops: nobody should have to do that by hand.
     let in_doubt = matches!(known.stage, Stage::Unknown | Stage::Applied);
-    let _permit = tokio::select! {
+    tokio::select! {
         biased;
-        () = kit.stopping.cancelled(), if !in_doubt => return Ok(()),
-        () = kit.cut() => return Ok(()),
-        permit = limiter.acquire(step.policy.parallel) => permit,
-    };
-    let made =
-        make(kit, step, &item.args).await.and_then(|work| Ok((work, extra_probe(kit, step)?)));
-    match made {
-        Ok((work, probe)) => {
-            let run = ItemRun { kit: kit.clone(), policy: step.policy.clone(), at, known, probe };
-            run.work(work).await
-        }
-        Err(error) => {
-            kit.emitter.emit(match known.stage {
+        () = kit.stopping.cancelled(), if !in_doubt => None,
+        () = kit.cut() => None,
+        permit = limiter.acquire(parallel) => Some(permit),
+    }
+}
+
+/// Works on an item until it is settled. Returns the message of a panic, after which nothing more is begun.
+async fn work_on(
+    kit: Arc<Kit>,
+    step: Arc<PlannedStep>,
+    item: PlannedItem,
+    known: ItemState,
+    _permit: Permit,
+) -> Result<(), String> {
+    let life = async {
+        let at = Place { step: step.id.clone(), item: item.name };
+        let made = make(&kit, &step, &item.args)
+            .await
+            .and_then(|work| Ok((work, extra_probe(&kit, &step)?)));
+        match made {
+            Ok((work, probe)) => {
+                let policy = step.policy.clone();
+                ItemRun { kit: kit.clone(), policy, at, known, probe }.work(work).await;
+            }
+            Err(error) => kit.emitter.emit(match known.stage {
                 Stage::Unknown => Event::ApplyUnknown { at, error },
                 Stage::Applied => Event::VerifyFailed { at, error },
                 _ => Event::InspectFailed { at, error },
-            });
-            Ok(())
+            }),
         }
-    }
+    };
+    AssertUnwindSafe(life).catch_unwind().await.map_err(|panic| {
+        kit.stopping.cancel();
+        panic_message(panic.as_ref())
+    })
 }
 
 /// Makes the work of an item: what its verb does or, in a run that takes another one back, its reverse.

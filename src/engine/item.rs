@@ -64,21 +64,18 @@ enum Cut {
 }
 
 impl ItemRun {
-    /// Works on the item until it is settled. Returns the message of a panic.
-    pub(super) async fn work(mut self, work: Work) -> Result<(), String> {
-        let life = async {
-            match work {
-                Work::Manual(question) => self.ask(&question, None).await,
-                Work::Later(Later { text, window, hold, .. }) => {
-                    let question = Question { text, required: false, window: Some(window) };
-                    self.ask(&question, Some(hold)).await;
-                }
-                Work::Probe(probe) => self.observe(probe.as_ref()).await,
-                Work::Hold(hold) => self.hold(&hold).await,
-                Work::Action(action) => self.change(action.as_ref()).await,
+    /// Works on the item until it is settled.
+    pub(super) async fn work(mut self, work: Work) {
+        match work {
+            Work::Manual(question) => self.ask(&question, None).await,
+            Work::Later(Later { text, window, hold, .. }) => {
+                let question = Question { text, required: false, window: Some(window) };
+                self.ask(&question, Some(hold)).await;
             }
-        };
-        AssertUnwindSafe(life).catch_unwind().await.map_err(|panic| panic_message(panic.as_ref()))
+            Work::Probe(probe) => self.observe(probe.as_ref()).await,
+            Work::Hold(hold) => self.hold(&hold).await,
+            Work::Action(action) => self.change(action.as_ref()).await,
+        }
     }
 
     /// `hold` is how long the answer has to hold, where a probe gives it after the run.

@@ -3,6 +3,7 @@
 mod approvals;
 mod custody;
 mod faults;
+mod fleets;
 mod holds;
 mod targets;
 
