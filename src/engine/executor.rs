@@ -110,9 +110,10 @@ pub(super) async fn run_step(kit: Arc<Kit>, step: PlannedStep, known: StepState)
     }
 }
 
-/// Works on the items of a step: they begin in their order, since people count questions and messages by it, and go on side
-/// by side. Returns the message of the first panic, once all others have settled: a bug in one item must not make a fleet
-/// unknown.
+/// Works on the items of a step: they begin in their order, since people count questions by it, and go on side by side. Only the
+/// first of those that have no turn yet stands in the limiter's line, so that another step of the same verb has the next turn
+/// and does not wait for a whole fleet. Returns the message of a panic, once all others have settled: a bug in one item must not
+/// make a fleet unknown.
 async fn work_on_all(
     kit: &Arc<Kit>,
     step: &Arc<PlannedStep>,
@@ -155,7 +156,7 @@ async fn work_on_all(
     through
 }
 
-/// How an item's task ended; it catches its own panics.
+/// How an item's task ended. It catches its own panics, but for one of a value that panics when it is dropped.
 fn of_task(worked: Result<Result<(), String>, JoinError>) -> Result<(), String> {
     worked.unwrap_or_else(|gone| Err(gone.to_string()))
 }

@@ -80,8 +80,7 @@ impl Limiter {
         self.lock().climb.limit
     }
 
-    /// Gives turns to those who wait, while there is room. Each is woken once: a thousand who look again whenever one is done
-    /// would look half a million times.
+    /// Gives turns to those who wait, while there is room. Only who has a turn is woken.
     fn serve(self: &Arc<Self>) {
         loop {
             // The line is free again before the permit is sent: one that comes back takes its own turn here.

@@ -50,17 +50,6 @@ impl World {
         self.effects.lock().unwrap().get(key).copied().unwrap_or(0)
     }
 
-    /// Panics when nobody turns the switch on.
-    fn keep_the_thread_until(&self, key: &str) {
-        for _ in 0..60_000 {
-            if self.is_on(key) {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        panic!("nobody turned `{key}` on");
-    }
-
     pub(super) fn turn(&self, key: &str, on: bool) {
         let _former = self.switches.lock().unwrap().insert(key.to_owned(), on);
         *self.effects.lock().unwrap().entry(key.to_owned()).or_default() += 1;
@@ -96,8 +85,6 @@ pub(super) enum Trouble {
     Hangs,
     /// A bug.
     Panics,
-    /// Keeps its thread until somebody turns `free` on.
-    Computes,
     /// The change never shows.
     NeverHolds,
     /// Looking fails.
@@ -205,11 +192,6 @@ impl Action for Switching {
             }
             Trouble::Hangs => std::future::pending().await,
             Trouble::Panics => panic!("a bug in the adapter"),
-            Trouble::Computes => {
-                self.world.keep_the_thread_until("free");
-                self.world.turn(&self.args.key, true);
-                Ok(Evidence::new("turned on"))
-            }
             _ => {
                 self.world.turn(&self.args.key, true);
                 Ok(Evidence::new("turned on"))

@@ -21,6 +21,7 @@ use rollback::secret::Secrets;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tokio::sync::RwLock;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -34,13 +35,16 @@ enum Oracle {
     Cluster(ClusterConnection),
 }
 
+/// Held for writing while slots of the cluster are on their way: what others keep there would be in two places.
+static SLOTS: RwLock<()> = RwLock::const_new(());
+
 /// A Redis under test.
 pub(super) struct Rig {
     pub(super) urls: Vec<String>,
     /// What every key of this test begins with.
     pub(super) prefix: String,
     oracle: Oracle,
-    /// Keeps a double alive.
+    /// Keeps a double alive, or a turn on the cluster.
     _world: Box<dyn std::any::Any + Send + Sync>,
 }
 
@@ -52,6 +56,15 @@ impl Rig {
 
     /// The real cluster.
     pub(super) async fn cluster() -> Self {
+        Self::at_cluster(Box::new(SLOTS.read().await)).await
+    }
+
+    /// The real cluster, with nobody else on it, for a test that moves slots.
+    pub(super) async fn cluster_alone() -> Self {
+        Self::at_cluster(Box::new(SLOTS.write().await)).await
+    }
+
+    async fn at_cluster(turn: Box<dyn std::any::Any + Send + Sync>) -> Self {
         let urls: Vec<String> = server_variable(&["ROLLBACK_TEST_REDIS_CLUSTER"])
             .split(',')
             .map(str::to_owned)
@@ -59,7 +72,7 @@ impl Rig {
         let client = ClusterClient::builder(urls.clone()).response_timeout(HANG).build();
         let client = client.expect("the cluster's URLs are sound");
         let oracle = client.get_async_connection().await.expect("the cluster answers");
-        Self { urls, prefix: prefix(), oracle: Oracle::Cluster(oracle), _world: Box::new(()) }
+        Self { urls, prefix: prefix(), oracle: Oracle::Cluster(oracle), _world: turn }
     }
 
     /// A double of its own.
