@@ -50,9 +50,10 @@ async fn a_single_item_does_not_wait_for_a_whole_fleet_of_its_verb() {
 async fn a_bug_in_one_item_lets_the_others_settle() {
     for broken in ["1", "2", "3"] {
         let bench = Bench::new();
-        let one = |name: &str| match name == broken {
-            true => (name.to_owned(), bad(name, Trouble::Panics)),
-            false => (name.to_owned(), slow(name, 100)),
+        let one = |name: &str| {
+            let panics = name == broken;
+            let args = if panics { bad(name, Trouble::Panics) } else { slow(name, 100) };
+            (name.to_owned(), args)
         };
         let step = fleet("fleet", ["1", "2", "3"].map(one).into());
         let (state, log) = bench.run(plan(vec![vec![step]])).await;
