@@ -124,8 +124,8 @@ impl Dispatcher {
             resolve: engine.resolve,
             emitter: Emitter::new(to),
             vault: engine.vault,
-            scratch: engine.scratch,
-            run: state.header.run.clone(),
+            scratch: engine.scratch.into(),
+            run: state.header.run.as_str().into(),
             reverts: state.plan().reverts.as_ref().map(|former| former.run.clone()),
             limiters: Limiters::default(),
             stopping: CancellationToken::new(),
@@ -228,20 +228,22 @@ impl Dispatcher {
     }
 
     /// Takes an event into the state and hands it to the journal.
-    #[expect(clippy::needless_pass_by_value, reason = "events are made where they are emitted")]
     fn emit(&mut self, event: Event) {
         if !self.take_in(&event) {
             return;
         }
+        let follows = self.react_to(&event);
         // A full disk still takes what announces no change; a journal that is lost takes nothing.
         match self.journal.trouble() {
             Some(error) if !error.is_no_space() => {
                 let (at, elapsed_ms) = (crate::clock::now(), self.now_ms());
-                self.unrecorded.push(Record { seq: 0, at, elapsed_ms, event: event.clone() });
+                self.unrecorded.push(Record { seq: 0, at, elapsed_ms, event });
             }
-            _ => self.journal.append_nowait(event.clone(), self.now_ms()),
+            _ => self.journal.append_nowait(event, self.now_ms()),
         }
-        self.react_to(&event);
+        if let Some(event) = follows {
+            self.emit(event);
+        }
     }
 
     /// An event that may not follow is a bug in this program: it is not written, and the run stops.
@@ -258,45 +260,53 @@ impl Dispatcher {
         }
     }
 
-    /// What a change of the state means for the tasks at work.
-    fn react_to(&mut self, event: &Event) {
+    /// What a change of the state means for the tasks at work, and the event that follows from it, if one does.
+    fn react_to(&mut self, event: &Event) -> Option<Event> {
         match event {
             Event::StopRequested { reason } => {
                 self.kit.stopping.cancel();
-                if *reason == StopReason::GaveUp {
-                    self.emit(Event::KillRequested);
-                }
+                (*reason == StopReason::GaveUp).then_some(Event::KillRequested)
             }
             Event::KillRequested => {
                 self.kit.kill_by.get_or_init(|| Instant::now() + KILL_GRACE);
                 self.kit.killing.cancel();
+                None
             }
             Event::ApprovalAnswered { step, role, name, approved: false, .. } => {
-                self.do_without(step.as_ref(), role, Some(name));
+                self.without(step.as_ref(), role, Some(name))
             }
-            Event::ApprovalExpired { step, role } => self.do_without(step.as_ref(), role, None),
-            Event::Acknowledged { .. } => self.kit.acknowledged.cancel(),
+            Event::ApprovalExpired { step, role } => self.without(step.as_ref(), role, None),
+            Event::Acknowledged { .. } => {
+                self.kit.acknowledged.cancel();
+                None
+            }
             Event::QuestionAnswered { at, confirmed, .. } => {
-                if let Some(index) = self.waiting.iter().position(|(place, _)| place == at) {
-                    let (_, answer) = self.waiting.swap_remove(index);
-                    // The item may have stopped waiting in the same moment.
-                    let _stopped = answer.send(*confirmed);
-                }
+                let index = self.waiting.iter().position(|(place, _)| place == at)?;
+                let (_, answer) = self.waiting.swap_remove(index);
+                // The item may have stopped waiting in the same moment.
+                let _stopped = answer.send(*confirmed);
+                None
             }
-            _ => {}
+            _ => None,
         }
     }
 
     /// An approval was not given. The run does without an optional step, and stops before a required one.
-    fn do_without(&mut self, step: Option<&StepId>, role: &str, denied_by: Option<&String>) {
+    fn without(
+        &self,
+        step: Option<&StepId>,
+        role: &str,
+        denied_by: Option<&String>,
+    ) -> Option<Event> {
         let optional = |id| self.state.plan().step(id).is_some_and(|step| step.policy.optional);
-        if !step.is_some_and(optional) {
-            self.stop(StopReason::NotApproved {
+        let stops = self.state.stop.is_none() && !step.is_some_and(optional);
+        stops.then(|| Event::StopRequested {
+            reason: StopReason::NotApproved {
                 step: step.cloned(),
                 role: role.to_owned(),
                 denied_by: denied_by.cloned(),
-            });
-        }
+            },
+        })
     }
 
     fn stop(&mut self, reason: StopReason) {

@@ -36,6 +36,13 @@ pub(super) struct Entry {
     pub(super) event: Event,
 }
 
+impl From<Record> for Entry {
+    /// What a record was before it had its place: it can get another one.
+    fn from(record: Record) -> Self {
+        Self { at: record.at, elapsed_ms: record.elapsed_ms, event: record.event }
+    }
+}
+
 /// The end of the hash chain: where the next record belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Chain {
@@ -47,11 +54,7 @@ impl Chain {
     pub(super) const START: Self = Self { seq: 0, head: NO_HASH };
 
     /// Appends the entry's line to `out` and moves on. On an error both stay as they were.
-    pub(super) fn seal(
-        &mut self,
-        entry: &Entry,
-        out: &mut Vec<u8>,
-    ) -> Result<Record, JournalError> {
+    pub(super) fn seal(&mut self, entry: Entry, out: &mut Vec<u8>) -> Result<Record, JournalError> {
         let record = self.record(entry);
         let start = out.len();
         if let Err(why) = write_body(&record, out) {
@@ -69,13 +72,9 @@ impl Chain {
     }
 
     /// The entry with its place in the chain.
-    pub(super) fn record(&self, entry: &Entry) -> Record {
-        Record {
-            seq: self.seq,
-            at: entry.at,
-            elapsed_ms: entry.elapsed_ms,
-            event: entry.event.clone(),
-        }
+    pub(super) fn record(&self, entry: Entry) -> Record {
+        let Entry { at, elapsed_ms, event } = entry;
+        Record { seq: self.seq, at, elapsed_ms, event }
     }
 
     /// Ends a line, whose JSON has been written but for its closing brace, with its seal, and moves on.

@@ -18,7 +18,7 @@ use super::ack::Outcome;
 use super::error::{JournalError, is_no_space};
 use super::files;
 use super::line::{Chain, Entry};
-use crate::event::Event;
+use crate::event::{Event, Record};
 use crate::failpoint;
 
 /// How much room is kept, in bytes.
@@ -138,7 +138,7 @@ impl LogFile {
     }
 
     /// Writes a journal's first record, whatever its size, and flushes it. After an error the file is of no use.
-    pub(super) fn begin(&mut self, first: &Entry) -> Outcome {
+    pub(super) fn begin(&mut self, first: Entry) -> Outcome {
         let mut chain = self.chain;
         let sealed = chain.seal_first(first, End { log: &mut *self, broken: false });
         let record = sealed.map_err(|error| {
@@ -154,31 +154,31 @@ impl LogFile {
 
     /// Writes a batch and flushes it once, as the journal's thread does in two steps; one outcome per entry, in their order.
     #[cfg(test)]
-    pub(super) fn commit(&mut self, entries: &[Entry]) -> Vec<Outcome> {
+    pub(super) fn commit(&mut self, entries: Vec<Entry>) -> Vec<Outcome> {
         let outcomes = self.append(entries);
         self.flush(outcomes)
     }
 
     /// Writes a batch, which outlives this process from then on, but not a loss of power. One outcome per entry, in their order, for
     /// [`flush`](Self::flush).
-    pub(super) fn append(&mut self, entries: &[Entry]) -> Vec<Outcome> {
+    pub(super) fn append(&mut self, entries: Vec<Entry>) -> Vec<Outcome> {
         if let Health::Lost(error) = &self.health {
-            return refuse_all(entries, error);
+            return refuse_all(entries.len(), error);
         }
-        let mut batch = self.encode(entries);
+        let mut batch = self.encode(entries.into_iter().map(Ok));
         if matches!(self.health, Health::Good)
             && let Err(error) = self.make_room(batch.bytes.len())
         {
             self.health = Health::Full(self.not_written(error));
-            batch = self.encode(entries);
+            batch = self.encode(batch.records.into_iter().map(|record| record.map(Entry::from)));
         }
         match self.write(&batch.bytes) {
             Ok(()) => {
                 self.chain = batch.chain;
-                batch.outcomes
+                batch.records.into_iter().map(|record| record.map(Arc::new)).collect()
             }
             Err(error) => {
-                let outcomes = refuse_all(entries, &error);
+                let outcomes = refuse_all(batch.records.len(), &error);
                 self.health = Health::Lost(error);
                 outcomes
             }
@@ -221,16 +221,17 @@ impl LogFile {
         let _unchanged = self.file.set_len(self.end);
     }
 
-    fn encode(&self, entries: &[Entry]) -> Batch {
-        let mut batch = Batch { bytes: Vec::new(), outcomes: Vec::new(), chain: self.chain };
-        for entry in entries {
-            let outcome = match &self.health {
-                Health::Full(error) if announces_change(&entry.event) => Err(error.clone()),
-                _ => batch.chain.seal(entry, &mut batch.bytes).map(Arc::new),
-            };
-            batch.outcomes.push(outcome);
-        }
-        batch
+    /// The lines of those that may be written. An entry that could not be made into a record before stays what it is.
+    fn encode(&self, entries: impl Iterator<Item = Result<Entry, JournalError>>) -> Batch {
+        let (mut bytes, mut chain) = (Vec::new(), self.chain);
+        let records = entries.map(|entry| match (entry, &self.health) {
+            (Ok(entry), Health::Full(error)) if announces_change(&entry.event) => {
+                Err(error.clone())
+            }
+            (entry, _) => chain.seal(entry?, &mut bytes),
+        });
+        let records = records.collect();
+        Batch { bytes, records, chain }
     }
 
     /// Makes sure that `bytes` more fit, and the reserve behind them.
@@ -329,12 +330,12 @@ impl Write for End<'_> {
 
 struct Batch {
     bytes: Vec<u8>,
-    outcomes: Vec<Outcome>,
+    records: Vec<Result<Record, JournalError>>,
     chain: Chain,
 }
 
-fn refuse_all(entries: &[Entry], error: &JournalError) -> Vec<Outcome> {
-    entries.iter().map(|_| Err(error.clone())).collect()
+fn refuse_all(entries: usize, error: &JournalError) -> Vec<Outcome> {
+    (0..entries).map(|_| Err(error.clone())).collect()
 }
 
 /// Fails if an empty file has no room for the beginning of a journal and its reserve.

@@ -65,15 +65,13 @@ impl MemoryLog {
     pub fn cut_after(&self, records: usize) -> Self {
         let cut = Self::default();
         for record in self.records().iter().take(records) {
-            let entry =
-                Entry { at: record.at, elapsed_ms: record.elapsed_ms, event: record.event.clone() };
             // What could be sealed once can be sealed again.
-            let _sealed = cut.append(&entry);
+            let _sealed = cut.append(Record::clone(record).into());
         }
         cut
     }
 
-    pub(super) fn append(&self, entry: &Entry) -> Outcome {
+    pub(super) fn append(&self, entry: Entry) -> Outcome {
         let mut guard = self.state();
         let state = &mut *guard;
         let number = state.appends;

@@ -46,7 +46,7 @@ impl Chain {
     /// Those of `out`, for which [`is_io`](serde_json::Error::is_io) holds; any other means that the record can be written nowhere.
     pub(super) fn seal_first(
         &mut self,
-        entry: &Entry,
+        entry: Entry,
         out: impl Write,
     ) -> serde_json::Result<Record> {
         let record = self.record(entry);

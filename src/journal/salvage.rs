@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::JournalError;
 use super::files;
-use super::line::{self, Chain, Entry};
+use super::line::{self, Chain};
 use super::reader::{self, History};
 use crate::event::{Event, Record};
 
@@ -106,9 +106,7 @@ impl Salvaged {
     pub fn rebuild(&self, path: &Path) -> Result<(History, PathBuf), JournalError> {
         let (mut chain, mut bytes) = (Chain::START, Vec::new());
         for record in &self.records {
-            let entry =
-                Entry { at: record.at, elapsed_ms: record.elapsed_ms, event: record.event.clone() };
-            let _renumbered = chain.seal(&entry, &mut bytes)?;
+            let _renumbered = chain.seal(record.clone().into(), &mut bytes)?;
         }
         let kept = keep_aside(path)?;
         let new = path.with_extension("jsonl.new");

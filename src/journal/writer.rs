@@ -69,7 +69,7 @@ impl Journal {
     ) -> Result<(Self, Arc<Record>), JournalError> {
         let mut file = LogFile::create(path, room)?;
         match file
-            .begin(&first_entry(header))
+            .begin(first_entry(header))
             .and_then(|first| files::sync_parent(path).map(|()| first))
         {
             Ok(first) => Ok((Self::writing(file)?, first)),
@@ -140,7 +140,7 @@ impl Journal {
                 let _unsent = queue.send(Command::Append(Box::new(entry), Some(sender)));
                 ack
             }
-            Backend::Memory(log) => Ack::ready(self.remember(log, &entry)),
+            Backend::Memory(log) => Ack::ready(self.remember(log, entry)),
         }
     }
 
@@ -154,12 +154,12 @@ impl Journal {
                 let _unsent = queue.send(Command::Append(Box::new(entry), None));
             }
             Backend::Memory(log) => {
-                let _not_awaited = self.remember(log, &entry);
+                let _not_awaited = self.remember(log, entry);
             }
         }
     }
 
-    fn remember(&self, log: &MemoryLog, entry: &Entry) -> Outcome {
+    fn remember(&self, log: &MemoryLog, entry: Entry) -> Outcome {
         let outcome = log.append(entry);
         match &outcome {
             Ok(record) => self.shared.publish(&[Arc::clone(record)]),
@@ -226,7 +226,7 @@ fn write_until_closed(mut file: LogFile, inbox: &Receiver<Command>, shared: &Sha
                     entries.push(*entry);
                     waiting.push(sender);
                     if at_once {
-                        outcomes.extend(file.append(&entries[outcomes.len()..]));
+                        outcomes.extend(file.append(std::mem::take(&mut entries)));
                         failpoint::reach("journal.unflushed");
                     }
                 }
@@ -237,7 +237,7 @@ fn write_until_closed(mut file: LogFile, inbox: &Receiver<Command>, shared: &Sha
             }
             next = company.next(inbox);
         }
-        outcomes.extend(file.append(&entries[outcomes.len()..]));
+        outcomes.extend(file.append(std::mem::take(&mut entries)));
         let outcomes = file.flush(outcomes);
         if let Some(error) = file.trouble() {
             shared.note_trouble(error);

@@ -110,7 +110,7 @@ fn one_of_each() -> Vec<Event> {
 fn seal(records: impl IntoIterator<Item = Entry>) -> Vec<u8> {
     let (mut chain, mut bytes) = (Chain::START, Vec::new());
     for entry in records {
-        let _record: Record = chain.seal(&entry, &mut bytes).expect("it can be sealed");
+        let _record: Record = chain.seal(entry, &mut bytes).expect("it can be sealed");
     }
     bytes
 }

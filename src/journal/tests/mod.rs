@@ -94,7 +94,7 @@ fn lines(more: u64) -> Vec<u8> {
     let events = std::iter::once(started)
         .chain((0..more).map(|n| if n % 2 == 0 { apply_started(n) } else { applied(n - 1) }));
     for (elapsed_ms, event) in (0..).zip(events) {
-        let _record = chain.seal(&entry(event, elapsed_ms), &mut bytes).expect("it can be sealed");
+        let _record = chain.seal(entry(event, elapsed_ms), &mut bytes).expect("it can be sealed");
     }
     bytes
 }

@@ -36,11 +36,12 @@ fn a_line_in_pieces_is_the_line_as_a_whole() {
         header.runbook_text = "a \"quoted\" line\n".repeat(bytes / 16).into();
         header.runbook_path = "x".repeat(bytes);
         header.plan.phases.push(phase());
-        let first = entry(Event::RunStarted { header: Arc::new(header) }, 0);
+        let header = Arc::new(header);
+        let first = || entry(Event::RunStarted { header: header.clone() }, 0);
         let (mut whole, mut pieces) = (Vec::new(), Vec::new());
         let (mut chain, mut other) = (Chain::START, Chain::START);
-        let record = chain.seal(&first, &mut whole).expect("it can be sealed");
-        assert_eq!(other.seal_first(&first, &mut pieces).expect("it can be sealed"), record);
+        let record = chain.seal(first(), &mut whole).expect("it can be sealed");
+        assert_eq!(other.seal_first(first(), &mut pieces).expect("it can be sealed"), record);
         assert_eq!(String::from_utf8(pieces), String::from_utf8(whole), "{bytes} bytes");
         assert_eq!(other, chain);
     }

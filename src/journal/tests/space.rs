@@ -157,7 +157,7 @@ fn a_first_record_that_does_not_fit_is_an_error_and_leaves_nothing_behind() {
         let path = dir.path().join(format!("{limit}.jsonl"));
         let mut file = LogFile::create(&path, SMALL).expect("there is room").limited_to(limit);
         let error = file
-            .begin(&entry(Event::RunStarted { header: long_header() }, 0))
+            .begin(entry(Event::RunStarted { header: long_header() }, 0))
             .expect_err("it does not fit");
         assert!(error.is_no_space(), "{limit}: {error:?}");
         let written = std::fs::read(&path).expect("it is there");
@@ -175,7 +175,7 @@ fn a_first_record_that_could_not_be_read_back_is_refused() {
     let mut header = header_of("emergency", "staging");
     let _new = header.plan.inputs.insert("deep".into(), deep);
     let start = entry(Event::RunStarted { header: header.into() }, 0);
-    let error = file.begin(&start).expect_err("too deep");
+    let error = file.begin(start).expect_err("too deep");
     assert!(matches!(error, JournalError::Unrecordable { .. }), "{error:?}");
     let written = std::fs::read(dir.path().join("journal.jsonl")).expect("it is there");
     assert!(written.is_empty(), "what must not be written is not written on the way out");
@@ -186,20 +186,20 @@ fn write_short(disk: &Path, before: u64) {
     let path = disk.join(format!("short-{before}.jsonl"));
     let mut file = LogFile::create(&path, SMALL).expect("there is room").without_allocation();
     let start = entry(Event::RunStarted { header: header() }, 0);
-    assert!(file.begin(&start).is_ok());
+    assert!(file.begin(start).is_ok());
     for item in 0..before {
-        assert!(file.commit(&[entry(applied(item), 1)])[0].is_ok());
+        assert!(file.commit(vec![entry(applied(item), 1)])[0].is_ok());
     }
     let ballast = fill(disk);
     let mut written = before + 1;
     let error = loop {
-        match file.commit(&[entry(applied(written), 1)]).remove(0) {
+        match file.commit(vec![entry(applied(written), 1)]).remove(0) {
             Ok(_) => written += 1,
             Err(error) => break error,
         }
     };
     assert!(error.is_no_space(), "{error:?}");
-    assert!(file.commit(&[entry(run_ended(), 1)])[0].is_err(), "lost for good");
+    assert!(file.commit(vec![entry(run_ended(), 1)])[0].is_err(), "lost for good");
     let history = read(&path).expect("intact");
     assert_eq!((history.tail, history.records.len() as u64), (Tail::Clean, written));
     for path in [ballast, path] {

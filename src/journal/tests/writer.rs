@@ -102,9 +102,9 @@ async fn a_journal_is_never_created_over_another() {
 fn a_failed_flush_is_never_tried_again() {
     // Flushing a character device fails, writing to this one does not.
     let mut file = LogFile::on_device("/dev/null");
-    let first = file.commit(&[entry(run_ended(), 1)]);
+    let first = file.commit(vec![entry(run_ended(), 1)]);
     assert!(matches!(&first[..], [Err(JournalError::NotSynced { .. })]), "{first:?}");
-    let second = file.commit(&[entry(run_ended(), 2), entry(apply_started(1), 3)]);
+    let second = file.commit(vec![entry(run_ended(), 2), entry(apply_started(1), 3)]);
     let text = |outcome: &Result<Arc<Record>, JournalError>| {
         outcome.as_ref().map_err(ToString::to_string).map(|record| record.seq)
     };
@@ -119,13 +119,14 @@ fn what_was_written_before_a_failed_write_counts_once_it_is_flushed() {
     let path = dir.path().join("journal.jsonl");
     let start = || entry(Event::RunStarted { header: header() }, 0);
     let room = Room { reserve: 0, chunk: 0 };
-    let measure =
-        LogFile::create(&dir.path().join("measure"), room).expect("a new file").append(&[start()]);
+    let measure = LogFile::create(&dir.path().join("measure"), room)
+        .expect("a new file")
+        .append(vec![start()]);
     assert!(measure[0].is_ok());
     let length = std::fs::metadata(dir.path().join("measure")).expect("it is there").len();
     let mut file = LogFile::create(&path, room).expect("a new file").limited_to(length);
-    let mut outcomes = file.append(&[start()]);
-    outcomes.extend(file.append(&[entry(applied(1), 1)]));
+    let mut outcomes = file.append(vec![start()]);
+    outcomes.extend(file.append(vec![entry(applied(1), 1)]));
     let outcomes = file.flush(outcomes);
     assert!(matches!(&outcomes[..], [Ok(_), Err(_)]), "{outcomes:?}");
     assert!(file.trouble().is_some(), "nothing more is announced");
@@ -140,7 +141,7 @@ fn what_could_not_be_read_back_is_not_written() {
     let deep = (0..200).fold(serde_json::json!(1), |inner, _| serde_json::json!([inner]));
     let noted = event(serde_json::json!({"event": "noted", "step": "a/b", "note": deep}));
     let start = Event::RunStarted { header: header() };
-    let outcomes = file.commit(&[entry(start, 0), entry(noted, 1), entry(applied(1), 2)]);
+    let outcomes = file.commit(vec![entry(start, 0), entry(noted, 1), entry(applied(1), 2)]);
     assert!(matches!(outcomes[1], Err(JournalError::Unrecordable { .. })), "{outcomes:?}");
     let history = read(&path).expect("intact");
     assert_eq!(history.records.len(), 2, "its neighbours are written");
@@ -156,7 +157,7 @@ fn any_text_and_number_comes_back_as_it_went_in() {
     let mut bytes = lines(0);
     let history = super::super::reader::parse("j".as_ref(), &bytes).expect("intact");
     let mut chain: Chain = history.chain();
-    let record = chain.seal(&entry(noted, 1), &mut bytes).expect("it can be sealed");
+    let record = chain.seal(entry(noted, 1), &mut bytes).expect("it can be sealed");
     let history = super::super::reader::parse("j".as_ref(), &bytes).expect("intact");
     assert_eq!(history.records[1], record);
 }
