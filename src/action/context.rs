@@ -1,6 +1,6 @@
 //! What a step gets from the engine while it works.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,18 +21,6 @@ pub trait Recorder: Send + Sync {
     fn jot(&self, note: Value);
 }
 
-/// A recorder for plans and probes, which have nothing to note.
-struct Unrecorded;
-
-#[async_trait]
-impl Recorder for Unrecorded {
-    async fn note(&self, _note: Value) -> Result<(), ActionError> {
-        Ok(())
-    }
-
-    fn jot(&self, _note: Value) {}
-}
-
 /// Looks up the state that a plan predicts for a resource.
 pub type Predictions = Arc<dyn Fn(&str) -> Option<Value> + Send + Sync>;
 
@@ -41,28 +29,34 @@ pub type Predictions = Arc<dyn Fn(&str) -> Option<Value> + Send + Sync>;
 pub struct StepContext {
     deadline: Instant,
     cancel: CancellationToken,
-    recorder: Arc<dyn Recorder>,
-    notes: Arc<Vec<Value>>,
+    /// `None` for plans and probes, which have nothing to note.
+    recorder: Option<Arc<dyn Recorder>>,
+    notes: Arc<[Value]>,
     scratch: Arc<Path>,
     run: Arc<str>,
     place: Arc<str>,
     attempted: bool,
-    predicted: Predictions,
+    predicted: Option<Predictions>,
 }
 
 impl StepContext {
     /// A context that ends at `deadline`; `scratch` is a private (0700) folder of the run, `run` its id.
-    pub fn new(deadline: Instant, cancel: CancellationToken, scratch: PathBuf, run: &str) -> Self {
+    pub fn new(
+        deadline: Instant,
+        cancel: CancellationToken,
+        scratch: impl Into<Arc<Path>>,
+        run: impl Into<Arc<str>>,
+    ) -> Self {
         Self {
             deadline,
             cancel,
-            recorder: Arc::new(Unrecorded),
+            recorder: None,
             notes: Arc::default(),
             scratch: scratch.into(),
             run: run.into(),
-            place: Arc::from(""),
+            place: Arc::default(),
             attempted: false,
-            predicted: Arc::new(|_| None),
+            predicted: None,
         }
     }
 
@@ -74,14 +68,14 @@ impl StepContext {
     /// Takes notes here, and knows those of earlier attempts.
     #[must_use]
     pub fn recording(mut self, recorder: Arc<dyn Recorder>, notes: Vec<Value>) -> Self {
-        self.recorder = recorder;
-        self.notes = Arc::new(notes);
+        self.recorder = Some(recorder);
+        self.notes = notes.into();
         self
     }
 
     /// Knows which item of which step it is for.
     #[must_use]
-    pub fn at(mut self, place: &str) -> Self {
+    pub fn at(mut self, place: impl Into<Arc<str>>) -> Self {
         self.place = place.into();
         self
     }
@@ -99,7 +93,7 @@ impl StepContext {
     pub fn on_behalf_of(mut self, run: &str, place: &str, notes: &[Value]) -> Self {
         self.run = run.into();
         self.place = place.into();
-        self.notes = Arc::new(notes.iter().chain(self.notes.iter()).cloned().collect());
+        self.notes = notes.iter().chain(self.notes.iter()).cloned().collect();
         self
     }
 
@@ -114,7 +108,7 @@ impl StepContext {
     /// Knows the effects that a plan predicts for resources.
     #[must_use]
     pub fn predicting(mut self, predicted: Predictions) -> Self {
-        self.predicted = predicted;
+        self.predicted = Some(predicted);
         self
     }
 
@@ -143,12 +137,17 @@ impl StepContext {
     /// Writes a fact that a later look needs (a created resource's name) into the journal, and returns when it is on disk.
     /// Must not hold secrets.
     pub async fn note(&self, note: Value) -> Result<(), ActionError> {
-        self.recorder.note(note).await
+        match &self.recorder {
+            Some(recorder) => recorder.note(note).await,
+            None => Ok(()),
+        }
     }
 
     /// Writes a fact down that is of use only while this machine runs (a child's process id), without waiting. Must not hold secrets.
     pub fn jot(&self, note: Value) {
-        self.recorder.jot(note);
+        if let Some(recorder) = &self.recorder {
+            recorder.jot(note);
+        }
     }
 
     /// The notes of earlier attempts at this item, oldest first. Empty on a first attempt.
@@ -180,6 +179,6 @@ impl StepContext {
 
     /// The state that an earlier step of the plan will give to a resource, if it is known.
     pub fn predicted(&self, resource: &str) -> Option<Value> {
-        (self.predicted)(resource)
+        self.predicted.as_ref().and_then(|predicted| predicted(resource))
     }
 }

@@ -54,7 +54,7 @@ impl World {
             Instant::now() + time,
             self.cancel.clone(),
             self.scratch.clone(),
-            &self.run,
+            self.run.as_str(),
         )
         .after_attempts(1)
         .recording(self.notes.clone(), self.notes())

@@ -63,8 +63,8 @@ async fn send(
     let Some((verb, last_word)) = told else {
         return Err(ActionError::new(ErrorKind::Invalid, "find a verb that carries messages"));
     };
-    let cx = StepContext::new(deadline, CancellationToken::new(), scratch, &ending.run);
-    let cx = cx.at(&format!("closing/{name}"));
+    let cx = StepContext::new(deadline, CancellationToken::new(), scratch, ending.run.as_str());
+    let cx = cx.at(format!("closing/{name}"));
     let items = verb.expand(last_word(ending), resolve).await?;
     let sent = join_all(items.iter().map(|item| deliver(verb, item, resolve, &cx))).await;
     sent.into_iter().collect()

@@ -1,7 +1,7 @@
 //! One step at work: finds its items, fans out over them, and takes its own changes back when its policy says so.
 
 use std::panic::AssertUnwindSafe;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -31,8 +31,8 @@ pub(super) struct Kit {
     pub(super) resolve: Arc<ResolveContext>,
     pub(super) emitter: Emitter,
     pub(super) vault: Arc<dyn Vault>,
-    pub(super) scratch: PathBuf,
-    pub(super) run: String,
+    pub(super) scratch: Arc<Path>,
+    pub(super) run: Arc<str>,
     /// The run that this one takes back.
     pub(super) reverts: Option<String>,
     pub(super) limiters: Limiters,
@@ -194,7 +194,7 @@ async fn work_on(
         match made {
             Ok((work, probe)) => {
                 let policy = step.policy.clone();
-                ItemRun { kit: kit.clone(), policy, at, known, probe }.work(work).await;
+                ItemRun::new(kit.clone(), policy, at, known, probe).work(work).await;
             }
             Err(error) => kit.emitter.emit(match known.stage {
                 Stage::Unknown => Event::ApplyUnknown { at, error },
@@ -233,7 +233,7 @@ pub(super) async fn undo_step(kit: Arc<Kit>, step: PlannedStep, known: StepState
         match made.and_then(undoable) {
             Ok(Work::Action(action)) => {
                 let policy = step.policy.clone();
-                let mut run = ItemRun { kit: kit.clone(), policy, at, known: state, probe: None };
+                let mut run = ItemRun::new(kit.clone(), policy, at, state, None);
                 if let Err(panic) = run.undo(action.as_ref()).await {
                     return TaskEnd::Panicked(panic);
                 }

@@ -96,8 +96,8 @@ impl ItemRun {
     async fn look_at_gates(&self, gates: &[Gate]) -> Option<Look> {
         let deadline = Instant::now() + self.policy.timeout;
         let (stopping, scratch) = (self.kit.stopping.child_token(), self.kit.scratch.clone());
-        let cx = StepContext::new(deadline, stopping, scratch, &self.kit.run);
-        let cx = cx.at(&self.at.to_string());
+        let cx = StepContext::new(deadline, stopping, scratch, self.kit.run.clone());
+        let cx = cx.at(self.at.to_string());
         let late = self.policy.timeout;
         let asked = join_all(gates.iter().map(|gate| ask(gate, &cx, late)));
         let stopped = async {

@@ -38,6 +38,8 @@ pub(super) struct ItemRun {
     pub(super) at: Place,
     pub(super) known: ItemState,
     pub(super) probe: Option<Box<dyn Probe>>,
+    place: Arc<str>,
+    recorder: Arc<ItemRecorder>,
 }
 
 impl Drop for ItemRun {
@@ -64,6 +66,19 @@ enum Cut {
 }
 
 impl ItemRun {
+    /// An item where `known` says it stands.
+    pub(super) fn new(
+        kit: Arc<Kit>,
+        policy: Shared<StepPolicy>,
+        at: Place,
+        known: ItemState,
+        probe: Option<Box<dyn Probe>>,
+    ) -> Self {
+        let recorder = ItemRecorder { kit: kit.clone(), at: at.clone() };
+        let (place, recorder) = (at.to_string().into(), Arc::new(recorder));
+        Self { kit, policy, at, known, probe, place, recorder }
+    }
+
     /// Works on the item until it is settled.
     pub(super) async fn work(mut self, work: Work) {
         match work {
@@ -390,16 +405,11 @@ impl ItemRun {
     }
 
     fn context(&self, deadline: Instant) -> StepContext {
-        let recorder = ItemRecorder { kit: self.kit.clone(), at: self.at.clone() };
-        StepContext::new(
-            deadline,
-            self.kit.killing.child_token(),
-            self.kit.scratch.clone(),
-            &self.kit.run,
-        )
-        .at(&self.at.to_string())
-        .after_attempts(self.known.attempts)
-        .recording(Arc::new(recorder), self.notes())
+        let kit = &self.kit;
+        StepContext::new(deadline, kit.killing.clone(), kit.scratch.clone(), kit.run.clone())
+            .at(self.place.clone())
+            .after_attempts(self.known.attempts)
+            .recording(self.recorder.clone(), self.notes())
     }
 
     /// The notes of earlier sessions and of this one.

@@ -128,7 +128,7 @@ async fn attempt(
     place: &str,
 ) -> Result<(), ActionError> {
     let deadline = Instant::now() + verb.timeout;
-    let cx = StepContext::new(deadline, kit.killing.clone(), kit.scratch.clone(), &kit.run);
+    let cx = StepContext::new(deadline, kit.killing.clone(), kit.scratch.clone(), kit.run.clone());
     let cx = cx.at(place);
     match action.inspect(&cx).await? {
         Readiness::AlreadyDone { .. } => Ok(()),

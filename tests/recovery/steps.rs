@@ -251,7 +251,7 @@ impl<'a> Attempts<'a> {
         let notes = self.notes.0.lock().expect("nobody panicked").clone();
         StepContext::new(deadline, CancellationToken::new(), scratch, RUN)
             .recording(self.notes.clone(), notes)
-            .at(&self.place)
+            .at(self.place.as_str())
     }
 
     /// Looks, and changes what needs a change.

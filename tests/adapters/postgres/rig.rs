@@ -251,7 +251,7 @@ impl Port {
     pub(crate) fn cx_until(&self, deadline: Instant) -> StepContext {
         let step = self.step.lock().expect("nobody panicked").clone();
         StepContext::new(deadline, CancellationToken::new(), std::env::temp_dir(), "20261121-run")
-            .at(&step)
+            .at(step.as_str())
             .recording(Arc::new(NoNotes), Vec::new())
     }
 
