@@ -13,8 +13,9 @@ const MOST_ITEMS: usize = 5;
 
 /// The lines that tell an event, after the view has taken it in.
 pub fn tell(record: &Record, view: &View) -> Vec<String> {
-    let at = paint(FAINT, format!("{:>7}", clock(record.elapsed_ms)));
-    let line = |text: String| vec![format!("{at}  {text}")];
+    // Most events have no line, so their time is not made into a text beforehand.
+    let at = || paint(FAINT, format!("{:>7}", clock(record.elapsed_ms)));
+    let line = |text: String| vec![format!("{}  {text}", at())];
     match &record.event {
         Event::RunStarted { .. } => started(view),
         Event::RunResumed { by, .. } => line(format!(
@@ -23,8 +24,8 @@ pub fn tell(record: &Record, view: &View) -> Vec<String> {
             sanitize(&by.user),
             sanitize(&by.host)
         )),
-        Event::PhaseStarted { phase } => phase_line(view, phase, &at),
-        Event::StepEnded { step, outcome, .. } => step_lines(view, step, *outcome, &at),
+        Event::PhaseStarted { phase } => phase_line(view, phase, &at()),
+        Event::StepEnded { step, outcome, .. } => step_lines(view, step, *outcome, &at()),
         Event::StepSkipped { step, reason } => line(format!(
             "{} {:<24} {}",
             paint(FAINT, "–"),
@@ -102,7 +103,7 @@ pub fn tell(record: &Record, view: &View) -> Vec<String> {
                 hold::looked(&label(&place.step, &place.item), hold, record.elapsed_ms)
             });
             let told = told.unwrap_or_default().into_iter();
-            told.map(|text| format!("{at}  {text}")).collect()
+            told.map(|text| format!("{}  {text}", at())).collect()
         }
         Event::DecisionAsked { step } => {
             line(paint(DOUBT, format!("? {} failed: go on?", name(step))))
@@ -131,7 +132,7 @@ pub fn tell(record: &Record, view: &View) -> Vec<String> {
         event => {
             let mut told = approvals::tell(event, &view.header.run);
             if let Some(first) = told.first_mut() {
-                *first = format!("{at}  {first}");
+                *first = format!("{}  {first}", at());
             }
             told
         }
