@@ -4,6 +4,7 @@
 //! reports. [`Boot`] counts on through a crash (and through suspend) as long as the machine is not restarted, so a resumed run knows
 //! how much of its target has passed even when the wall clock was set in between.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -38,13 +39,16 @@ pub struct Boot {
 impl Boot {
     /// The position now.
     pub fn now() -> Self {
-        let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-            .map(|id| id.trim().to_owned())
-            .unwrap_or_default();
+        // No process sees two starts of its machine.
+        static ID: LazyLock<String> = LazyLock::new(|| {
+            std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+                .map(|id| id.trim().to_owned())
+                .unwrap_or_default()
+        });
         let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
         let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
         let millis = u64::try_from(time.tv_nsec / 1_000_000).unwrap_or_default();
-        Self { id, elapsed_ms: (seconds + ahead().as_secs()) * 1000 + millis }
+        Self { id: ID.clone(), elapsed_ms: (seconds + ahead().as_secs()) * 1000 + millis }
     }
 
     /// Milliseconds from `earlier` to `self`, when both belong to the same start of the machine.

@@ -32,6 +32,9 @@ const LEAK: Duration = Duration::from_millis(200);
 /// How long a child has between SIGTERM and SIGKILL when the run is told to stop at once.
 const GRACE_AT_STOP: Duration = Duration::from_secs(1);
 
+/// How much of an output is read at a time, in bytes.
+const PORTION: usize = 8 * 1024;
+
 /// Everything around a command.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Surroundings {
@@ -290,7 +293,7 @@ impl Streams {
 
 async fn drain(stream: Option<impl AsyncRead + Unpin>, capture: Arc<Mutex<Capture>>) {
     let Some(mut stream) = stream else { return };
-    let mut buffer = Vec::with_capacity(32 * 1024);
+    let mut buffer = Vec::with_capacity(PORTION);
     // A broken pipe ends the output like its end does.
     while let Ok(1..) = stream.read_buf(&mut buffer).await {
         capture.lock().unwrap_or_else(PoisonError::into_inner).push(&buffer);

@@ -485,8 +485,8 @@ async fn helper_that_runs_a_script() {
     let notes = Arc::new(NoteFile(folder.join("notes")));
     let cancel = tokio_util::sync::CancellationToken::new();
     let run = std::env::var("ORPHAN_TEST_RUN").expect("a run's id");
-    let cx = StepContext::new(Instant::now() + AMPLE, cancel, folder.into(), &run)
-        .recording(notes, Vec::new());
+    let cx =
+        StepContext::new(Instant::now() + AMPLE, cancel, folder, run).recording(notes, Vec::new());
     made.apply(&cx, &Saved::default()).await.ok();
 }
 
