@@ -121,8 +121,10 @@ fn depths(waits: &[Vec<usize>]) -> Result<Vec<usize>, Vec<usize>> {
     while !open.is_empty() {
         let before = open.len();
         open.retain(|&index| {
-            let known: Option<Vec<usize>> = waits[index].iter().map(|&wait| depths[wait]).collect();
-            depths[index] = known.map(|known| known.into_iter().max().map_or(0, |deep| deep + 1));
+            // As deep as the deepest that it waits for, and one more, once all of those are known.
+            depths[index] = waits[index]
+                .iter()
+                .try_fold(0, |deepest, &wait| depths[wait].map(|depth| deepest.max(depth + 1)));
             depths[index].is_none()
         });
         if open.len() == before {

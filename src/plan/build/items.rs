@@ -268,13 +268,16 @@ fn irreversible_remarks(
     if step.irreversible || step.optional {
         return Vec::new();
     }
-    let reason = items.iter().find_map(|item| match verb.make(&item.args, cx) {
-        Ok(Work::Action(action)) => match action.reversal() {
-            Reversal::Irreversible { reason } => Some(reason),
-            Reversal::Automatic => None,
-        },
-        _ => None,
-    });
+    // What has an undo need not be made once more to ask for it.
+    let without_undo = |item: &&PlannedItem| item.undo.is_empty();
+    let reason =
+        items.iter().filter(without_undo).find_map(|item| match verb.make(&item.args, cx) {
+            Ok(Work::Action(action)) => match action.reversal() {
+                Reversal::Irreversible { reason } => Some(reason),
+                Reversal::Automatic => None,
+            },
+            _ => None,
+        });
     let remark = reason.map(|reason| {
         ActionError::new(ErrorKind::Invalid, format!("make the change undoable: {reason}"))
             .hint("Say so in the runbook with `irreversible: true`.")
