@@ -128,7 +128,6 @@ pub enum Event {
     /// The run started. Always the first record.
     RunStarted {
         /// What it starts from. Shared, since the plan of a long runbook is most of what a run holds in memory.
-        #[serde(with = "shared")]
         header: Arc<Header>,
     },
     /// Another process took the run up again.
@@ -561,24 +560,4 @@ pub struct Record {
     /// What.
     #[serde(flatten)]
     pub event: Event,
-}
-
-/// A shared value as the value itself.
-mod shared {
-    use std::sync::Arc;
-
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    pub(super) fn serialize<T: Serialize, S: Serializer>(
-        value: &Arc<T>,
-        to: S,
-    ) -> Result<S::Ok, S::Error> {
-        T::serialize(value, to)
-    }
-
-    pub(super) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
-        from: D,
-    ) -> Result<Arc<T>, D::Error> {
-        T::deserialize(from).map(Arc::new)
-    }
 }
