@@ -221,7 +221,8 @@ impl LogFile {
         let _unchanged = self.file.set_len(self.end);
     }
 
-    /// The lines of those that may be written. An entry that could not be made into a record before stays what it is.
+    /// The lines of those that may be written. An error is that of an entry which an encoding before this one refused: it keeps its place
+    /// among the outcomes.
     fn encode(&self, entries: impl Iterator<Item = Result<Entry, JournalError>>) -> Batch {
         let (mut bytes, mut chain) = (Vec::new(), self.chain);
         let records = entries.map(|entry| match (entry, &self.health) {

@@ -7,11 +7,12 @@ use std::process::Command;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use serde_json::json;
 
+use super::super::ack::Outcome;
 use super::super::logfile::{LogFile, Room};
 use super::super::{Journal, JournalError, Store, Tail, read};
 use super::process::{Helper, arguments, command, say, setting};
 use super::{
-    append, applied, apply_started, entry, header, header_of, journal_lost, long_header,
+    append, applied, apply_started, entry, event, header, header_of, journal_lost, long_header,
     private_temp_dir, run_ended,
 };
 use crate::event::Event;
@@ -179,6 +180,26 @@ fn a_first_record_that_could_not_be_read_back_is_refused() {
     assert!(matches!(error, JournalError::Unrecordable { .. }), "{error:?}");
     let written = std::fs::read(dir.path().join("journal.jsonl")).expect("it is there");
     assert!(written.is_empty(), "what must not be written is not written on the way out");
+}
+
+#[test]
+fn a_batch_that_fills_the_journal_keeps_one_outcome_for_each_entry() {
+    let dir = private_temp_dir();
+    let path = dir.path().join("journal.jsonl");
+    let mut file = LogFile::create(&path, SMALL).expect("there is room");
+    assert!(file.begin(entry(Event::RunStarted { header: header() }, 0)).is_ok());
+    let begun = std::fs::metadata(&path).expect("it is there").len();
+    let mut file = file.limited_to(begun + SMALL.reserve + 1);
+    let deep = (0..200).fold(json!(1), |inner, _| json!([inner]));
+    let deep = event(json!({"event": "noted", "step": "a/b", "note": deep}));
+    let batch = [applied(1), apply_started(2), deep, applied(3)];
+    let outcomes = file.commit(batch.into_iter().map(|event| entry(event, 1)).collect());
+    let written = |outcome: &Outcome| outcome.as_ref().map(|record| record.seq).ok();
+    assert_eq!(outcomes.iter().map(written).collect::<Vec<_>>(), [Some(1), None, None, Some(2)]);
+    assert!(outcomes[1].as_ref().is_err_and(JournalError::is_no_space), "{outcomes:?}");
+    assert!(matches!(outcomes[2], Err(JournalError::Unrecordable { .. })), "{outcomes:?}");
+    let history = read(&path).expect("intact");
+    assert_eq!((history.tail, history.records.len()), (Tail::Clean, 3));
 }
 
 /// Where blocks cannot be allocated ahead a write can be cut short: then it is cut off again.
