@@ -29,13 +29,14 @@ pub type Predictions = Arc<dyn Fn(&str) -> Option<Value> + Send + Sync>;
 pub struct StepContext {
     deadline: Instant,
     cancel: CancellationToken,
-    /// `None` for plans and probes, which have nothing to note.
+    /// `None` where nothing is noted: outside of a step, and in previews.
     recorder: Option<Arc<dyn Recorder>>,
     notes: Arc<[Value]>,
     scratch: Arc<Path>,
     run: Arc<str>,
     place: Arc<str>,
     attempted: bool,
+    /// `None` outside of previews.
     predicted: Option<Predictions>,
 }
 

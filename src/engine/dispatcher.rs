@@ -227,11 +227,12 @@ impl Dispatcher {
         self.kit.clock.now_ms()
     }
 
-    /// Takes an event into the state and hands it to the journal.
+    /// Takes an event into the state, acts on it, hands it to the journal, and goes on with what follows from it.
     fn emit(&mut self, event: Event) {
         if !self.take_in(&event) {
             return;
         }
+        // Whoever is woken by this can tell of it only through the messages, of which none is read before this one is on its way to the journal.
         let follows = self.react_to(&event);
         // A full disk still takes what announces no change; a journal that is lost takes nothing.
         match self.journal.trouble() {
@@ -273,9 +274,11 @@ impl Dispatcher {
                 None
             }
             Event::ApprovalAnswered { step, role, name, approved: false, .. } => {
-                self.without(step.as_ref(), role, Some(name))
+                self.stop_for_want_of(role, step.as_ref(), Some(name))
             }
-            Event::ApprovalExpired { step, role } => self.without(step.as_ref(), role, None),
+            Event::ApprovalExpired { step, role } => {
+                self.stop_for_want_of(role, step.as_ref(), None)
+            }
             Event::Acknowledged { .. } => {
                 self.kit.acknowledged.cancel();
                 None
@@ -291,27 +294,30 @@ impl Dispatcher {
         }
     }
 
-    /// An approval was not given. The run does without an optional step, and stops before a required one.
-    fn without(
+    /// An approval by a role was not given. The run does without an optional step, and stops before a required one.
+    fn stop_for_want_of(
         &self,
-        step: Option<&StepId>,
         role: &str,
+        step: Option<&StepId>,
         denied_by: Option<&String>,
     ) -> Option<Event> {
         let optional = |id| self.state.plan().step(id).is_some_and(|step| step.policy.optional);
-        let stops = self.state.stop.is_none() && !step.is_some_and(optional);
-        stops.then(|| Event::StopRequested {
-            reason: StopReason::NotApproved {
-                step: step.cloned(),
-                role: role.to_owned(),
-                denied_by: denied_by.cloned(),
-            },
-        })
+        if step.is_some_and(optional) {
+            return None;
+        }
+        let (step, role, denied_by) = (step.cloned(), role.to_owned(), denied_by.cloned());
+        self.request_to_stop(StopReason::NotApproved { step, role, denied_by })
+    }
+
+    /// The first reason to stop is the one that counts, but for a bug.
+    fn request_to_stop(&self, reason: StopReason) -> Option<Event> {
+        let counts = self.state.stop.is_none() || matches!(reason, StopReason::Panicked { .. });
+        counts.then_some(Event::StopRequested { reason })
     }
 
     fn stop(&mut self, reason: StopReason) {
-        if self.state.stop.is_none() || matches!(reason, StopReason::Panicked { .. }) {
-            self.emit(Event::StopRequested { reason });
+        if let Some(event) = self.request_to_stop(reason) {
+            self.emit(event);
         }
     }
 

@@ -97,7 +97,7 @@ impl ItemRun {
         let deadline = Instant::now() + self.policy.timeout;
         let (stopping, scratch) = (self.kit.stopping.child_token(), self.kit.scratch.clone());
         let cx = StepContext::new(deadline, stopping, scratch, self.kit.run.clone());
-        let cx = cx.at(self.at.to_string());
+        let cx = cx.at(self.place.clone());
         let late = self.policy.timeout;
         let asked = join_all(gates.iter().map(|gate| ask(gate, &cx, late)));
         let stopped = async {

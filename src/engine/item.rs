@@ -37,8 +37,9 @@ pub(super) struct ItemRun {
     pub(super) policy: Shared<StepPolicy>,
     pub(super) at: Place,
     pub(super) known: ItemState,
-    pub(super) probe: Option<Box<dyn Probe>>,
-    place: Arc<str>,
+    probe: Option<Box<dyn Probe>>,
+    /// `at` as the contexts of all its calls have it.
+    pub(super) place: Arc<str>,
     recorder: Arc<ItemRecorder>,
 }
 

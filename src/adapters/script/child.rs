@@ -32,7 +32,7 @@ const LEAK: Duration = Duration::from_millis(200);
 /// How long a child has between SIGTERM and SIGKILL when the run is told to stop at once.
 const GRACE_AT_STOP: Duration = Duration::from_secs(1);
 
-/// How much of an output is read at a time, in bytes.
+/// How much of an output is read at a time, in bytes. Most children say less.
 const PORTION: usize = 8 * 1024;
 
 /// Everything around a command.

@@ -107,7 +107,7 @@ pub(super) struct Process {
 impl Process {
     /// The process of this id, unless it has ended or is a zombie.
     fn of(pid: Pid) -> Option<Self> {
-        // One read gives all of it, and it is shorter: 52 numbers and a name of 64 bytes at most.
+        // One read gives all of it, and it is shorter: 50 numbers, a state and a name.
         let mut stat = [0; 2048];
         let mut file = File::open(format!("/proc/{pid}/stat")).ok()?;
         let length = file.read(&mut stat).ok()?;
