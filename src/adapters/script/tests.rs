@@ -1,6 +1,9 @@
 //! Scripts as real processes.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -10,6 +13,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::process::{MARK_VARIABLE, kill_marked, marked_with};
 use crate::action::contract::{self, World, action, already_done, applied, needed, probe};
 use crate::action::{
     Action, ActionError, Connections, ErrorKind, Evidence, Present, Recorder, Registry, Repeat,
@@ -543,6 +547,20 @@ async fn an_orphan_whose_process_id_was_never_written_down_is_found_by_its_mark(
     let found = made.inspect(&resumed.context(Duration::from_secs(4))).await.expect("inspect");
     assert!(matches!(found, crate::action::Readiness::Needed { .. }));
     assert!(!runs(&pid));
+}
+
+#[test]
+fn a_child_is_found_whatever_bytes_its_name_has() {
+    let folder = temp();
+    let program = folder.path().join(OsStr::from_bytes(b"\xe9t\xe9) R 1 1"));
+    std::os::unix::fs::symlink("/bin/sleep", &program).expect("a name that a file system takes");
+    let mark = format!("run-{}/a/apply", uuid::Uuid::new_v4());
+    let mut command = Command::new(&program);
+    let mut child = command.arg("300").env(MARK_VARIABLE, &mark).spawn().expect("a program");
+    assert_eq!(marked_with(std::slice::from_ref(&mark)).len(), 1);
+    kill_marked(mark);
+    let status = child.wait().expect("nobody has collected it");
+    assert_eq!(status.signal(), Some(9), "{status}");
 }
 
 #[tokio::test]
