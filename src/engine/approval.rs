@@ -1,7 +1,7 @@
 //! Approvals: whether a step, or the whole run, has the word of somebody whose role it needs.
 
 use super::state::RunState;
-use crate::event::{Actor, Channel, Event};
+use crate::event::{Actor, Channel, Event, StopReason};
 use crate::plan::{PlannedApproval, StepId};
 
 /// What is known of an approval that was asked for.
@@ -83,4 +83,19 @@ pub(super) fn answered(state: &RunState, answer: ApprovalAnswer) -> Result<Event
     }
     let (role, listed) = (approval.role.clone(), !approval.approvers.is_empty());
     Ok(Event::ApprovalAnswered { step, role, listed, name, by, how, approved, reason })
+}
+
+/// Why the run stops when an approval by a role was not given: it does without an optional step, and stops before a required one.
+pub(super) fn missing(
+    state: &RunState,
+    step: Option<&StepId>,
+    role: &str,
+    denied_by: Option<&String>,
+) -> Option<StopReason> {
+    let optional = |id| state.plan().step(id).is_some_and(|step| step.policy.optional);
+    (!step.is_some_and(optional)).then(|| StopReason::NotApproved {
+        step: step.cloned(),
+        role: role.to_owned(),
+        denied_by: denied_by.cloned(),
+    })
 }

@@ -149,3 +149,12 @@ pub fn outcome(step: &StepState) -> Outcome {
         Outcome::Done
     }
 }
+
+/// One line about a step that ended: its first error, or how many items are done.
+pub(super) fn summary(step: &StepState) -> Option<String> {
+    step.items
+        .values()
+        .find(|item| !item.stage.is_success())
+        .and_then(|item| item.error.clone())
+        .or_else(|| (step.items.len() > 1).then(|| format!("{} items", step.items.len())))
+}

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::agenda::Agenda;
 use super::approval;
 use super::custody::{Custody, Lease, Regained};
-use super::decide::{Command, outcome};
+use super::decide::{Command, outcome, summary};
 use super::emitter::{Emitter, Message, TaskEnd};
 use super::executor::{KILL_GRACE, Kit, RunClock, run_step, undo_step, wants_undo};
 use super::fanout::Limiters;
@@ -274,10 +274,11 @@ impl Dispatcher {
                 None
             }
             Event::ApprovalAnswered { step, role, name, approved: false, .. } => {
-                self.stop_for_want_of(role, step.as_ref(), Some(name))
+                let missing = approval::missing(&self.state, step.as_ref(), role, Some(name));
+                self.request_to_stop(missing?)
             }
             Event::ApprovalExpired { step, role } => {
-                self.stop_for_want_of(role, step.as_ref(), None)
+                self.request_to_stop(approval::missing(&self.state, step.as_ref(), role, None)?)
             }
             Event::Acknowledged { .. } => {
                 self.kit.acknowledged.cancel();
@@ -292,21 +293,6 @@ impl Dispatcher {
             }
             _ => None,
         }
-    }
-
-    /// An approval by a role was not given. The run does without an optional step, and stops before a required one.
-    fn stop_for_want_of(
-        &self,
-        role: &str,
-        step: Option<&StepId>,
-        denied_by: Option<&String>,
-    ) -> Option<Event> {
-        let optional = |id| self.state.plan().step(id).is_some_and(|step| step.policy.optional);
-        if step.is_some_and(optional) {
-            return None;
-        }
-        let (step, role, denied_by) = (step.cloned(), role.to_owned(), denied_by.cloned());
-        self.request_to_stop(StopReason::NotApproved { step, role, denied_by })
     }
 
     /// The first reason to stop is the one that counts, but for a bug.
@@ -610,15 +596,6 @@ impl Dispatcher {
             self.stop(StopReason::StepFailed { step });
         }
     }
-}
-
-/// One line about a step that ended: its first error, or how many items are done.
-fn summary(step: &StepState) -> Option<String> {
-    step.items
-        .values()
-        .find(|item| !item.stage.is_success())
-        .and_then(|item| item.error.clone())
-        .or_else(|| (step.items.len() > 1).then(|| format!("{} items", step.items.len())))
 }
 
 /// The error of a run whose journal is gone.
