@@ -351,9 +351,13 @@ async fn scaling_goes_by_its_subresource(rig: &Rig) {
     rig.wait("the pods are gone", gone).await;
     let (status, reason, _) = refusal(put(rig, &path, &scale).await);
     assert_eq!((status, reason.as_str()), (409, "Conflict"), "an old scale");
-    let mut scale = rig.get(&path).await;
-    scale["spec"] = json!({"replicas": 1});
-    assert_eq!(put(rig, &path, &scale).await.1["spec"], json!({"replicas": 1}));
+    // Until the last status of the pods that are gone is written, a scale that was just read may be old, too.
+    let taken = async || {
+        let mut scale = rig.get(&path).await;
+        scale["spec"] = json!({"replicas": 1});
+        put(rig, &path, &scale).await.1["spec"] == json!({"replicas": 1})
+    };
+    rig.wait("a scale of now is taken", taken).await;
     assert_eq!(rig.get(&rig.one("deployments", "web")).await["spec"]["replicas"], 1);
 }
 
