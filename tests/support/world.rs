@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
@@ -133,16 +134,34 @@ impl Running {
     }
 
     /// Waits for the end and collects what it said.
-    pub(crate) fn finish(mut self) -> CommandOutput {
+    pub(crate) fn finish(self) -> CommandOutput {
+        let name = self.name.clone();
+        let (pid, output) = self.awaited();
+        let Ok(output) = output.recv_timeout(HANG) else {
+            let killed = kill_process(pid, Signal::KILL);
+            panic!("{name} did not end within {HANG:?}; killed: {killed:?}");
+        };
+        output.expect("the program's output can be read").into()
+    }
+
+    /// Kills it at that instant, unless it has ended before, and collects what it said.
+    pub(crate) fn kill_after(self, instant: Duration) -> CommandOutput {
+        let (pid, output) = self.awaited();
+        let output = output.recv_timeout(instant).unwrap_or_else(|_| {
+            // It may end in this very moment, and then there is nobody to kill.
+            let _ended = kill_process(pid, Signal::KILL);
+            output.recv_timeout(HANG).expect("what was killed ends")
+        });
+        output.expect("the program's output can be read").into()
+    }
+
+    /// Somebody else waits for its end and collects what it says.
+    fn awaited(mut self) -> (Pid, mpsc::Receiver<std::io::Result<std::process::Output>>) {
         let child = self.child.take().expect("a program is waited for once");
         let pid = Pid::from_child(&child);
         let (sender, receiver) = mpsc::channel();
         std::thread::spawn(move || sender.send(child.wait_with_output()));
-        let Ok(output) = receiver.recv_timeout(HANG) else {
-            let killed = kill_process(pid, Signal::KILL);
-            panic!("{} did not end within {HANG:?}; killed: {killed:?}", self.name);
-        };
-        output.expect("the program's output can be read").into()
+        (pid, receiver)
     }
 }
 
