@@ -26,7 +26,7 @@ const AT_ONCE: usize = 4;
 #[derive(Debug, Default, Clone, Copy)]
 struct Figures {
     kills: u64,
-    resumes: u64,
+    during_resume: u64,
     recovered: u64,
     for_a_person: u64,
     never_begun: u64,
@@ -35,7 +35,7 @@ struct Figures {
 impl AddAssign for Figures {
     fn add_assign(&mut self, other: Self) {
         self.kills += other.kills;
-        self.resumes += other.resumes;
+        self.during_resume += other.during_resume;
         self.recovered += other.recovered;
         self.for_a_person += other.for_a_person;
         self.never_begun += other.never_begun;
@@ -78,7 +78,7 @@ fn a_killed_run_ends_after_resume_and_nothing_is_done_twice_or_lost() {
          killed before anything had begun {}, done twice 0, lost 0",
         all.len(),
         total.kills,
-        total.resumes - (total.kills - total.never_begun),
+        total.during_resume,
         total.recovered,
         total.for_a_person,
         total.never_begun
@@ -109,6 +109,7 @@ fn crash_loop(seed: u64, rounds: Option<usize>) -> Figures {
                 figures += round;
                 point += 1;
             }
+            assert!(point > whole.points / 2, "it ended before point {point} of {}", whole.points);
         }
         Some(rounds) => {
             let first = seeded.below(whole.points);
@@ -137,7 +138,7 @@ fn told_apart(rig: &Rig) -> BTreeMap<String, u64> {
     rig.effects().into_iter().map(|(key, count)| (without(key), count)).collect()
 }
 
-/// Kills a run at `point` and sees it to its end. `None` when the run has no such point.
+/// Kills a run at `point` and sees it to its end. `None` when the run ends well without having come to such a point.
 fn crash(
     rig: &Rig,
     runbook: &Path,
@@ -146,7 +147,11 @@ fn crash(
     seeded: &mut Seeded,
 ) -> Option<Figures> {
     rig.reset();
-    if !Rig::killed_at(&mut rig.run(runbook), point) {
+    if let Some(output) = Rig::ended_before(&mut rig.run(runbook), point) {
+        let context = format!("{} has no point {point}:\n{output}", runbook.display());
+        assert!(matches!(output.code(), Some(0 | 5)), "{context}");
+        nothing_twice(rig, whole, &context);
+        nothing_lost(rig, whole, &context);
         return None;
     }
     let mut figures = Figures { kills: 1, ..Figures::default() };
@@ -157,13 +162,13 @@ fn crash(
         figures.never_begun = 1;
         return Some(figures);
     }
+    let mut ended = None;
     if seeded.below(2) == 0 {
         let again = 1 + seeded.below(60);
-        let _ended_before = Rig::killed_at(&mut resume(rig), again);
-        figures.resumes += 1;
+        ended = Rig::ended_before(&mut resume(rig), again);
+        figures.during_resume += u64::from(ended.is_none());
     }
-    figures.resumes += 1;
-    let output = finish(&mut resume(rig));
+    let output = ended.unwrap_or_else(|| finish(&mut resume(rig)));
     let context = || format!("{} killed at point {point}:\n{output}", runbook.display());
     nothing_twice(rig, whole, &context());
     match output.code() {

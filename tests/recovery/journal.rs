@@ -40,7 +40,8 @@ fn interrupted() -> (Rig, PathBuf) {
     let rig = Rig::start();
     rig.reset();
     let runbook = rig.runbook("repeatable", REPEATABLE);
-    assert!(Rig::killed_at(&mut rig.run(&runbook), 60), "the run has more points than that");
+    let ended = Rig::ended_before(&mut rig.run(&runbook), 60);
+    assert!(ended.is_none(), "the run has more points than that: {ended:?}");
     (rig, runbook)
 }
 

@@ -137,10 +137,10 @@ impl Rig {
         finish(self.rollback(&["resume", &id]).args(flags))
     }
 
-    /// Runs until `ROLLBACK_CRASH_AT`; true when that point was there.
-    pub(crate) fn killed_at(command: &mut Command, point: usize) -> bool {
+    /// Runs until `ROLLBACK_CRASH_AT`; what it came to when it ended without having come to that point.
+    pub(crate) fn ended_before(command: &mut Command, point: usize) -> Option<CommandOutput> {
         let output = finish(command.env("ROLLBACK_CRASH_AT", point.to_string()));
-        output.signal() == Some(9)
+        (output.signal() != Some(9)).then_some(output)
     }
 
     /// The id of the run that is there.

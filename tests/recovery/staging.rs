@@ -3,7 +3,7 @@
 //!
 //! `make test` kills a small fleet's drill twice. `make crash` sets `ROLLBACK_STAGING_KILLS`, such as `12x100,131x10`: a hundred
 //! kills with 12 agents on each side, then ten with 131. `ROLLBACK_CRASH_SEED` chooses the instants, which are printed;
-//! `ROLLBACK_CRASH_FIRST=40` goes on with round 40 of the same seed, in the first campaign.
+//! `ROLLBACK_CRASH_FIRST=40` begins with round 40 of the same seed, in the first campaign.
 
 mod data;
 mod ledger;
@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use data::Data;
 use ledger::{Events, Ledger, Served, Traffic};
+use serde_json::Value;
 use stage::{Member, Stage, to_end};
 
 use super::runbooks::Seeded;
@@ -26,14 +27,24 @@ const SHORT: &str = "3x2";
 /// write makes resume reload once more; that is safe.
 const CHANGES: usize = 2;
 
+/// The Deployment as `scripts/staging status` reads it from the control plane: when green is deployed, and taken back once.
+const DEPLOYED: &str = "ollama/ollama-integration revision 2 from ollama/integration:2.0.0";
+const TAKEN_BACK: &str = "ollama/ollama-integration revision 3 from legacy/integration:1.0.0";
+const UNDO: &str = "swap/undo-deployment";
+/// The steps that say something in the chat, with the message's first two words.
+const MESSAGES: [(&str, &str); 2] = [
+    ("stop/tell-the-team", "ROLLBACK STARTED:"),
+    ("validate/tell-the-team-recovered", "ROLLBACK DONE:"),
+];
+
 /// What a campaign came to.
 #[derive(Debug, Default)]
 struct Figures {
     kills: u64,
     during_resume: u64,
     recovered: u64,
-    /// Of those that recovered: the register is restored and the metrics are gone, which the run can do without.
-    with_data: u64,
+    /// Of those that recovered: what the run can do without is done, too, as it tells.
+    with_everything: u64,
     for_a_person: u64,
     never_begun: u64,
     ended_before: u64,
@@ -78,21 +89,22 @@ fn campaign_of(agents: usize, kills: u64, seed: u64, first: u64) {
     let mut figures = Figures::default();
     let mut whole = undisturbed(&stage, &mut ledger);
     let mut round = first;
-    while figures.kills < kills.saturating_sub(first - 1) {
+    while figures.kills < kills {
         // Every round has numbers of its own, so that a campaign can go on where it was left.
         let mut seeded = Seeded::new(seed.wrapping_mul(1_000_003).wrapping_add(round));
         killed(&stage, &mut ledger, &mut whole, (seed, round), &mut seeded, &mut figures);
         round += 1;
     }
+    assert_eq!(figures.recovered + figures.for_a_person + figures.never_begun, figures.kills);
     // Before the servers are removed, which may fail on its own account.
     told(&format!(
-        "staging with {agents} + {agents} agents, seed {seed}: kills {} (and during resume {}), recovered {} ({} with register and metrics), exit 7 naming the \
+        "staging with {agents} + {agents} agents, seed {seed}: kills {} (and during resume {}), recovered {} ({} with all that a run can do without), exit 7 naming the \
          unknown step {}, killed before anything had begun {}, ended before the kill {}; done twice 0, lost 0; nginx reloads {}, \
          requests answered {} of {}",
         figures.kills,
         figures.during_resume,
         figures.recovered,
-        figures.with_data,
+        figures.with_everything,
         figures.for_a_person,
         figures.never_begun,
         figures.ended_before,
@@ -106,7 +118,7 @@ fn campaign_of(agents: usize, kills: u64, seed: u64, first: u64) {
 fn the_rest_is_deployed(stage: &Stage) {
     let status = stage.status();
     for told in [
-        "ollama/ollama-integration revision 2 from ollama/integration:2.0.0, 2 of 4 updated, 3 available",
+        &format!("{DEPLOYED}, 2 of 4 updated, 3 available"),
         ": 18 series of the agents, 0 alerts firing",
     ] {
         assert!(status.contains(told), "{told:?} is missing:\n{status}");
@@ -123,12 +135,12 @@ fn undisturbed(stage: &Stage, ledger: &mut Ledger) -> Duration {
     let output = to_end(&mut stage.drill());
     let took = started.elapsed();
     let served = traffic.end();
-    assert!(matches!(output.code(), Some(0 | 5)), "nobody disturbed it:\n{output}");
+    assert_eq!(output.code(), Some(0), "nobody disturbed it:\n{output}");
     let context = || format!("undisturbed, {served:?}:\n{output}");
     nothing_twice(stage, &before, &ledger.events(), &context());
     let run = stage.begun().expect("the run has a journal");
     let everything = nothing_lost(stage, &before, &ledger.events(), &run, &context());
-    assert!(everything, "the register is restored and the metrics are gone; {}", context());
+    assert!(everything, "a run that nobody disturbs can do all of it; {}", context());
     users_were_served(&served, &context());
     assert_eq!(ledger.reloads(), CHANGES, "{}", context());
     let on_blue = served.on_blue().unwrap_or_else(|| panic!("traffic moves; {}", context()));
@@ -169,32 +181,40 @@ fn killed(
     ledger.begin();
     let traffic = Traffic::start(stage);
     let instant = some_instant(*whole, seeded);
-    let mut story = format!("seed {seed}, round {round}: killed after {instant:.2?}");
-    if let Err(took) = kill_after(&mut stage.drill(), instant) {
+    let mut story = format!("seed {seed}, round {round}: kill after {instant:.2?}");
+    let mut kills = 0;
+    let mut ended = kill_after(&mut stage.drill(), instant);
+    if let Some((_, took)) = ended {
+        story += &format!(", ended before, after {took:.2?}");
         figures.ended_before += 1;
         // The first run of all may be a slow one, and then too many of the others end before their kill.
         *whole = (*whole + took) / 2;
-        users_were_served(&traffic.end(), &story);
-        return;
+    } else {
+        figures.kills += 1;
+        kills += 1;
     }
-    figures.kills += 1;
-    let mut kills = 1;
     let Some(run) = stage.begun() else {
-        assert!(ledger.events().is_empty(), "nothing happens before a run has begun; {story}");
+        let served = traffic.end();
+        assert!(ended.is_none(), "it ended without having begun: {ended:?}; {story}");
+        nothing_happened(stage, &before, &ledger.events(), &story);
         assert_eq!(ledger.reloads(), 0, "nothing happens before a run has begun; {story}");
-        users_were_served(&traffic.end(), &story);
+        users_were_served(&served, &story);
         figures.never_begun += 1;
+        figures.requests += served.requests;
         return;
     };
-    if seeded.below(3) == 0 {
-        let again = some_instant(*whole, seeded);
-        if kill_after(&mut stage.resume(&run), again).is_ok() {
-            story += &format!(", resume killed after {again:.2?}");
+    if kills > 0 && seeded.below(3) == 0 {
+        let again = some_instant(whole.saturating_sub(instant), seeded);
+        story += &format!(", resume: kill after {again:.2?}");
+        ended = kill_after(&mut stage.resume(&run), again);
+        if let Some((_, took)) = ended {
+            story += &format!(", ended before, after {took:.2?}");
+        } else {
             figures.during_resume += 1;
             kills += 1;
         }
     }
-    let output = to_end(&mut stage.resume(&run));
+    let output = ended.map_or_else(|| to_end(&mut stage.resume(&run)), |(output, _)| output);
     let served = traffic.end();
     story += &format!(", exit {:?}", output.code());
     told(&story);
@@ -206,11 +226,14 @@ fn killed(
     match output.code() {
         Some(0 | 5) => {
             let everything = nothing_lost(stage, &before, &events, &run, &context());
-            figures.recovered += 1;
-            figures.with_data += u64::from(everything);
+            if kills > 0 {
+                figures.recovered += 1;
+                figures.with_everything += u64::from(everything);
+            }
         }
-        Some(7) => {
+        Some(7) if kills > 0 => {
             names_the_unknown_step(stage, &run, &output);
+            let _everything = what_is_told_is_done(stage, &before, &run, &context());
             figures.for_a_person += 1;
         }
         _ => panic!("{}", context()),
@@ -219,17 +242,19 @@ fn killed(
     figures.requests += served.requests;
 }
 
+/// The same share of `whole` for the same seed, however fast the machine is.
 fn some_instant(whole: Duration, seeded: &mut Seeded) -> Duration {
-    let millis = usize::try_from(whole.as_millis()).expect("a drill ends this year");
-    Duration::from_millis(seeded.below(millis.max(1)) as u64)
+    const PARTS: u16 = 10_000;
+    let part = u32::try_from(seeded.below(PARTS.into())).expect("there are few parts");
+    whole * part / u32::from(PARTS)
 }
 
-/// Fails when the end came before the kill, with the time that it took.
+/// What it came to and how long it took, when it ended before its kill.
 #[expect(clippy::disallowed_methods, reason = "a random instant is one of real time")]
-fn kill_after(command: &mut Command, instant: Duration) -> Result<(), Duration> {
+fn kill_after(command: &mut Command, instant: Duration) -> Option<(CommandOutput, Duration)> {
     let started = Instant::now();
     let output = Running::start(command).kill_after(instant);
-    if output.signal() == Some(9) { Ok(()) } else { Err(started.elapsed()) }
+    (output.signal() != Some(9)).then(|| (output, started.elapsed()))
 }
 
 /// How long after a reload nginx's former worker may still answer a connection.
@@ -247,6 +272,15 @@ fn users_were_served(served: &Served, context: &str) {
         assert!(known, "{version} answered after {after:.2?}; {context}");
     }
     assert_eq!(served.failed, 0, "of {} requests; {context}", served.requests);
+}
+
+/// Of a run that was killed before its first record.
+fn nothing_happened(stage: &Stage, before: &Before, events: &Events, context: &str) {
+    assert!(events.is_empty(), "{events:?}; {context}");
+    assert_eq!(stage.chat.counts(), BTreeMap::new(), "{context}");
+    assert_eq!(Data::of(stage), before.data, "{context}");
+    let status = stage.status();
+    assert!(status.contains(DEPLOYED) && !status.contains("paused"), "{status}\n{context}");
 }
 
 fn nothing_twice(stage: &Stage, before: &Before, events: &Events, context: &str) {
@@ -277,7 +311,7 @@ fn nothing_twice(stage: &Stage, before: &Before, events: &Events, context: &str)
     Data::of(stage).assert_nothing_twice(&before.data, context);
 }
 
-/// Returns whether the steps that the run can do without are done, too.
+/// Returns whether all that the run can do without is done, too.
 fn nothing_lost(stage: &Stage, before: &Before, events: &Events, run: &str, context: &str) -> bool {
     assert_eq!(stage.fleet("legacy").len(), before.blue.len(), "{context}");
     let services: BTreeSet<_> = before.green.values().cloned().collect();
@@ -305,7 +339,29 @@ fn nothing_lost(stage: &Stage, before: &Before, events: &Events, run: &str, cont
         assert_eq!(version, "1.0.0", "{path}; {context}");
     }
     files_are_back(stage, context);
-    Data::of(stage).assert_nothing_lost(&before.data, &stage.told(run), context)
+    what_is_told_is_done(stage, before, run, context)
+}
+
+/// The steps that a run can do without are done when it tells so. Returns whether all of them are.
+fn what_is_told_is_done(stage: &Stage, before: &Before, run: &str, context: &str) -> bool {
+    let told = stage.told(run);
+    let said = stage.chat.counts();
+    for (step, words) in MESSAGES {
+        assert!(
+            !is_done(&told, step) || said.contains_key(words),
+            "{words} of {said:?}; {context}"
+        );
+    }
+    let status = stage.status();
+    let back = status.contains(TAKEN_BACK) && !status.contains(", paused");
+    assert!(!is_done(&told, UNDO) || back, "{status}\n{context}");
+    let data = Data::of(stage).assert_nothing_lost(&before.data, &told, context);
+    data && is_done(&told, UNDO) && MESSAGES.iter().all(|(step, _)| is_done(&told, step))
+}
+
+/// Whether the run tells that this step's effect is there.
+fn is_done(told: &Value, step: &str) -> bool {
+    matches!(told["steps"][step]["outcome"].as_str(), Some("done" | "already-done"))
 }
 
 fn files_are_back(stage: &Stage, context: &str) {

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use super::is_done;
 use super::stage::{Stage, to_end};
 
 /// The last digits of the ports of the cluster's masters, and of the server beside it.
@@ -71,10 +72,7 @@ impl Data {
 
     /// What the run tells as done, is; returns whether everything is.
     pub(super) fn assert_nothing_lost(&self, before: &Self, told: &Value, context: &str) -> bool {
-        let done = |step: &str| {
-            let outcome = told["steps"][step]["outcome"].as_str();
-            matches!(outcome, Some("done" | "already-done"))
-        };
+        let done = |step: &str| is_done(told, step);
         assert!(!done(RESTORE) || self.registered == before.former, "{context}");
         assert!(!done(CLEAR) || self.metrics.is_empty(), "{:?} are left; {context}", self.metrics);
         done(RESTORE) && done(CLEAR)
