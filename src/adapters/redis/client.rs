@@ -118,6 +118,11 @@ impl Redis {
             let nodes = self.masters(&mut seed, address).await?;
             return Ok(Servers { nodes, cluster: true });
         }
+        if seed.mode.is_empty() {
+            let text = format!("use {}: it does not tell whether it is one of a cluster", seed.at);
+            return Err(ActionError::new(ErrorKind::Invalid, text)
+                .hint("`INFO server` has neither `redis_mode` nor `server_mode` there; is it Redis or Valkey, and no proxy before it?"));
+        }
         if seed.mode == "sentinel" || !self.settings.cluster.is_empty() {
             let wanted = if seed.mode == "sentinel" { "a server" } else { "a cluster" };
             let text = format!("use {} as {wanted}: it is a {} server", seed.at, seed.mode);
@@ -176,7 +181,7 @@ impl Redis {
             .map_err(|error| complain(&error))?;
         let role =
             if field(&replication, "role") == "slave" { Role::Replica } else { Role::Master };
-        let (version, mode) = (field(&server, "redis_version"), field(&server, "redis_mode"));
+        let (version, mode) = (field(&server, "redis_version"), mode(&server));
         Ok(Node {
             connection,
             role,
@@ -229,6 +234,15 @@ fn field<'a>(info: &'a str, name: &str) -> &'a str {
     fields.find(|(found, _)| *found == name).map_or("", |(_, value)| value)
 }
 
+/// How a server works: `standalone`, `cluster`, `sentinel`. Valkey, from 8 on, has a name of its own for it
+/// (<https://valkey.io/commands/info/>).
+fn mode(server: &str) -> &str {
+    match field(server, "redis_mode") {
+        "" => field(server, "server_mode"),
+        mode => mode,
+    }
+}
+
 /// Whether Redis answers: `redis 7.0.15 at cache:6379`.
 pub(super) async fn reach(connections: &Connections) -> Result<String, ActionError> {
     let redis = Redis::of(connections)?;
@@ -255,5 +269,18 @@ pub(super) async fn end(cx: &StepContext) -> (ErrorKind, &'static str) {
     tokio::select! {
         () = cx.cancelled().cancelled() => (ErrorKind::Cancelled, "the run was told to stop"),
         () = tokio::time::sleep_until(cx.deadline()) => (ErrorKind::TimedOut, "no answer in time"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mode;
+
+    #[test]
+    fn a_cluster_is_known_by_either_name() {
+        assert_eq!(mode("# Server\r\nredis_version:7.0.15\r\nredis_mode:cluster\r\n"), "cluster");
+        let valkey = "# Server\r\nredis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:8.1.0\r\nserver_mode:cluster\r\n";
+        assert_eq!(mode(valkey), "cluster");
+        assert_eq!(mode("redis_version:7.0.15\r\n"), "");
     }
 }
