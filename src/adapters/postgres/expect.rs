@@ -191,7 +191,7 @@ fn compare(
         },
         (None, Value::String(text)) => found.as_str() == Some(secrets.reveal(text).expose_secret()),
         (None, Value::Number(number)) => {
-            found == wanted || (found.is_number() && found.as_f64() == number.as_f64())
+            found.as_number().and_then(|found| order(found, number)) == Some(Ordering::Equal)
         }
         (None, wanted) => found == wanted,
     };
@@ -221,6 +221,7 @@ mod tests {
         assert!(!holds(&json!(89.99), &range) && !holds(&json!(100.0), &range));
         assert!(holds(&json!(-3), &json!({"at_most": 0})));
         // Beyond what a decimal of JSON tells apart.
+        assert!(!holds(&json!(9_007_199_254_740_992_u64), &json!(9_007_199_254_740_993_u64)));
         assert!(!holds(
             &json!(9_007_199_254_740_992_u64),
             &json!({"at_least": 9_007_199_254_740_993_u64})
