@@ -137,6 +137,11 @@ fn kind(code: &SqlState) -> (ErrorKind, bool) {
     }
 }
 
+/// Whether another row has the value: a unique or an exclusion constraint says so.
+pub(super) fn is_taken(error: &ActionError) -> bool {
+    ["(23505)", "(23P01)"].iter().any(|code| error.message.ends_with(code))
+}
+
 /// A commit was sent and its answer never came.
 pub(super) fn unknown(doing: &str) -> ActionError {
     ActionError::new(ErrorKind::Unknown, format!("{doing}: the answer to the commit never came"))
@@ -157,11 +162,15 @@ pub(super) fn conflict(text: impl Into<String>) -> ActionError {
     ActionError::new(ErrorKind::Conflict, text)
 }
 
+/// The quotation marks of the languages that a server speaks (`lc_messages`).
+const QUOTES: [char; 10] = ['"', '«', '»', '„', '“', '”', '‘', '’', '「', '」'];
+
 /// A message with nothing between its first quotation mark and its last one, since a value may have some in it.
 fn without_values(message: &str) -> String {
-    match (message.find('"'), message.rfind('"')) {
+    match (message.find(QUOTES), message.rfind(QUOTES)) {
         (Some(first), Some(last)) if first < last => {
-            format!("{}\"…\"{}", &message[..first], &message[last + 1..])
+            let after = message[last..].trim_start_matches(QUOTES);
+            format!("{}\"…\"{after}", &message[..first])
         }
         _ => message.to_owned(),
     }
@@ -202,6 +211,10 @@ mod tests {
         let told = "invalid input syntax for type integer: \"it's \"Ann\"\"";
         assert_eq!(without_values(told), "invalid input syntax for type integer: \"…\"");
         assert_eq!(without_values("division by zero"), "division by zero");
+        let told = "ungültige Eingabesyntax für Typ integer: »12 apples«";
+        assert_eq!(without_values(told), "ungültige Eingabesyntax für Typ integer: \"…\"");
+        let told = "syntaxe en entrée invalide pour le type integer : « 12 apples »";
+        assert_eq!(without_values(told), "syntaxe en entrée invalide pour le type integer : \"…\"");
     }
 
     #[test]
