@@ -32,7 +32,8 @@ pub(super) struct Table {
     fixed: Vec<String>,
 }
 
-const FIND: &str = "SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text
+const FIND: &str = "SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text,
+        EXISTS (SELECT FROM pg_catalog.pg_inherits i WHERE i.inhparent = c.oid)
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE c.oid = pg_catalog.to_regclass($1)";
 
@@ -62,6 +63,13 @@ impl Table {
         let (schema, name): (String, String) = (found.get(1), found.get(2));
         let shown = format!("{schema}.{name}");
         match found.get(3) {
+            // The rows of those that inherit are read as this one's, and would be written into it.
+            "r" if found.get(4) => {
+                return Err(invalid(format!(
+                    "use {shown}: other tables inherit from it, and their rows are read as its own"
+                ))
+                .hint("Run the statements without `changes` and with `irreversible: true`."));
+            }
             "r" => {}
             "p" => {
                 return Err(invalid(format!("use {shown}: it is partitioned, and its rows are in its partitions"))

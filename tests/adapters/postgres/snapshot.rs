@@ -25,6 +25,17 @@ async fn rows_are_set_aside_with_count_and_hash_and_removed_again() {
 }
 
 #[tokio::test]
+async fn a_table_that_others_inherit_from_is_refused() {
+    let database = Database::of_agents().await;
+    database.run("CREATE TABLE more_agents () INHERITS (agents)").await;
+    let port = database.port();
+    let args = json!({"table": "agents"});
+    let error = port.action(SNAPSHOT, args).await.inspect(&port.cx()).await.expect_err("a parent");
+    assert_eq!(error.kind, ErrorKind::Invalid, "{error}");
+    assert!(error.message.contains("other tables inherit from it"), "{error}");
+}
+
+#[tokio::test]
 async fn a_name_is_taken_once_unless_the_rows_are_the_same() {
     let database = Database::of_agents().await;
     let port = database.port();
