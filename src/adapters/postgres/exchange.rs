@@ -4,7 +4,7 @@
 //! that refer to each other want an order: rows come before those that refer to them, and go after those. Triggers may write what we write, too,
 //! so where there are any, the counters do not have the last word: the rows beside ours do.
 
-use super::errors::conflict;
+use super::errors::{self, conflict};
 use super::kept::{Counts, Triggers};
 use super::session::Tx;
 use super::table::Table;
@@ -28,6 +28,8 @@ enum Order {
     RemoveFirst,
     /// A row may be referred to until nothing does any more.
     RemoveLast,
+    /// Rows may have exchanged unique values, which no `UPDATE` can take back: what differs goes, and comes anew.
+    Anew,
 }
 
 /// What tells that no other row of these tables has changed.
@@ -63,9 +65,20 @@ pub(super) async fn exchange(tx: &Tx<'_>, exchanges: &[Exchange<'_>]) -> Result<
         }
         outcome = attempt(tx, &sorted, order, proof).await;
         if !matches!(&outcome, Err(error) if error.kind == ErrorKind::Conflict) {
-            break;
+            return outcome;
         }
     }
+    if !matches!(&outcome, Err(error) if errors::is_taken(error)) {
+        return outcome;
+    }
+    for proof in proofs {
+        tx.batch(doing, &format!("ROLLBACK TO {TRY}")).await?;
+        let anew = attempt(tx, &sorted, Order::Anew, *proof).await;
+        if !matches!(&anew, Err(error) if error.kind == ErrorKind::Conflict) {
+            return anew;
+        }
+    }
+    // Why the rows could not be changed says more than why they could not be removed.
     outcome
 }
 
@@ -174,6 +187,15 @@ async fn write(
     order: Order,
 ) -> Result<Vec<Counts>, ActionError> {
     let mut counts = vec![Counts::default(); exchanges.len()];
+    if order == Order::Anew {
+        for (one, count) in exchanges.iter().zip(&mut counts).rev() {
+            count.removed = one.remove_differing(tx).await?;
+        }
+        for (one, count) in exchanges.iter().zip(&mut counts) {
+            count.added = one.add(tx).await?;
+        }
+        return Ok(counts);
+    }
     if order == Order::RemoveFirst {
         for (one, count) in exchanges.iter().zip(&mut counts).rev() {
             count.removed = one.remove(tx).await?;
@@ -207,6 +229,19 @@ impl Exchange<'_> {
             table.can_become("t", "n"),
         );
         tx.execute(&format!("remove extra rows of {}", table.shown), &sql, &[]).await
+    }
+
+    /// Removes the extra rows, and those that differ from the wanted ones.
+    async fn remove_differing(&self, tx: &Tx<'_>) -> Result<u64, ActionError> {
+        let Self { table, from, to, .. } = self;
+        let sql = format!(
+            "DELETE FROM {} AS t USING {from} AS f WHERE {} AND NOT EXISTS (SELECT FROM {to} AS n WHERE {} AND NOT {})",
+            table.sql,
+            table.same("t", "f"),
+            table.same("t", "n"),
+            table.differ("t", "n"),
+        );
+        tx.execute(&format!("remove differing rows of {}", table.shown), &sql, &[]).await
     }
 
     /// Copies the rows that are neither to come nor to go, and returns the copy's name.

@@ -329,6 +329,38 @@ async fn tables_that_refer_to_each_other_come_back_in_any_order() {
 }
 
 #[tokio::test]
+async fn unique_values_that_rows_have_exchanged_come_back() {
+    let database = Database::of_agents().await;
+    database.run("ALTER TABLE agents ADD slot int UNIQUE; UPDATE agents SET slot = id").await;
+    let slots = |slots: [(u32, &str); 3]| {
+        slots.map(|(id, slot)| format!("UPDATE agents SET slot = {slot} WHERE id = {id}"))
+    };
+    let exchanged = slots([(1, "NULL"), (2, "1"), (1, "2")]);
+    let statements = exchanged.each_ref().map(|sql| json!({ "sql": sql }));
+    let port = database.port();
+    let before = database.agents().await;
+    let action = port.action(RUN, json!({"statements": statements, "changes": ["agents"]})).await;
+    let (saved, evidence) = port.apply(action.as_ref()).await;
+    assert_eq!(database.agents().await[..2], ["1|1|note 1|0|2", "2|1|note 2|0|1"]);
+    port.undo(action.as_ref(), &saved, Some(&evidence)).await;
+    assert_eq!(database.agents().await, before);
+
+    // The forward way.
+    snapshot(&port, json!({})).await;
+    database.run(&exchanged.join("; ")).await;
+    let restore = port.action(RESTORE, json!({"snapshot": "good"})).await;
+    port.apply(restore.as_ref()).await;
+    assert_eq!(database.agents().await, before);
+
+    // Somebody else's row has the value by now: that is the reason, and nothing is changed.
+    let meddle = &slots([(1, "9"), (5, "1"), (4, "8")]).join("; ");
+    let args = json!({"statements": [{"sql": "UPDATE agents SET slot = 7 WHERE id = 1"}], "changes": ["agents"]});
+    port.step("step");
+    let error = undo_is_refused(&database, args, meddle, "SELECT 1").await;
+    assert_eq!(error.kind, ErrorKind::Conflict, "{error}");
+}
+
+#[tokio::test]
 async fn numbers_that_no_update_may_write_come_back() {
     // One row gets another note, one another number, and one goes.
     const CHANGES: &str = "UPDATE agents SET note = 'other' WHERE id = 1; UPDATE agents SET n = DEFAULT, tries = 7 WHERE id = 2; DELETE FROM agents WHERE id = 3";
