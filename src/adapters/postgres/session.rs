@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{CancelToken, Client, Config, IsolationLevel, NoTls, Row, Transaction};
+use tokio_postgres::{
+    CancelToken, Client, Config, IsolationLevel, NoTls, Row, Statement, Transaction,
+};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::sync::CancellationToken;
 
@@ -253,9 +255,9 @@ impl Tx<'_> {
         self.call(doing, self.inner.query_one(sql, parameters)).await
     }
 
-    /// Lets the server read a statement without running it.
-    pub(super) async fn prepare(&self, doing: &str, sql: &str) -> Result<(), ActionError> {
-        self.call(doing, self.inner.prepare(sql)).await.map(drop)
+    /// Lets the server read a statement without running it: what it takes and gives.
+    pub(super) async fn prepare(&self, doing: &str, sql: &str) -> Result<Statement, ActionError> {
+        self.call(doing, self.inner.prepare(sql)).await
     }
 
     /// Runs statements of our own making, without values.

@@ -80,6 +80,26 @@ async fn without_a_backup_that_holds_exactly_these_rows_nothing_goes() {
 }
 
 #[tokio::test]
+async fn rows_that_are_equal_and_not_the_same_do_not_count() {
+    let database = Database::of_agents().await;
+    database.run("ALTER TABLE agents ADD price numeric; UPDATE agents SET price = 1.0").await;
+    let port = backed_up(&database, json!({})).await;
+    database.run("UPDATE agents SET price = 1.00 WHERE id = 1").await;
+    assert!(refused(&database, &port).await.message.contains("no longer those of the snapshot"));
+    database.reset().await;
+
+    database
+        .run(
+            "CREATE COLLATION careless (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+            ALTER TABLE agents ADD name text COLLATE careless; UPDATE agents SET name = 'Ann'",
+        )
+        .await;
+    let port = backed_up(&database, json!({})).await;
+    database.run("UPDATE agents SET name = 'ann' WHERE id = 1").await;
+    assert!(refused(&database, &port).await.message.contains("no longer those of the snapshot"));
+}
+
+#[tokio::test]
 async fn rows_of_others_that_would_go_along_are_refused() {
     let database = Database::of_agents().await;
     database
