@@ -153,6 +153,16 @@ impl Postgres {
         psql
     }
 
+    /// Makes it a standby, which waits for a primary that does not exist, and starts it again.
+    pub(crate) fn become_standby(&mut self) {
+        signal(&self.data(), Signal::INT);
+        if let Some(mut server) = self.server.take() {
+            server.wait().expect("it is our child");
+        }
+        std::fs::write(self.data().join("standby.signal"), "").expect("the cluster is writable");
+        self.up();
+    }
+
     /// Kills the server, as the kernel does when memory is short.
     pub(crate) fn kill(&mut self) {
         signal(&self.data(), Signal::KILL);

@@ -102,6 +102,17 @@ impl<C> Once<C> {
     }
 }
 
+/// Refuses a standby, which answers like any other server until it is told to change something.
+async fn take_changes(tx: &Tx<'_>, at: &str) -> Result<(), ActionError> {
+    let sql = "SELECT pg_catalog.pg_is_in_recovery()";
+    if !tx.one("ask whether postgres is a standby", sql, &[]).await?.get::<_, bool>(0) {
+        return Ok(());
+    }
+    Err(conflict(format!("change postgres at {at}: it is a standby")).hint(
+        "Name the primary in `connections: {postgres: …}`; of several hosts in a `url` it is found with `target_session_attrs=read-write`.",
+    ))
+}
+
 #[async_trait]
 impl<C: Change> Action for Once<C> {
     fn describe(&self) -> Description {
@@ -125,6 +136,7 @@ impl<C: Change> Action for Once<C> {
         if let Some(facts) = mark.facts(&tx).await? {
             return Ok(Readiness::AlreadyDone { evidence: Outcome::read(&facts)?.evidence() });
         }
+        take_changes(&tx, &server.at).await?;
         let foreseen = self.change.needs().is_some_and(|needed| cx.predicted(&needed).is_some());
         if !foreseen && let Some(evidence) = self.change.look(&tx, &mark).await? {
             return Ok(Readiness::AlreadyDone { evidence });

@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::belongings::Belongings;
 use super::change::{Change, Once, Outcome};
 use super::errors::conflict;
 use super::exchange::{Exchange, exchange};
@@ -156,6 +157,15 @@ impl RestoreSnapshot {
     }
 }
 
+/// Refuses to exchange a table for a part of its rows.
+fn check_whole(table: &Table, taken: &Taken) -> Result<(), ActionError> {
+    if taken.scope.is_whole() {
+        return Ok(());
+    }
+    let text = format!("swap {}: `{}` holds only a part of it", table.shown, taken.name);
+    Err(conflict(text).hint("Use `strategy: differential`."))
+}
+
 /// `strategy: swap`.
 async fn exchange_table(
     tx: &Tx<'_>,
@@ -164,10 +174,7 @@ async fn exchange_table(
     taken: &Taken,
     patience: Duration,
 ) -> Result<Outcome, ActionError> {
-    if !taken.scope.is_whole() {
-        let text = format!("swap {}: `{}` holds only a part of it", table.shown, taken.name);
-        return Err(conflict(text).hint("Use `strategy: differential`."));
-    }
+    check_whole(table, taken)?;
     let swapped = swap(tx, table, taken, mark, patience).await?;
     let summary = format!(
         "{} has the {} rows of `{}`; the former table is {}",
@@ -209,6 +216,10 @@ impl Change for RestoreSnapshot {
         let taken = Taken::named(tx, &self.item.snapshot).await?;
         let table = Table::read(tx, &taken.source).await?;
         table.check_columns(tx, &taken.table()).await?;
+        if self.item.strategy == Strategy::Swap {
+            check_whole(&table, &taken)?;
+            let _exchangeable = Belongings::of(tx, &table).await?;
+        }
         Ok(None)
     }
 

@@ -11,6 +11,7 @@ pub(crate) mod rig;
 mod run;
 mod shadow;
 mod snapshot;
+mod standby;
 mod swap;
 mod tls;
 mod undo;

@@ -101,7 +101,8 @@ async fn what_would_stay_behind_is_named_and_nothing_is_changed() {
     snapshot(&port, json!({})).await;
     database.run("DELETE FROM agents WHERE id = 1").await;
     let before = database.rows("SELECT 'agents'::regclass::oid, count(*) FROM agents").await;
-    let error = port.refused(port.action(RESTORE, swap()).await.as_ref()).await;
+    let error = port.action(RESTORE, swap()).await.inspect(&port.cx()).await;
+    let error = error.expect_err("it cannot be exchanged");
     assert_eq!(error.kind, ErrorKind::Conflict);
     let named = [
         "tasks_agent_fkey of public.tasks",
@@ -122,7 +123,7 @@ async fn what_would_stay_behind_is_named_and_nothing_is_changed() {
     port.apply(port.action("postgres.snapshot", part).await.as_ref()).await;
     port.step("part");
     let part = json!({"snapshot": "part", "strategy": "swap"});
-    let error = port.refused(port.action(RESTORE, part).await.as_ref()).await;
+    let error = port.action(RESTORE, part).await.inspect(&port.cx()).await.expect_err("a part");
     assert!(error.message.contains("only a part"), "{error}");
 }
 
