@@ -53,18 +53,19 @@ apt_get() {
 }
 
 # Run a package installation that must not start services: nginx would take port 80. policy-rc.d is
-# what invoke-rc.d and deb-systemd-invoke ask (see invoke-rc.d(8)); one that is there already is kept.
-without_services() {
-  local policy=/usr/sbin/policy-rc.d status=0 ours=no
-  if [ ! -e "$policy" ]; then
-    ours=yes
-    printf '#!/bin/sh\nexit 101\n' >"$policy"
+# what invoke-rc.d and deb-systemd-invoke ask (see invoke-rc.d(8)); one that is there already is kept, unless it is our own, left
+# behind by a kill. In a subshell, whose end takes it away again.
+without_services() (
+  policy=/usr/sbin/policy-rc.d
+  ours='# Made by scripts/servers of rollback, for as long as it installs packages.'
+  if [ ! -e "$policy" ] || grep -qxF "$ours" "$policy"; then
+    trap 'rm -f "$policy"' EXIT
+    trap 'exit 130' HUP INT TERM
+    printf '#!/bin/sh\n%s\nexit 101\n' "$ours" >"$policy"
     chmod 0755 "$policy"
   fi
-  "$@" || status=$?
-  if [ "$ours" = yes ]; then rm -f "$policy"; fi
-  return "$status"
-}
+  "$@"
+)
 
 # A package that was installed for the tests must not start its service at the next boot either.
 disable_service() {

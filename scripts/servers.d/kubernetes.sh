@@ -53,11 +53,17 @@ kubernetes_install() {
     disable_service etcd.service
   fi
   if kubernetes_has_binaries; then return; fi
+  kubernetes_require
+  kubernetes_build
+}
+
+# Fails where the two programs that Debian has no package of are missing and cannot be built.
+kubernetes_require() {
+  if kubernetes_binary kube-apiserver >/dev/null && kubernetes_binary kube-controller-manager >/dev/null; then return; fi
   can_install && grep -qx 'VERSION_CODENAME=bookworm' /etc/os-release ||
     fail "kube-apiserver or kube-controller-manager is missing" \
       "put both on the path, or into the folder that KUBEBUILDER_ASSETS names" \
       "or run this as root on Debian 12: it builds them from Debian's source package"
-  kubernetes_build
 }
 
 # The source package brings everything that it is built from.

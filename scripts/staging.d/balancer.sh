@@ -10,12 +10,17 @@ balancer_pid_file=$staging_root/run/nginx.pid
 
 balancer() { "$(nginx_binary)" -e "$balancer_log/error.log" -c "$balancer_conf" "$@" 8>&-; }
 
+# The pid file outlives a reboot, and its number may be that of another nginx by then.
+balancer_runs() {
+  process_is "$(balancer_pid)" nginx && tr '\0' ' ' <"/proc/$(balancer_pid)/cmdline" | grep -qF -- "-c $balancer_conf"
+}
+
 balancer_pid() { cat "$balancer_pid_file" 2>/dev/null || true; }
 
 balancer_up() {
   nginx_up
   if [ ! -e "$balancer_conf" ]; then balancer_write; fi
-  if ! process_is "$(balancer_pid)" nginx; then
+  if ! balancer_runs; then
     balancer || fail "nginx did not start; its log is $balancer_log/error.log"
   fi
   balancer_waits_for version
@@ -95,4 +100,6 @@ balancer_reset() {
   balancer_waits_for '"version": "2.0.0"'
 }
 
-balancer_down() { stop_process "$(balancer_pid)" nginx 10; }
+balancer_down() {
+  if place_is_ours && balancer_runs; then stop_process "$(balancer_pid)" nginx 10; fi
+}

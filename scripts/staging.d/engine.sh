@@ -51,6 +51,11 @@ engine_restart() {
 engine_down() {
   [ -e "$engine_started" ] || return 0
   local others
+  if [ ! -L "$engine_socket" ]; then
+    # It never answered staging. One that answers now is somebody else's.
+    if ! docker_address >/dev/null; then docker_down; fi
+    return
+  fi
   others=$(engine ps --all --quiet) || fail "the Docker Engine does not say which containers it has" "run this again when it answers"
   if [ -z "$others" ]; then docker_down; else note "the Docker Engine has other containers: it stays"; fi
 }

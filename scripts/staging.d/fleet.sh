@@ -153,7 +153,7 @@ fleet_down() {
   local image stuck=no
   place_is_ours && [ -L "$engine_socket" ] || return 0
   docker_answers "unix://$engine_socket" >/dev/null || fail "the Docker Engine of staging does not answer, and its containers would come back with it" \
-    "start the Docker Engine, then run this again"
+    "start the Docker Engine (\`make staging\` does, when it was its own), then run this again"
   rm -f "$fleet_ready"
   fleet_remove "$green_project"
   fleet_remove "$blue_project"
