@@ -37,9 +37,9 @@ revert: ## the long form of the reverts: every step of every shipped runbook fai
 knowledge: servers ## the long form of the knowledge base: ROLLBACK_KNOWLEDGE_ROWS rows (300000), damaged, noticed and restored while others read; runs killed on the way
 	@$(WITH_SERVERS) ROLLBACK_KNOWLEDGE_ROWS=$${ROLLBACK_KNOWLEDGE_ROWS:-300000} $(CARGO) test $(FEATURES) --test suite adapters::knowledge -- --nocapture --test-threads 1
 
-faults: servers ## the long form of the network faults: ROLLBACK_FAULT_ROUNDS rounds (25) from ROLLBACK_FAULT_SEED (0); and the search for secrets
-	@ROLLBACK_FAULT_ROUNDS=$${ROLLBACK_FAULT_ROUNDS:-25} $(CARGO) test $(FEATURES) --test suite -- --nocapture --exact faults::every_fault_is_told_as_what_it_is faults::certificate::no_adapter_speaks_to_a_server_that_tls_refuses faults::names::a_broken_resolver_is_told_as_what_it_is
+faults: servers ## the long form of the network faults: ROLLBACK_FAULT_ROUNDS rounds (25) from ROLLBACK_FAULT_SEED (0); the search for secrets before
 	@$(WITH_SERVERS) $(CARGO) test $(FEATURES) --test suite -- secrets:: postgres::program::passwords redis::real kubernetes::program::the_token
+	@ROLLBACK_FAULT_ROUNDS=$${ROLLBACK_FAULT_ROUNDS:-25} $(CARGO) test $(FEATURES) --test suite -- --nocapture --exact faults::every_fault_is_told_as_what_it_is faults::certificate::no_adapter_speaks_to_a_server_that_tls_refuses faults::names::a_broken_resolver_is_told_as_what_it_is
 
 durability: ## power lost at any instant: ROLLBACK_POWER_SEEDS instants (10000) from ROLLBACK_POWER_SEED (0)
 	@ROLLBACK_POWER_SEEDS=$${ROLLBACK_POWER_SEEDS:-10000} $(CARGO) test $(FEATURES) --test suite durability:: -- --nocapture
