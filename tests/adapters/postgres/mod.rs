@@ -5,6 +5,7 @@
 
 mod clear;
 mod expect;
+mod link;
 mod program;
 mod restore;
 pub(crate) mod rig;
