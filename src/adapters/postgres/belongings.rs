@@ -15,8 +15,10 @@ use crate::action::ActionError;
 pub(super) struct Belongings {
     /// What belongs to it whatever it is called: owner, row security, grants.
     pub(super) at_twin: Vec<String>,
-    /// Its own foreign keys, which lock other tables against writers.
+    /// Its own foreign keys, which lock other tables against writers. Those of the former table are made again by them, too.
     pub(super) foreign_keys: Vec<String>,
+    /// Takes them off, which locks the other tables against everybody.
+    pub(super) keys_off: Vec<String>,
     /// Its numbering goes on where the old one stands.
     pub(super) counters: Vec<String>,
     /// Its triggers, once it has the name.
@@ -65,9 +67,14 @@ const AT_TWIN: &str = "
         FROM pg_class c, aclexplode(c.relacl) AS acl WHERE c.oid = $1
     ORDER BY 1, 2";
 
+/// A key to a partitioned table has one below it for each partition, which comes and goes with it.
 const FOREIGN_KEYS: &str = "
-    SELECT 1, format('ALTER TABLE {twin} ADD CONSTRAINT %I %s', conname, pg_get_constraintdef(oid)) FROM pg_constraint WHERE conrelid = $1 AND contype = 'f'
-    ORDER BY 2";
+    SELECT 1, format('ALTER TABLE {twin} ADD CONSTRAINT %I %s', conname, pg_get_constraintdef(oid)) FROM pg_constraint
+    WHERE conrelid = $1 AND contype = 'f' AND conparentid = 0 ORDER BY 2";
+
+const KEYS_OFF: &str = "
+    SELECT 1, format('ALTER TABLE {twin} DROP CONSTRAINT %I', conname) FROM pg_constraint
+    WHERE conrelid = $1 AND contype = 'f' AND conparentid = 0 ORDER BY 2";
 
 /// What `ALTER DEFAULT PRIVILEGES` has given to others at a new table, to be taken from them.
 const STRANGERS: &str = "
@@ -105,8 +112,8 @@ impl Belongings {
     pub(super) async fn of(tx: &Tx<'_>, table: &Table) -> Result<Self, ActionError> {
         let doing = format!("read what hangs on {}", table.shown);
         let asked =
-            [IN_THE_WAY, AT_TWIN, FOREIGN_KEYS, COUNTERS, TRIGGERS, REFERRERS, VIEWS];
-        let [in_the_way, at_twin, foreign_keys, counters, triggers, referrers, views] =
+            [IN_THE_WAY, AT_TWIN, FOREIGN_KEYS, KEYS_OFF, COUNTERS, TRIGGERS, REFERRERS, VIEWS];
+        let [in_the_way, at_twin, foreign_keys, keys_off, counters, triggers, referrers, views] =
             with_full_names(tx, &doing, &asked, table).await?;
         if !in_the_way.is_empty() {
             return Err(conflict(format!(
@@ -116,7 +123,7 @@ impl Belongings {
             ))
             .hint("Leave the table in its place: restore with `strategy: differential`, promote with `where`. Or drop these before, and make them again after."));
         }
-        Ok(Self { at_twin, foreign_keys, counters, triggers, referrers, views })
+        Ok(Self { at_twin, foreign_keys, keys_off, counters, triggers, referrers, views })
     }
 
     /// What belongs to the table itself, whether or not it could be swapped.
@@ -147,6 +154,19 @@ impl Belongings {
         ))
         .retryable(true)
         .hint("Run the step again while nobody changes the schema."))
+    }
+
+    /// Takes the foreign keys off the table, which is locked. Each locks the table that it refers to, in what is left of the time.
+    pub(super) async fn take_keys_off(
+        &self,
+        tx: &Tx<'_>,
+        tries: &Tries<'_>,
+        table: &Table,
+    ) -> Result<(), ActionError> {
+        for statement in &self.keys_off {
+            tries.batch(tx, &at(statement, &table.sql)).await?;
+        }
+        Ok(())
     }
 }
 

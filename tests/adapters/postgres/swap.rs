@@ -266,3 +266,72 @@ async fn undo_refuses_a_table_that_others_have_written_to() {
     assert_eq!(error.kind, ErrorKind::Conflict);
     assert!(error.message.contains("have been changed since"), "{error}");
 }
+
+/// Versions that agents refer to: deletes go along, are refused, or are nobody's business as long as the key is not validated.
+async fn with_versions(then: &str) -> Database {
+    let database = Database::of_agents().await;
+    database
+        .run(&format!(
+            "CREATE TABLE versions (version text PRIMARY KEY); INSERT INTO versions VALUES ('1'), ('2'), ('3');
+            ALTER TABLE agents ADD CONSTRAINT \"Of version\" FOREIGN KEY (version) REFERENCES versions {then}"
+        ))
+        .await;
+    database
+}
+
+#[tokio::test]
+async fn a_parked_table_neither_follows_deletes_nor_stops_them() {
+    for then in ["ON DELETE CASCADE", "ON DELETE NO ACTION DEFERRABLE INITIALLY DEFERRED"] {
+        let database = with_versions(then).await;
+        let port = database.port();
+        snapshot(&port, json!({})).await;
+        database.run("INSERT INTO agents VALUES (6, '3', 'newest')").await;
+        let former = database.agents().await;
+        let belongings = database.rows(KEYS).await;
+        let action = port.action(RESTORE, swap()).await;
+        let (saved, evidence) = port.apply(action.as_ref()).await;
+        let swapped = database.agents().await;
+        assert_eq!(database.rows(KEYS).await, belongings, "{then}");
+
+        database.run("DELETE FROM versions WHERE version = '3'").await;
+        let undo = action.undo(&port.cx(), &saved, Some(&evidence)).await;
+        let error = undo.expect_err("a row has lost its version");
+        assert_eq!((error.kind, error.retryable), (ErrorKind::Conflict, false), "{error}");
+        assert!(error.message.contains("Of version"), "{error}");
+        assert!(error.hints.iter().any(|hint| hint.contains("deleted since")), "{error:?}");
+        assert_eq!(database.agents().await, swapped, "{then}: nothing is half undone");
+
+        database.run("INSERT INTO versions VALUES ('3')").await;
+        port.undo(action.as_ref(), &saved, None).await;
+        assert_eq!(database.agents().await, former, "{then}");
+        assert_eq!(database.rows(KEYS).await, belongings, "{then}");
+        assert_eq!(database.left().await, ["good"]);
+    }
+}
+
+/// The foreign keys of the agents.
+const KEYS: &str = "SELECT conname, convalidated, pg_get_constraintdef(oid) FROM pg_constraint
+    WHERE conrelid = 'agents'::regclass AND contype = 'f' AND conparentid = 0 ORDER BY 1";
+
+#[tokio::test]
+async fn a_key_that_is_not_validated_and_one_to_partitions_come_back_as_they_were() {
+    let database = with_versions("NOT VALID").await;
+    database
+        .run(
+            "CREATE TABLE parts (id int PRIMARY KEY) PARTITION BY RANGE (id); CREATE TABLE parts_1 PARTITION OF parts DEFAULT;
+            INSERT INTO parts SELECT id FROM agents; ALTER TABLE agents ADD FOREIGN KEY (id) REFERENCES parts;
+            SET session_replication_role = replica; UPDATE agents SET version = 'unknown' WHERE id = 5",
+        )
+        .await;
+    let keys = database.rows(KEYS).await;
+    let port = database.port();
+    snapshot(&port, json!({})).await;
+    database.run("DELETE FROM agents WHERE id = 1").await;
+    let former = database.agents().await;
+    let action = port.action(RESTORE, swap()).await;
+    let (saved, evidence) = port.apply(action.as_ref()).await;
+    assert_eq!(database.rows(KEYS).await, keys);
+    port.undo(action.as_ref(), &saved, Some(&evidence)).await;
+    assert_eq!(database.agents().await, former);
+    assert_eq!(database.rows(KEYS).await, keys);
+}
