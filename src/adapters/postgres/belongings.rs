@@ -15,8 +15,10 @@ use crate::action::ActionError;
 pub(super) struct Belongings {
     /// What belongs to it whatever it is called: owner, row security, grants.
     pub(super) at_twin: Vec<String>,
-    /// Its own foreign keys, which lock other tables against writers.
+    /// Its own foreign keys, which lock other tables against writers. Those of the former table are made again by them, too.
     pub(super) foreign_keys: Vec<String>,
+    /// Takes them off, which locks the other tables against everybody.
+    pub(super) keys_off: Vec<String>,
     /// Its numbering goes on where the old one stands.
     pub(super) counters: Vec<String>,
     /// Its triggers, once it has the name.
@@ -65,9 +67,14 @@ const AT_TWIN: &str = "
         FROM pg_class c, aclexplode(c.relacl) AS acl WHERE c.oid = $1
     ORDER BY 1, 2";
 
+/// A key to a partitioned table has one below it for each partition, which comes and goes with it.
 const FOREIGN_KEYS: &str = "
-    SELECT 1, format('ALTER TABLE {twin} ADD CONSTRAINT %I %s', conname, pg_get_constraintdef(oid)) FROM pg_constraint WHERE conrelid = $1 AND contype = 'f'
-    ORDER BY 2";
+    SELECT 1, format('ALTER TABLE {twin} ADD CONSTRAINT %I %s', conname, pg_get_constraintdef(oid)) FROM pg_constraint
+    WHERE conrelid = $1 AND contype = 'f' AND conparentid = 0 ORDER BY 2";
+
+const KEYS_OFF: &str = "
+    SELECT 1, format('ALTER TABLE {twin} DROP CONSTRAINT %I', conname) FROM pg_constraint
+    WHERE conrelid = $1 AND contype = 'f' AND conparentid = 0 ORDER BY 2";
 
 /// What `ALTER DEFAULT PRIVILEGES` has given to others at a new table, to be taken from them.
 const STRANGERS: &str = "
@@ -104,7 +111,10 @@ impl Belongings {
     /// Reads what hangs on a table. Refuses when something of it cannot be made again, and names all of it.
     pub(super) async fn of(tx: &Tx<'_>, table: &Table) -> Result<Self, ActionError> {
         let doing = format!("read what hangs on {}", table.shown);
-        let [in_the_way] = with_full_names(tx, &doing, &[IN_THE_WAY], table).await?;
+        let asked =
+            [IN_THE_WAY, AT_TWIN, FOREIGN_KEYS, KEYS_OFF, COUNTERS, TRIGGERS, REFERRERS, VIEWS];
+        let [in_the_way, at_twin, foreign_keys, keys_off, counters, triggers, referrers, views] =
+            with_full_names(tx, &doing, &asked, table).await?;
         if !in_the_way.is_empty() {
             return Err(conflict(format!(
                 "swap {}: these would stay at the old table: {}",
@@ -113,10 +123,7 @@ impl Belongings {
             ))
             .hint("Leave the table in its place: restore with `strategy: differential`, promote with `where`. Or drop these before, and make them again after."));
         }
-        let asked = [AT_TWIN, FOREIGN_KEYS, COUNTERS, TRIGGERS, REFERRERS, VIEWS];
-        let [at_twin, foreign_keys, counters, triggers, referrers, views] =
-            with_full_names(tx, &doing, &asked, table).await?;
-        Ok(Self { at_twin, foreign_keys, counters, triggers, referrers, views })
+        Ok(Self { at_twin, foreign_keys, keys_off, counters, triggers, referrers, views })
     }
 
     /// What belongs to the table itself, whether or not it could be swapped.
@@ -148,25 +155,37 @@ impl Belongings {
         .retryable(true)
         .hint("Run the step again while nobody changes the schema."))
     }
+
+    /// Takes the foreign keys off the table, which is locked. Each locks the table that it refers to, in what is left of the time.
+    pub(super) async fn take_keys_off(
+        &self,
+        tx: &Tx<'_>,
+        tries: &Tries<'_>,
+        table: &Table,
+    ) -> Result<(), ActionError> {
+        for statement in &self.keys_off {
+            tries.batch(tx, &at(statement, &table.sql)).await?;
+        }
+        Ok(())
+    }
 }
 
-/// What these queries say of a table, by their last column. Definitions leave out the schemas that are searched, so none is meanwhile.
+/// What these queries say of a table, by their last column. Definitions leave out the schemas that are searched, so none is until the
+/// savepoint is gone back to. All of it is one round trip, since it is done under locks, too.
 async fn with_full_names<const N: usize>(
     tx: &Tx<'_>,
     doing: &str,
     queries: &[&str; N],
     table: &Table,
 ) -> Result<[Vec<String>; N], ActionError> {
-    let former: String = tx.one(doing, "SHOW search_path", &[]).await?.get(0);
-    tx.batch(doing, "SET LOCAL search_path = pg_catalog").await?;
-    let mut found = [const { Vec::new() }; N];
-    for (lines, sql) in found.iter_mut().zip(queries) {
-        let rows = tx.query(doing, sql, &[&table.oid]).await?;
-        *lines = rows.iter().map(|row| row.get::<_, String>(row.len() - 1)).collect();
-    }
-    let back = "SELECT set_config('search_path', $1, true)";
-    let _searched = tx.query(doing, back, &[&former]).await?;
-    Ok(found)
+    let begin = ["SAVEPOINT rollback_names", "SET LOCAL search_path = pg_catalog"];
+    let oid = format!("'{}'::oid", table.oid);
+    let mut sql: Vec<String> = begin.map(str::to_owned).into();
+    sql.extend(queries.iter().map(|query| query.replace("$1", &oid)));
+    sql.extend(["ROLLBACK TO rollback_names", "RELEASE rollback_names"].map(str::to_owned));
+    let answers = tx.lines(doing, &sql.join(";\n")).await?;
+    let mut answers = answers.into_iter().skip(begin.len());
+    Ok([(); N].map(|()| answers.next().unwrap_or_default()))
 }
 
 /// Statements that leave a new table, given quoted, to its owner alone.

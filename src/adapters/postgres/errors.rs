@@ -118,8 +118,8 @@ fn answered(doing: &str, answer: &DbError, secrets: &Secrets) -> ActionError {
 
 fn kind(code: &SqlState) -> (ErrorKind, bool) {
     match code.code() {
-        // Lock not available, serialization failure, deadlock.
-        "55P03" | "40001" | "40P01" => (ErrorKind::Failed, true),
+        // Lock not available, serialization failure, deadlock, silent for too long in a transaction.
+        "55P03" | "40001" | "40P01" | "25P03" => (ErrorKind::Failed, true),
         "57014" => (ErrorKind::TimedOut, false),
         "42501" => (ErrorKind::Denied, false),
         "3D000" | "42P01" | "3F000" => (ErrorKind::NotFound, false),

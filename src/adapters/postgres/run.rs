@@ -1,7 +1,7 @@
 //! `postgres.run`: statements in one transaction, which can be taken back.
 //!
 //! What a statement replaces is found by comparison, so that it works for every text: the tables in `changes` are copied before,
-//! in the same `REPEATABLE READ` transaction, and compared after. The server's counters then tell whether another table was changed.
+//! in the same `REPEATABLE READ` transaction, and compared after. The server's counters and locks then tell whether another table was changed.
 
 use std::time::Duration;
 
@@ -68,7 +68,8 @@ pub(super) struct Run {
     #[schemars(length(min = 1))]
     statements: Vec<Statement>,
     /// The tables that the statements change, whole or by `{table, where}`. The rows that are replaced there are kept in the
-    /// database, and any other change is refused. Without it, the step needs `irreversible: true`.
+    /// database, and a change of any other table is refused, also when a trigger or a function makes it. Without it, the step needs
+    /// `irreversible: true`.
     #[serde(default)]
     changes: Vec<Changed>,
     /// The longest wait for one lock; `2s` unless given.
@@ -277,6 +278,16 @@ async fn run(tx: &Tx<'_>, statement: &Statement) -> Result<u64, ActionError> {
 
 fn refuse_others(watched: &[Watched], touched: &Touched) -> Result<(), ActionError> {
     let known: Vec<u32> = watched.iter().map(|watched| watched.table.oid).collect();
+    let whole = touched.others_whole(&known);
+    if !whole.is_empty() {
+        let whole = whole.join(", ");
+        return Err(conflict(format!(
+            "keep what was replaced: {whole} would be emptied or altered by a trigger or a function, which has locked it as TRUNCATE does; nothing was changed"
+        ))
+        .hint(format!(
+            "Add {whole} to `changes` if only its rows change: they are copied before, and come back. Otherwise run the statements without `changes` and with `irreversible: true`."
+        )));
+    }
     let others = touched.others(&known);
     if others.is_empty() {
         return Ok(());

@@ -1,7 +1,8 @@
 //! One connection to the database, and its transactions: each call bound to the step's deadline and cancellation.
 //!
 //! The server gets the same limits (`lock_timeout`, `statement_timeout`, `idle_in_transaction_session_timeout`, all by `SET
-//! LOCAL`), so that nothing of ours holds a lock for longer than the step may live, whatever becomes of this process.
+//! LOCAL`), so that nothing of ours holds a lock for longer than the step may live, whatever becomes of this process. Locks that readers
+//! wait for are held more shortly ([`super::tries`]).
 
 use std::future::Future;
 use std::time::Duration;
@@ -9,7 +10,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{
-    CancelToken, Client, Config, IsolationLevel, NoTls, Row, Statement, Transaction,
+    CancelToken, Client, Config, IsolationLevel, NoTls, Row, SimpleQueryMessage, Statement,
+    Transaction,
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::sync::CancellationToken;
@@ -263,6 +265,25 @@ impl Tx<'_> {
     /// Runs statements of our own making, without values.
     pub(super) async fn batch(&self, doing: &str, sql: &str) -> Result<(), ActionError> {
         self.call(doing, self.inner.batch_execute(sql)).await
+    }
+
+    /// Runs statements of our own making in one round trip; the rows of each by their last column, as text.
+    pub(super) async fn lines(
+        &self,
+        doing: &str,
+        sql: &str,
+    ) -> Result<Vec<Vec<String>>, ActionError> {
+        let (mut found, mut lines) = (Vec::new(), Vec::new());
+        for message in self.call(doing, self.inner.simple_query(sql)).await? {
+            match message {
+                SimpleQueryMessage::Row(row) => {
+                    lines.extend(row.get(row.len() - 1).map(str::to_owned));
+                }
+                SimpleQueryMessage::CommandComplete(_) => found.push(std::mem::take(&mut lines)),
+                _ => {}
+            }
+        }
+        Ok(found)
     }
 
     /// Lets everything happen that waits for the commit: deferred triggers, and checks of foreign keys.

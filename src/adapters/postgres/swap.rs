@@ -2,7 +2,8 @@
 //! the way back.
 //!
 //! The twin is built and proved beside the table; only then come the renames, under `ACCESS EXCLUSIVE`, in short tries ([`super::tries`]).
-//! The former table moves into our schema with its indexes, triggers and policies, where undo finds it.
+//! The former table moves into our schema with its indexes, triggers and policies, where undo finds it. Its foreign keys are taken off for
+//! that time: by them, what is deleted elsewhere would go along in a table that nobody sees, or be refused because of it.
 
 use std::time::Duration;
 
@@ -26,6 +27,9 @@ pub(super) struct Swapped {
     pub(super) table: TableName,
     /// The former table, in our schema.
     pub(super) parked: String,
+    /// Statements that give it the foreign keys again that were taken off. What earlier versions have parked has kept its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) foreign_keys: Vec<String>,
     /// The rows of the table that took its place.
     pub(super) content: Fingerprint,
 }
@@ -131,7 +135,8 @@ impl Twin<'_> {
             tries.again(tx, error).await?;
         }
         let table = TableName::parse(&self.table.shown).map_err(conflict)?;
-        Ok(Swapped { table, parked: self.parked, content })
+        let foreign_keys = self.belongings.foreign_keys;
+        Ok(Swapped { table, parked: self.parked, foreign_keys, content })
     }
 
     /// `LIKE` leaves the table's comment out, and a shadow's own says what it is no longer.
@@ -154,6 +159,7 @@ impl Twin<'_> {
         let names = Names::of(tx, (&table.sql, &twin), &table.schema, aside).await?;
         tries.hurry();
         self.belongings.lock(tx, tries, table).await?;
+        self.belongings.take_keys_off(tx, tries, table).await?;
         let schema = quoted(&table.schema);
         let mut statements: Vec<String> =
             self.belongings.counters.iter().map(|statement| at(statement, &twin)).collect();
@@ -203,6 +209,8 @@ impl Swapped {
             return Err(conflict(text).hint(format!("The former table is {parked}.")));
         }
         let belongings = Belongings::of(tx, &table).await?;
+        tries.hurry();
+        self.give_keys_back(tx, tries, &parked).await?;
         let schema = quoted(&table.schema);
         let hash = &crate::digest::sha256(&self.parked)[..12];
         let aside = |number: usize| of_run(hash, "aside", &format!("{number}_name"));
@@ -211,6 +219,7 @@ impl Swapped {
         let (name, old) = (quoted(&table.name), quoted(&self.parked));
         tries.hurry();
         belongings.lock(tx, tries, &table).await?;
+        belongings.take_keys_off(tx, tries, &table).await?;
         // The counters are carried over while the sequences still have the names that were read.
         let mut statements = vec![format!(
             "ALTER TABLE {schema}.{name} RENAME TO {twin};
@@ -223,5 +232,26 @@ impl Swapped {
         statements.extend(belongings.referrers);
         statements.push(format!("DROP TABLE {schema}.{twin}"));
         tries.batch(tx, &statements.join(";\n")).await
+    }
+
+    /// Gives the former table its foreign keys again, which proves its rows while readers get on.
+    async fn give_keys_back(
+        &self,
+        tx: &Tx<'_>,
+        tries: &Tries<'_>,
+        parked: &str,
+    ) -> Result<(), ActionError> {
+        for statement in &self.foreign_keys {
+            tries.batch(tx, &at(statement, parked)).await.map_err(|error| {
+                // Foreign key violation.
+                if !error.message.ends_with("(23503)") {
+                    return error;
+                }
+                conflict(error.message).hint(format!(
+                    "Rows of the former table, {parked}, refer to rows that were deleted since. Bring those back first, or delete from {parked} what refers to them."
+                ))
+            })?;
+        }
+        Ok(())
     }
 }

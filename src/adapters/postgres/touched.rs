@@ -1,4 +1,5 @@
-//! Which tables a transaction has changed, by the server's own count (`pg_stat_xact_user_tables`).
+//! Which tables a transaction has changed, by the server's own count (`pg_stat_xact_user_tables`), and by its locks (`pg_locks`): a
+//! `TRUNCATE` counts no rows, and locks the table against everybody.
 //!
 //! The counters may still hold what the same server session did shortly before, so they are read twice and subtracted.
 
@@ -11,17 +12,26 @@ use super::session::Tx;
 use super::table::Table;
 use crate::action::{ActionError, ErrorKind};
 
-/// How many rows of one table were written.
+/// What was done to one table: how many rows were written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Writes {
     inserted: i64,
     updated: i64,
     deleted: i64,
+    /// It is locked as by `TRUNCATE` or `ALTER TABLE`, which count no rows.
+    whole: bool,
 }
 
 /// The writes of a transaction by table: object id, and `schema.table`.
 #[derive(Debug, Default)]
 pub(super) struct Touched(BTreeMap<u32, (String, Writes)>);
+
+/// Whether this transaction has locked the table `relid` against everybody, and has not made it: the columns of a table are younger than the
+/// transaction only if the table is.
+const WHOLE: &str = "(relid IN (SELECT relation FROM pg_catalog.pg_locks
+        WHERE pid = pg_catalog.pg_backend_pid() AND locktype = 'relation' AND mode = 'AccessExclusiveLock' AND granted)
+    AND EXISTS (SELECT FROM pg_catalog.pg_attribute AS a WHERE attrelid = relid AND attname = 'tableoid'
+        AND pg_catalog.age(a.xmin) > pg_catalog.age(pg_catalog.pg_current_xact_id()::xid)))";
 
 impl Touched {
     /// What the counters say now.
@@ -33,14 +43,15 @@ impl Touched {
             return Err(ActionError::new(ErrorKind::Invalid, text));
         }
         let sql = format!(
-            "SELECT relid, schemaname || '.' || relname, n_tup_ins, n_tup_upd, n_tup_del
+            "SELECT relid, schemaname || '.' || relname, n_tup_ins, n_tup_upd, n_tup_del, {WHOLE}
             FROM pg_catalog.pg_stat_xact_user_tables
             WHERE schemaname <> '{SCHEMA}' AND schemaname !~ '^pg_temp'
-              AND n_tup_ins + n_tup_upd + n_tup_del > 0"
+              AND (n_tup_ins + n_tup_upd + n_tup_del > 0 OR {WHOLE})"
         );
         let rows = tx.query(doing, &sql, &[]).await?;
         let tables = rows.iter().map(|row| {
-            let writes = Writes { inserted: row.get(2), updated: row.get(3), deleted: row.get(4) };
+            let (inserted, updated, deleted) = (row.get(2), row.get(3), row.get(4));
+            let writes = Writes { inserted, updated, deleted, whole: row.get(5) };
             (row.get(0), (row.get(1), writes))
         });
         Ok(Self(tables.collect()))
@@ -53,6 +64,7 @@ impl Touched {
                 writes.inserted -= former.inserted;
                 writes.updated -= former.updated;
                 writes.deleted -= former.deleted;
+                writes.whole &= !former.whole;
             }
         }
         self.0.retain(|_, (_, writes)| *writes != Writes::default());
@@ -62,6 +74,12 @@ impl Touched {
     /// The names of tables beside these.
     pub(super) fn others(&self, tables: &[u32]) -> Vec<&str> {
         self.beside(tables).map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// The names of tables beside these that may have been changed as a whole.
+    pub(super) fn others_whole(&self, tables: &[u32]) -> Vec<&str> {
+        let whole = self.beside(tables).filter(|(_, writes)| writes.whole);
+        whole.map(|(name, _)| name.as_str()).collect()
     }
 
     fn beside(&self, tables: &[u32]) -> impl Iterator<Item = &(String, Writes)> {
@@ -83,7 +101,8 @@ impl Touched {
         more: &[&Table],
     ) -> Result<(), ActionError> {
         let tables: Vec<u32> = meant.iter().map(|table| table.oid).collect();
-        let others = self.beside(&tables).filter(|(_, writes)| writes.updated + writes.deleted > 0);
+        let goes = |writes: &Writes| writes.whole || writes.updated + writes.deleted > 0;
+        let others = self.beside(&tables).filter(|(_, writes)| goes(writes));
         let mut along: Vec<String> = others.map(|(name, _)| format!("rows of {name}")).collect();
         along.extend(more.iter().map(|table| format!("more rows of {}", table.shown)));
         if along.is_empty() {
@@ -106,6 +125,7 @@ impl From<Counts> for Writes {
             inserted: number(counts.added),
             updated: number(counts.changed),
             deleted: number(counts.removed),
+            whole: false,
         }
     }
 }

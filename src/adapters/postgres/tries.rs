@@ -1,7 +1,8 @@
 //! Work that needs `ACCESS EXCLUSIVE`, in short tries.
 //!
 //! A lock that is waited for holds up everybody who comes later. So a try waits for a moment only, gives back what it has locked, and leaves
-//! the others a pause before the next one. Whatever stands in the way, no reader waits for a second.
+//! the others a pause before the next one. Whatever stands in the way, no reader waits for a second, as long as a round trip to the server
+//! takes no more than 50 ms: under the lock there are six, and one more for each view and foreign key. Where we fall silent, the server ends the try.
 
 use std::time::Duration;
 
@@ -12,6 +13,9 @@ use crate::action::ActionError;
 
 /// For how long the locks of one try may be waited for together.
 const WAIT: Duration = Duration::from_millis(400);
+/// After how long the server gives up a try whose client says nothing: a laptop that was shut holds no reader up for longer. Between two
+/// statements of a try, and up to the commit, lies a round trip and no work of ours, so whoever is still there is not taken for gone.
+const SILENCE: Duration = Duration::from_secs(1);
 /// The pause between two tries, in which those who had to wait get on.
 const PAUSE: Duration = Duration::from_millis(600);
 /// The time that a last try and its commit need.
@@ -44,9 +48,14 @@ impl<'a> Tries<'a> {
     }
 
     /// Runs statements in what is left of the time for locks. The server grants that to each lock, so only one of them may have to wait.
+    /// The limits hold until the try is taken back, or to the end of the transaction.
     pub(super) async fn batch(&self, tx: &Tx<'_>, sql: &str) -> Result<(), ActionError> {
         let left = self.until.saturating_duration_since(Instant::now()).as_millis().max(1);
-        tx.batch(self.doing, &format!("SET LOCAL lock_timeout = {left}; {sql}")).await
+        let silence = SILENCE.as_millis();
+        let limits = format!(
+            "SET LOCAL lock_timeout = {left}; SET LOCAL idle_in_transaction_session_timeout = {silence}"
+        );
+        tx.batch(self.doing, &format!("{limits}; {sql}")).await
     }
 
     /// Takes a failed try back and waits for the next one; an error when it failed for more than a lock, or when time is up.

@@ -208,6 +208,70 @@ async fn what_waits_for_the_commit_is_seen() {
     assert_eq!(database.rows("SELECT * FROM fleet").await, ["5"]);
 }
 
+/// Notes, and a trigger that does this for every row of agents that goes.
+async fn with_notes(what: &str) -> Database {
+    let database = Database::of_agents().await;
+    database
+        .run(&format!(
+            "CREATE TABLE notes (id int PRIMARY KEY); INSERT INTO notes VALUES (1), (2);
+            CREATE FUNCTION also() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {what}; RETURN NULL; END $$;
+            CREATE TRIGGER also AFTER DELETE ON agents FOR EACH ROW EXECUTE FUNCTION also()"
+        ))
+        .await;
+    database
+}
+
+#[tokio::test]
+async fn a_table_that_a_trigger_truncates_is_refused_by_name_or_comes_back() {
+    let database = with_notes("TRUNCATE notes").await;
+    let before = database.agents().await;
+    let port = database.port();
+    let delete = |changes: Value| json!({"statements": [{"sql": "DELETE FROM agents WHERE id = 5"}], "changes": changes});
+    let error = port.refused(port.action(RUN, delete(json!(["agents"]))).await.as_ref()).await;
+    assert_eq!((error.kind, error.retryable), (ErrorKind::Conflict, false), "{error}");
+    assert!(error.message.contains("public.notes would be emptied or altered"), "{error}");
+    assert!(error.hints.iter().any(|hint| hint.contains("irreversible: true")), "{error:?}");
+    assert_eq!(database.rows("SELECT * FROM notes").await, ["1", "2"]);
+    assert_eq!(database.agents().await, before);
+
+    // Named, its rows are copied before.
+    let action = port.action(RUN, delete(json!(["agents", "notes"]))).await;
+    let (saved, evidence) = port.apply(action.as_ref()).await;
+    assert_eq!(database.rows("SELECT * FROM notes").await, [""; 0]);
+    port.undo(action.as_ref(), &saved, Some(&evidence)).await;
+    assert_eq!(database.rows("SELECT * FROM notes").await, ["1", "2"]);
+    assert_eq!(database.agents().await, before);
+}
+
+#[tokio::test]
+async fn a_trigger_that_makes_a_table_changes_no_other() {
+    let database = with_notes("EXECUTE 'CREATE TABLE gone_' || OLD.id || ' ()'").await;
+    let port = database.port();
+    let args =
+        json!({"statements": [{"sql": "DELETE FROM agents WHERE id = 5"}], "changes": ["agents"]});
+    port.apply(port.action(RUN, args).await.as_ref()).await;
+    assert_eq!(database.rows("SELECT count(*) FROM gone_5").await, ["0"]);
+}
+
+#[tokio::test]
+async fn undo_is_refused_where_a_trigger_would_truncate() {
+    for table in ["notes", "agents"] {
+        let database = with_notes(&format!("TRUNCATE {table}")).await;
+        database.run("ALTER TABLE agents DISABLE TRIGGER also").await;
+        let port = database.port();
+        let args = json!({"statements": [{"sql": "INSERT INTO agents VALUES (6, '1')"}], "changes": ["agents"]});
+        let action = port.action(RUN, args).await;
+        let (saved, evidence) = port.apply(action.as_ref()).await;
+        let after = database.agents().await;
+        database.run("ALTER TABLE agents ENABLE TRIGGER also").await;
+        let undo = action.undo(&port.cx(), &saved, Some(&evidence)).await;
+        let error = undo.expect_err("the trigger would empty a table");
+        assert!(error.message.contains(&format!("rows of public.{table}")), "{error}");
+        assert_eq!(database.rows("SELECT * FROM notes").await, ["1", "2"]);
+        assert_eq!(database.agents().await, after);
+    }
+}
+
 #[tokio::test]
 async fn rows_beyond_the_scope_are_refused() {
     let database = Database::of_agents().await;

@@ -182,25 +182,31 @@ async fn a_view_that_comes_while_the_twin_waits_does_not_stay_behind() {
 }
 
 /// A look that takes six seconds, begun before this returns. It holds the table until it ends.
-async fn six_seconds(database: &Database) -> tokio::task::JoinHandle<()> {
+async fn six_seconds(database: &Database, table: &str) -> tokio::task::JoinHandle<()> {
     let reader = database.client().await;
-    reader.batch_execute("BEGIN; SELECT count(*) FROM agents").await.expect("a long look");
+    let look = format!("BEGIN; SELECT count(*) FROM {table}");
+    reader.batch_execute(&look).await.expect("a long look");
     tokio::spawn(async move {
         reader.batch_execute("SELECT pg_sleep(6); COMMIT").await.expect("it ends");
     })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-#[expect(clippy::print_stdout, reason = "the slowest look is the figure that is promised")]
 async fn a_long_reader_makes_no_other_wait_for_a_second() {
-    let database = Database::of_agents().await;
+    tokio::join!(no_other_waits_beside("agents"), no_other_waits_beside("versions"));
+}
+
+/// A swap of the agents and its undo, each behind a long reader of this table.
+#[expect(clippy::print_stdout, reason = "the slowest look is the figure that is promised")]
+async fn no_other_waits_beside(held: &str) {
+    let database = with_versions("").await;
     let good = database.agents().await;
     database.run("CREATE VIEW newer AS SELECT id, note FROM agents WHERE version = '2'").await;
     let port = damaged(&database).await;
     let damaged = database.agents().await;
     let over = Arc::new(AtomicBool::new(false));
     let mut readers = Vec::new();
-    for table in ["agents", "newer"] {
+    for table in ["agents", "newer", "versions"] {
         let (client, over) = (database.client().await, over.clone());
         readers.push(tokio::spawn(async move {
             let (mut slowest, mut looks) = (Duration::ZERO, 0);
@@ -215,11 +221,11 @@ async fn a_long_reader_makes_no_other_wait_for_a_second() {
         }));
     }
     let action = port.action(RESTORE, json!({"snapshot": "good", "strategy": "swap"})).await;
-    let long = six_seconds(&database).await;
+    let long = six_seconds(&database, held).await;
     let (saved, evidence) = port.apply(action.as_ref()).await;
     long.await.expect("the long reader is not refused");
     assert_eq!(database.agents().await, good);
-    let long = six_seconds(&database).await;
+    let long = six_seconds(&database, held).await;
     action.undo(&port.cx(), &saved, Some(&evidence)).await.expect("it is taken back");
     long.await.expect("the long reader is not refused");
     assert_eq!(database.agents().await, damaged);
@@ -227,7 +233,7 @@ async fn a_long_reader_makes_no_other_wait_for_a_second() {
     for reader in readers {
         let (slowest, looks) = reader.await.expect("a reader ends");
         println!(
-            "a swap and its undo, each behind a reader of 6 s: {looks} looks, the slowest {slowest:?}"
+            "a swap and its undo, each behind a reader of {held} for 6 s: {looks} looks, the slowest {slowest:?}"
         );
         assert!(slowest < Duration::from_secs(1), "one of {looks} looks took {slowest:?}");
     }
@@ -266,4 +272,73 @@ async fn undo_refuses_a_table_that_others_have_written_to() {
     let error = action.undo(&port.cx(), &saved, Some(&evidence)).await.expect_err("it was changed");
     assert_eq!(error.kind, ErrorKind::Conflict);
     assert!(error.message.contains("have been changed since"), "{error}");
+}
+
+/// Versions that agents refer to.
+async fn with_versions(then: &str) -> Database {
+    let database = Database::of_agents().await;
+    database
+        .run(&format!(
+            "CREATE TABLE versions (version text PRIMARY KEY); INSERT INTO versions VALUES ('1'), ('2'), ('3');
+            ALTER TABLE agents ADD CONSTRAINT \"Of version\" FOREIGN KEY (version) REFERENCES versions {then}"
+        ))
+        .await;
+    database
+}
+
+#[tokio::test]
+async fn a_parked_table_neither_follows_deletes_nor_stops_them() {
+    for then in ["ON DELETE CASCADE", "ON DELETE NO ACTION DEFERRABLE INITIALLY DEFERRED"] {
+        let database = with_versions(then).await;
+        let port = database.port();
+        snapshot(&port, json!({})).await;
+        database.run("INSERT INTO agents VALUES (6, '3', 'newest')").await;
+        let former = database.agents().await;
+        let belongings = database.rows(KEYS).await;
+        let action = port.action(RESTORE, swap()).await;
+        let (saved, evidence) = port.apply(action.as_ref()).await;
+        let swapped = database.agents().await;
+        assert_eq!(database.rows(KEYS).await, belongings, "{then}");
+
+        database.run("DELETE FROM versions WHERE version = '3'").await;
+        let undo = action.undo(&port.cx(), &saved, Some(&evidence)).await;
+        let error = undo.expect_err("a row has lost its version");
+        assert_eq!((error.kind, error.retryable), (ErrorKind::Conflict, false), "{error}");
+        assert!(error.message.contains("Of version"), "{error}");
+        assert!(error.hints.iter().any(|hint| hint.contains("deleted since")), "{error:?}");
+        assert_eq!(database.agents().await, swapped, "{then}: nothing is half undone");
+
+        database.run("INSERT INTO versions VALUES ('3')").await;
+        port.undo(action.as_ref(), &saved, None).await;
+        assert_eq!(database.agents().await, former, "{then}");
+        assert_eq!(database.rows(KEYS).await, belongings, "{then}");
+        assert_eq!(database.left().await, ["good"]);
+    }
+}
+
+/// The foreign keys of the agents.
+const KEYS: &str = "SELECT conname, convalidated, pg_get_constraintdef(oid) FROM pg_constraint
+    WHERE conrelid = 'agents'::regclass AND contype = 'f' AND conparentid = 0 ORDER BY 1";
+
+#[tokio::test]
+async fn a_key_that_is_not_validated_and_one_to_partitions_come_back_as_they_were() {
+    let database = with_versions("NOT VALID").await;
+    database
+        .run(
+            "CREATE TABLE parts (id int PRIMARY KEY) PARTITION BY RANGE (id); CREATE TABLE parts_1 PARTITION OF parts DEFAULT;
+            INSERT INTO parts SELECT id FROM agents; ALTER TABLE agents ADD FOREIGN KEY (id) REFERENCES parts;
+            SET session_replication_role = replica; UPDATE agents SET version = 'unknown' WHERE id = 5",
+        )
+        .await;
+    let keys = database.rows(KEYS).await;
+    let port = database.port();
+    snapshot(&port, json!({})).await;
+    database.run("DELETE FROM agents WHERE id = 1").await;
+    let former = database.agents().await;
+    let action = port.action(RESTORE, swap()).await;
+    let (saved, evidence) = port.apply(action.as_ref()).await;
+    assert_eq!(database.rows(KEYS).await, keys);
+    port.undo(action.as_ref(), &saved, Some(&evidence)).await;
+    assert_eq!(database.agents().await, former);
+    assert_eq!(database.rows(KEYS).await, keys);
 }

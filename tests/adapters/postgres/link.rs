@@ -1,0 +1,172 @@
+//! A swap over a link that is slow, and over one that falls silent: how long others wait.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::restore::{RESTORE, damaged};
+use super::rig::{Database, Port};
+
+/// What lies between a client and the server.
+#[derive(Clone)]
+struct Link {
+    /// How long each message of the client is on its way.
+    delay: Duration,
+    /// The link falls silent behind a message with this text, and breaks nothing.
+    silent_after: Option<&'static str>,
+    /// Whether it has fallen silent.
+    silent: watch::Sender<bool>,
+}
+
+impl Link {
+    fn new(delay: Duration, silent_after: Option<&'static str>) -> Self {
+        Self { delay, silent_after, silent: watch::Sender::new(false) }
+    }
+
+    /// A port whose connections go over this link.
+    async fn port(&self, database: &Database) -> Port {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let here = listener.local_addr().expect("it is bound");
+        let (user, rest) = database.url.split_once('@').expect("a URL");
+        let (server, name) = rest.split_once('/').expect("a URL");
+        let port = Port::of(&format!("{user}@{here}/{name}"));
+        let (link, server) = (self.clone(), server.to_owned());
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let server = TcpStream::connect(&server).await.expect("the server listens");
+                tokio::spawn(link.clone().carry(client, server));
+            }
+        });
+        port
+    }
+
+    async fn carry(self, client: TcpStream, server: TcpStream) {
+        let (mut from_client, mut to_client) = client.into_split();
+        let (mut from_server, mut to_server) = server.into_split();
+        let mut silent = self.silent.subscribe();
+        let silence = async { drop(silent.wait_for(|silent| *silent).await) };
+        let back = async {
+            tokio::select! {
+                () = silence => std::future::pending().await,
+                _ = tokio::io::copy(&mut from_server, &mut to_client) => {}
+            }
+        };
+        let forth = async {
+            let mut buffer = vec![0; 65_536];
+            loop {
+                let read = from_client.read(&mut buffer).await.unwrap_or(0);
+                tokio::time::sleep(self.delay).await;
+                if read == 0 || to_server.write_all(&buffer[..read]).await.is_err() {
+                    break;
+                }
+                let said = String::from_utf8_lossy(&buffer[..read]);
+                if self.silent_after.is_some_and(|text| said.contains(text)) {
+                    self.silent.send_replace(true);
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        tokio::join!(back, forth);
+    }
+}
+
+/// The longest look at the agents while something else is done.
+async fn slowest_look<T>(database: &Database, work: impl Future<Output = T>) -> (Duration, T) {
+    let client = database.client().await;
+    let (over, mut ends) = watch::channel(false);
+    let reader = tokio::spawn(async move {
+        let mut slowest = Duration::ZERO;
+        while !*ends.borrow_and_update() {
+            let begin = Instant::now();
+            client.query_one("SELECT count(*) FROM agents", &[]).await.expect("a look");
+            slowest = slowest.max(begin.elapsed());
+        }
+        slowest
+    });
+    let done = work.await;
+    over.send_replace(true);
+    (reader.await.expect("the reader ends"), done)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_link_makes_no_reader_wait_for_a_second() {
+    let database = Database::of_agents().await;
+    database
+        .run(
+            "CREATE TABLE versions (version text PRIMARY KEY); INSERT INTO versions VALUES ('1'), ('2');
+            ALTER TABLE agents ADD FOREIGN KEY (version) REFERENCES versions;
+            CREATE VIEW newer AS SELECT id, note FROM agents WHERE version = '2'",
+        )
+        .await;
+    let good = database.agents().await;
+    let near = damaged(&database).await;
+    let damaged = database.agents().await;
+    let far = Link::new(Duration::from_millis(50), None).port(&database).await;
+    far.step("restore");
+    let swap = json!({"snapshot": "good", "strategy": "swap"});
+    let action = far.action(RESTORE, swap).await;
+    let saved = near.needed(action.as_ref()).await;
+    let cx = far.cx();
+    let (slowest, evidence) = slowest_look(&database, action.apply(&cx, &saved)).await;
+    let evidence = evidence.expect("it can be applied");
+    assert_eq!(database.agents().await, good);
+    assert!(slowest < Duration::from_secs(1), "a look took {slowest:?} beside the swap");
+    let undo = action.undo(&cx, &saved, Some(&evidence));
+    let (slowest, undone) = slowest_look(&database, undo).await;
+    undone.expect("it is taken back");
+    assert_eq!(database.agents().await, damaged);
+    assert!(slowest < Duration::from_secs(1), "a look took {slowest:?} beside the undo");
+}
+
+/// The client is there, and says nothing more: a laptop that was shut, a cable that was pulled.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_falls_silent_under_the_lock_lets_readers_go() {
+    let database = Database::of_agents().await;
+    let good = database.agents().await;
+    let near = damaged(&database).await;
+    let damaged = database.agents().await;
+    let swap = json!({"snapshot": "good", "strategy": "swap"});
+    let action = near.action(RESTORE, swap.clone()).await;
+    let saved = near.needed(action.as_ref()).await;
+    let falls_silent = |undo: bool| {
+        let (database, swap, saved) = (&database, swap.clone(), &saved);
+        async move {
+            let link = Link::new(Duration::ZERO, Some("IN ACCESS EXCLUSIVE MODE"));
+            let far = link.port(database).await;
+            far.step("restore");
+            let action = far.action(RESTORE, swap).await;
+            let (cx, mut silent) = (far.cx(), link.silent.subscribe());
+            let doing = async {
+                if undo {
+                    action.undo(&cx, saved, None).await
+                } else {
+                    action.apply(&cx, saved).await.map(drop)
+                }
+            };
+            let look = async {
+                silent.wait_for(|silent| *silent).await.expect("it falls silent");
+                let begin = Instant::now();
+                let _agents = database.agents().await;
+                begin.elapsed()
+            };
+            tokio::select! {
+                outcome = doing => panic!("nobody answers, but: {outcome:?}"),
+                waited = look => waited,
+            }
+        }
+    };
+    let waited = falls_silent(false).await;
+    assert!(waited < Duration::from_secs(5), "a look waited for {waited:?} beside the swap");
+    assert_eq!(database.agents().await, damaged);
+    let (_, evidence) = near.apply(action.as_ref()).await;
+    assert_eq!(database.agents().await, good);
+    let waited = falls_silent(true).await;
+    assert!(waited < Duration::from_secs(5), "a look waited for {waited:?} beside the undo");
+    assert_eq!(database.agents().await, good);
+    near.undo(action.as_ref(), &saved, Some(&evidence)).await;
+    assert_eq!(database.agents().await, damaged);
+}
