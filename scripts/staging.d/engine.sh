@@ -50,12 +50,13 @@ engine_restart() {
 # An engine that staging started ends with it, unless somebody else has put containers on it meanwhile.
 engine_down() {
   [ -e "$engine_started" ] || return 0
-  local others
-  if [ ! -L "$engine_socket" ]; then
-    # It never answered staging. One that answers now is somebody else's.
-    if ! docker_address >/dev/null; then docker_down; fi
+  local others= address=unix://$engine_socket
+  # A start that was broken off has made no link, and the engine may answer by now, or never.
+  if [ ! -L "$engine_socket" ]; then address=unix://$docker_socket; fi
+  if [ ! -L "$engine_socket" ] && ! docker_answers "$address" >/dev/null; then
+    docker_down
     return
   fi
-  others=$(engine ps --all --quiet) || fail "the Docker Engine does not say which containers it has" "run this again when it answers"
+  others=$(docker_at "$address" ps --all --quiet) || fail "the Docker Engine does not say which containers it has" "run this again when it answers"
   if [ -z "$others" ]; then docker_down; else note "the Docker Engine has other containers: it stays"; fi
 }

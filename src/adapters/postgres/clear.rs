@@ -159,7 +159,7 @@ impl Change for ClearTable {
     }
 
     async fn unmake(&self, tx: &Tx<'_>, _: &Outcome) -> Result<(), ActionError> {
-        let table = Table::read(tx, &self.source).await?;
+        let table = Table::read_changed(tx, &self.source).await?;
         see_every_row(tx).await?;
         table.lock(tx).await?;
         let taken = Taken::named(tx, &self.item.snapshot).await?;

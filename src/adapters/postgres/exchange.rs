@@ -58,7 +58,7 @@ pub(super) async fn exchange(tx: &Tx<'_>, exchanges: &[Exchange<'_>]) -> Result<
         ways.extend(orders.iter().map(|order| (*order, *proof)));
     }
     tx.batch(doing, TRY).await?;
-    let mut outcome = Ok(());
+    let (mut outcome, mut taken) = (Ok(()), false);
     for (order, proof) in ways {
         if outcome.is_err() {
             tx.batch(doing, &format!("ROLLBACK TO {TRY}")).await?;
@@ -67,8 +67,9 @@ pub(super) async fn exchange(tx: &Tx<'_>, exchanges: &[Exchange<'_>]) -> Result<
         if !matches!(&outcome, Err(error) if error.kind == ErrorKind::Conflict) {
             return outcome;
         }
+        taken |= outcome.as_ref().is_err_and(errors::is_taken);
     }
-    if !matches!(&outcome, Err(error) if errors::is_taken(error)) {
+    if !taken {
         return outcome;
     }
     for proof in proofs {

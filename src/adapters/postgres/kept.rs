@@ -129,7 +129,7 @@ impl Kept {
 
     /// Locks the table and looks whether the rows that were written are still there, and the former ones unharmed.
     async fn ready(&self, tx: &Tx<'_>) -> Result<Table, ActionError> {
-        let table = Table::read(tx, &self.table).await?;
+        let table = Table::read_changed(tx, &self.table).await?;
         table.lock(tx).await?;
         let (was, now) = (ours(&self.was), ours(&self.now));
         for (name, content) in [(&was, &self.was_content), (&now, &self.now_content)] {

@@ -150,8 +150,8 @@ impl Twin<'_> {
     /// One try at the exchange.
     async fn take_the_place(&self, tx: &Tx<'_>, tries: &mut Tries<'_>) -> Result<(), ActionError> {
         let (table, twin) = (self.table, self.sql());
-        tries.hurry();
         for statement in &self.belongings.foreign_keys {
+            tries.hurry();
             tries.batch(tx, &at(statement, &twin)).await?;
         }
         let aside =
@@ -199,7 +199,7 @@ impl Swapped {
         tx: &Tx<'_>,
         tries: &mut Tries<'_>,
     ) -> Result<(), ActionError> {
-        let table = Table::read(tx, &self.table).await?;
+        let table = Table::read_changed(tx, &self.table).await?;
         table.lock(tx).await?;
         let parked = ours(&self.parked);
         table.check_columns(tx, &parked).await?;
@@ -209,7 +209,6 @@ impl Swapped {
             return Err(conflict(text).hint(format!("The former table is {parked}.")));
         }
         let belongings = Belongings::of(tx, &table).await?;
-        tries.hurry();
         self.give_keys_back(tx, tries, &parked).await?;
         let schema = quoted(&table.schema);
         let hash = &crate::digest::sha256(&self.parked)[..12];
@@ -234,14 +233,15 @@ impl Swapped {
         tries.batch(tx, &statements.join(";\n")).await
     }
 
-    /// Gives the former table its foreign keys again, which proves its rows while readers get on.
+    /// Gives the former table its foreign keys again, which proves its rows while readers get on, each in a time of its own.
     async fn give_keys_back(
         &self,
         tx: &Tx<'_>,
-        tries: &Tries<'_>,
+        tries: &mut Tries<'_>,
         parked: &str,
     ) -> Result<(), ActionError> {
         for statement in &self.foreign_keys {
+            tries.hurry();
             tries.batch(tx, &at(statement, parked)).await.map_err(|error| {
                 // Foreign key violation.
                 if !error.message.ends_with("(23503)") {

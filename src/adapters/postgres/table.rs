@@ -54,6 +54,25 @@ const KEY: &str = "SELECT a.attname::text
 impl Table {
     /// Reads a table that can be brought back row by row.
     pub(super) async fn read(tx: &Tx<'_>, name: &TableName) -> Result<Self, ActionError> {
+        let (table, inherited) = Self::find(tx, name).await?;
+        if inherited {
+            // They would be written into it.
+            return Err(invalid(format!(
+                "use {}: other tables inherit from it, and their rows are read as its own",
+                table.shown
+            ))
+            .hint("Run the statements without `changes` and with `irreversible: true`."));
+        }
+        Ok(table)
+    }
+
+    /// Reads one that was changed, to take that back: somebody may have made a table since that inherits from it.
+    pub(super) async fn read_changed(tx: &Tx<'_>, name: &TableName) -> Result<Self, ActionError> {
+        Self::find(tx, name).await.map(|(table, _)| table)
+    }
+
+    /// The table, and whether others inherit from it.
+    async fn find(tx: &Tx<'_>, name: &TableName) -> Result<(Self, bool), ActionError> {
         let shown = name.as_str();
         let doing = format!("read the table {shown}");
         let Some(found) = tx.find(&doing, FIND, &[&name.sql()]).await? else {
@@ -63,13 +82,6 @@ impl Table {
         let (schema, name): (String, String) = (found.get(1), found.get(2));
         let shown = format!("{schema}.{name}");
         match found.get(3) {
-            // The rows of those that inherit are read as this one's, and would be written into it.
-            "r" if found.get(4) => {
-                return Err(invalid(format!(
-                    "use {shown}: other tables inherit from it, and their rows are read as its own"
-                ))
-                .hint("Run the statements without `changes` and with `irreversible: true`."));
-            }
             "r" => {}
             "p" => {
                 return Err(invalid(format!("use {shown}: it is partitioned, and its rows are in its partitions"))
@@ -89,7 +101,7 @@ impl Table {
                 .hint("Rows are told apart by it. Add one, or run the statements without `changes` and with `irreversible: true`."));
         }
         let sql = format!("{}.{}", quoted(&schema), quoted(&name));
-        Ok(Self { oid, shown, schema, name, sql, columns, key, fixed })
+        Ok((Self { oid, shown, schema, name, sql, columns, key, fixed }, found.get(4)))
     }
 
     /// `t."a", t."b"`: the columns of what a statement calls `alias`.

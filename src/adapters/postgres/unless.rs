@@ -50,14 +50,19 @@ impl<A: Action> Action for Unless<A> {
         self.action.reversal()
     }
 
-    /// What has been changed already is not asked about again: the probe would judge the outcome.
+    /// What has been changed already is not asked about again: the probe would judge the outcome. What stands in the way of a change does
+    /// not where it is needless.
     async fn inspect(&self, cx: &StepContext) -> Result<Readiness, ActionError> {
-        match self.action.inspect(cx).await? {
-            done @ Readiness::AlreadyDone { .. } => Ok(done),
-            needed @ Readiness::Needed { .. } => Ok(match self.needless(cx).await? {
+        match self.action.inspect(cx).await {
+            Ok(needed @ Readiness::Needed { .. }) => Ok(match self.needless(cx).await? {
                 Some(evidence) => Readiness::AlreadyDone { evidence },
                 None => needed,
             }),
+            Err(error) if error.kind == ErrorKind::Conflict => match self.needless(cx).await {
+                Ok(Some(evidence)) => Ok(Readiness::AlreadyDone { evidence }),
+                Ok(None) | Err(_) => Err(error),
+            },
+            other => other,
         }
     }
 
@@ -98,11 +103,15 @@ mod tests {
     use super::*;
     use crate::action::{Past, TakeBack};
 
-    /// A gate whose data has expired.
-    struct Expired;
+    /// A gate with this answer.
+    struct Gate(Answer);
+
+    fn expired() -> Answer {
+        Answer::NoData { reason: "the key has expired".into() }
+    }
 
     #[async_trait]
-    impl Probe for Expired {
+    impl Probe for Gate {
         fn describe(&self) -> Description {
             Description::question("the canary is well")
         }
@@ -112,12 +121,14 @@ mod tests {
         }
 
         async fn answer(&self, _: &StepContext) -> Result<Answer, ActionError> {
-            Ok(Answer::NoData { reason: "the key has expired".into() })
+            Ok(self.0.clone())
         }
     }
 
-    /// A change that was taken back.
-    struct Undone;
+    /// A change that was taken back, and that nothing stands in the way of, or something does.
+    struct Undone {
+        hindered: bool,
+    }
 
     #[async_trait]
     impl Action for Undone {
@@ -130,7 +141,10 @@ mod tests {
         }
 
         async fn inspect(&self, _: &StepContext) -> Result<Readiness, ActionError> {
-            Ok(Readiness::needed(Saved::public(json!({"mark": 1}))))
+            match self.hindered {
+                false => Ok(Readiness::needed(Saved::public(json!({"mark": 1})))),
+                true => Err(ActionError::new(ErrorKind::Conflict, "change a standby")),
+            }
         }
 
         async fn apply(&self, _: &StepContext, _: &Saved) -> Result<Evidence, ActionError> {
@@ -154,7 +168,10 @@ mod tests {
     #[tokio::test]
     async fn whoever_takes_it_back_asks_no_gate() {
         let cx = StepContext::looking(Duration::from_secs(5)).after_attempts(1);
-        let made = || Unless { probes: vec![Box::new(Expired)], action: Undone };
+        let made = || Unless {
+            probes: vec![Box::new(Gate(expired()))],
+            action: Undone { hindered: false },
+        };
         let forward = made().inspect(&cx).await.expect_err("nobody knows whether it is needed");
         assert!(forward.retryable, "{forward:?}");
 
@@ -166,5 +183,21 @@ mod tests {
         let verdict = back.verify(&cx, &Evidence::default()).await.expect("no gate is asked");
         assert!(matches!(verdict, Verdict::Holds { .. }), "{verdict:?}");
         assert_eq!(back.look(&cx).await.expect("no gate is asked"), Present::AsBefore);
+    }
+
+    #[tokio::test]
+    async fn what_stands_in_the_way_is_told_only_where_the_change_is_needed() {
+        let cx = StepContext::looking(Duration::from_secs(5));
+        let hindered = |answer| Unless {
+            probes: vec![Box::new(Gate(answer))],
+            action: Undone { hindered: true },
+        };
+        let yes = Answer::Yes { evidence: Evidence::new("all is well") };
+        let found = hindered(yes).inspect(&cx).await.expect("it is needless");
+        assert!(matches!(found, Readiness::AlreadyDone { .. }), "{found:?}");
+        for answer in [Answer::No { observed: "a bad row".into() }, expired()] {
+            let error = hindered(answer).inspect(&cx).await.expect_err("it is hindered");
+            assert_eq!(error.message, "change a standby");
+        }
     }
 }

@@ -279,18 +279,27 @@ async fn an_audit_trigger_may_write_beside() {
     database
         .run(
             "CREATE TABLE audit (n serial PRIMARY KEY, what text);
-            CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO audit (what) VALUES (TG_OP); RETURN NULL; END $$",
+            CREATE MATERIALIZED VIEW counted AS SELECT count(*) FROM agents;
+            CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO audit (what) VALUES (TG_OP); RETURN NULL; END $$;
+            CREATE FUNCTION again() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN REFRESH MATERIALIZED VIEW counted; RETURN NULL; END $$",
         )
         .await;
     let port = damaged(&database).await;
     database
-        .run("CREATE TRIGGER tell AFTER INSERT OR UPDATE OR DELETE ON agents FOR EACH ROW EXECUTE FUNCTION tell()")
+        .run(
+            "CREATE TRIGGER tell AFTER INSERT OR UPDATE OR DELETE ON agents FOR EACH ROW EXECUTE FUNCTION tell();
+            CREATE TRIGGER again AFTER INSERT OR UPDATE OR DELETE ON agents FOR EACH STATEMENT EXECUTE FUNCTION again()",
+        )
         .await;
-    port.apply(port.action(RESTORE, json!({"snapshot": "good"})).await.as_ref()).await;
+    let damaged = database.agents().await;
+    let action = port.action(RESTORE, json!({"snapshot": "good"})).await;
+    let (saved, evidence) = port.apply(action.as_ref()).await;
     assert_eq!(
         database.rows("SELECT what FROM audit ORDER BY 1").await,
         ["DELETE", "INSERT", "UPDATE"]
     );
+    port.undo(action.as_ref(), &saved, Some(&evidence)).await;
+    assert_eq!(database.agents().await, damaged);
 }
 
 #[tokio::test]

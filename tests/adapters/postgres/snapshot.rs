@@ -33,6 +33,18 @@ async fn a_table_that_others_inherit_from_is_refused() {
     let error = port.action(SNAPSHOT, args).await.inspect(&port.cx()).await.expect_err("a parent");
     assert_eq!(error.kind, ErrorKind::Invalid, "{error}");
     assert!(error.message.contains("other tables inherit from it"), "{error}");
+
+    // What was changed before can be taken back.
+    database.run("DROP TABLE more_agents").await;
+    let before = database.agents().await;
+    let args =
+        json!({"statements": [{"sql": "DELETE FROM agents WHERE id = 1"}], "changes": ["agents"]});
+    port.step("delete");
+    let action = port.action("postgres.run", args).await;
+    let (saved, evidence) = port.apply(action.as_ref()).await;
+    database.run("CREATE TABLE more_agents () INHERITS (agents)").await;
+    port.undo(action.as_ref(), &saved, Some(&evidence)).await;
+    assert_eq!(database.agents().await, before);
 }
 
 #[tokio::test]

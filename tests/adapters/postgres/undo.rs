@@ -353,11 +353,33 @@ async fn unique_values_that_rows_have_exchanged_come_back() {
     assert_eq!(database.agents().await, before);
 
     // Somebody else's row has the value by now: that is the reason, and nothing is changed.
-    let meddle = &slots([(1, "9"), (5, "1"), (4, "8")]).join("; ");
     let args = json!({"statements": [{"sql": "UPDATE agents SET slot = 7 WHERE id = 1"}], "changes": ["agents"]});
-    port.step("step");
+    let database = Database::of_agents().await;
+    database.run("ALTER TABLE agents ADD slot int UNIQUE; UPDATE agents SET slot = id").await;
+    let meddle = "UPDATE agents SET slot = 1 WHERE id = 5";
     let error = undo_is_refused(&database, args, meddle, "SELECT 1").await;
     assert_eq!(error.kind, ErrorKind::Conflict, "{error}");
+    assert!(error.message.ends_with("(23505)"), "{error}");
+
+    // The same while one more row has come that others are moved to.
+    let database = Database::of_agents().await;
+    database
+        .run(
+            "ALTER TABLE agents ADD slot int UNIQUE; UPDATE agents SET slot = id;
+            CREATE TABLE tasks (id int PRIMARY KEY, agent int REFERENCES agents); INSERT INTO tasks VALUES (1, 5)",
+        )
+        .await;
+    let mut statements = statements.to_vec();
+    statements.push(json!({"sql": "INSERT INTO agents VALUES (6, '2')"}));
+    statements.push(json!({"sql": "UPDATE tasks SET agent = 6"}));
+    let port = database.port();
+    let before = database.agents().await;
+    let args = json!({"statements": statements, "changes": ["agents", "tasks"]});
+    let action = port.action(RUN, args).await;
+    let (saved, evidence) = port.apply(action.as_ref()).await;
+    port.undo(action.as_ref(), &saved, Some(&evidence)).await;
+    assert_eq!(database.agents().await, before);
+    assert_eq!(database.rows("SELECT * FROM tasks").await, ["1|5"]);
 }
 
 #[tokio::test]
