@@ -141,10 +141,10 @@ mod tests {
         }
 
         async fn inspect(&self, _: &StepContext) -> Result<Readiness, ActionError> {
-            match self.hindered {
-                false => Ok(Readiness::needed(Saved::public(json!({"mark": 1})))),
-                true => Err(ActionError::new(ErrorKind::Conflict, "change a standby")),
+            if self.hindered {
+                return Err(ActionError::new(ErrorKind::Conflict, "change a standby"));
             }
+            Ok(Readiness::needed(Saved::public(json!({"mark": 1}))))
         }
 
         async fn apply(&self, _: &StepContext, _: &Saved) -> Result<Evidence, ActionError> {
