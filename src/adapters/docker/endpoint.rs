@@ -78,6 +78,16 @@ fn default_socket(around: &Surroundings<'_>) -> Endpoint {
     }
 }
 
+/// The ports of `tcp://` addresses that name none, as the `docker` command has them; registered with IANA as `docker` and `docker-s`.
+const PORT: u16 = 2375;
+const TLS_PORT: u16 = 2376;
+
+/// `host:port`, also of an address in brackets.
+fn with_port(place: &str, usual: u16) -> String {
+    let behind_brackets = place.rsplit(']').next().unwrap_or(place);
+    if behind_brackets.contains(':') { place.to_owned() } else { format!("{place}:{usual}") }
+}
+
 fn address(host: &str, tls: Option<TlsFiles>) -> Result<Endpoint, ActionError> {
     let (scheme, rest) = host.split_once("://").ok_or_else(|| {
         invalid(format!("use `{host}` as the engine's address: it has no scheme"))
@@ -91,8 +101,10 @@ fn address(host: &str, tls: Option<TlsFiles>) -> Result<Endpoint, ActionError> {
             Err(invalid(format!("use TLS with `{host}`: `{scheme}` has none"))
                 .hint("Write `tcp://host:2376`, or remove `tls`."))
         }
-        ("tcp" | "http", None) => Ok(Endpoint::Plain(rest.to_owned())),
-        ("tcp" | "https", Some(files)) => Ok(Endpoint::Tls(rest.to_owned(), files)),
+        ("tcp", None) => Ok(Endpoint::Plain(with_port(rest, PORT))),
+        ("tcp", Some(files)) => Ok(Endpoint::Tls(with_port(rest, TLS_PORT), files)),
+        ("http", None) => Ok(Endpoint::Plain(rest.to_owned())),
+        ("https", Some(files)) => Ok(Endpoint::Tls(rest.to_owned(), files)),
         ("https", None) => Err(invalid(format!("use `{host}` without certificates"))
             .hint("Add `tls: {ca: …, cert: …, key: …}` to `connections: {docker: …}`.")),
         ("ssh", _) => Err(invalid(format!("use `{host}`: addresses over SSH are not supported"))
@@ -281,6 +293,18 @@ mod tests {
         assert_eq!(from_current.unwrap(), staging);
         let from_variable = found(&nothing, &[config, ("DOCKER_CONTEXT", "default")], &[]);
         assert_eq!(from_variable.unwrap(), unix(DEFAULT_SOCKET));
+    }
+
+    #[test]
+    fn an_address_without_a_port_gets_the_one_of_the_docker_command() {
+        let of = |host: &str| address(host, None).unwrap();
+        assert_eq!(of("tcp://10.0.0.5"), Endpoint::Plain("10.0.0.5:2375".into()));
+        assert_eq!(of("tcp://10.0.0.5:1"), Endpoint::Plain("10.0.0.5:1".into()));
+        assert_eq!(of("tcp://[::1]"), Endpoint::Plain("[::1]:2375".into()));
+        assert_eq!(of("tcp://[::1]:1"), Endpoint::Plain("[::1]:1".into()));
+        let files = TlsFiles::in_folder(Path::new("/certificates"));
+        let secure = address("tcp://engine", Some(files.clone())).unwrap();
+        assert_eq!(secure, Endpoint::Tls("engine:2376".into(), files));
     }
 
     #[test]

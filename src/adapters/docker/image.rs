@@ -157,6 +157,7 @@ mod tests {
             image: "sha256:aa".into(),
             former_image: former.map(str::to_owned),
             replaces: None,
+            network_of: None,
         }
     }
 

@@ -116,19 +116,20 @@ impl Place {
         self.vacate(engine, limits, &container).await
     }
 
-    /// Gives the stopped container its parked name and keeps the engine from restarting it.
+    /// Keeps the engine from restarting the stopped container, and gives it its parked name. In this order: once it is called so, it counts as
+    /// done.
     pub(super) async fn vacate(
         &self,
         engine: &Engine,
         limits: &Limits,
         container: &Container,
     ) -> Result<(), ActionError> {
+        if let Some(policy) = at_rest(&container.restart_policy()) {
+            engine.set_restart_policy(limits, &self.id, &container.name, policy).await?;
+        }
         let parked = parked_name(&self.name, &self.id);
         if container.name != parked {
             engine.rename(limits, &self.id, &parked).await?;
-        }
-        if let Some(policy) = at_rest(&container.restart_policy()) {
-            engine.set_restart_policy(limits, &self.id, &parked, policy).await?;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
 
 use super::client::{Engine, Limits};
+use super::container::short;
 use super::parking;
 use crate::action::{ActionError, ErrorKind};
 
@@ -43,6 +44,8 @@ pub(super) struct Member {
     pub(super) former_image: Option<String>,
     /// The id of the container whose place it took.
     pub(super) replaces: Option<String>,
+    /// The id of the container in whose network it lives.
+    pub(super) network_of: Option<String>,
 }
 
 impl Member {
@@ -71,6 +74,11 @@ impl Member {
             image: summary.image_id.clone().unwrap_or_default(),
             former_image: labels.get(parking::FORMER_IMAGE).cloned(),
             replaces: labels.get(parking::REPLACES).cloned(),
+            network_of: summary
+                .host_config
+                .as_ref()
+                .and_then(|host| host.network_mode.as_deref()?.strip_prefix("container:"))
+                .map(str::to_owned),
         })
     }
 
@@ -132,6 +140,28 @@ impl Project {
         names.sort_unstable();
         names.dedup();
         names
+    }
+
+    /// Refuses to give these others' places when one lives in another container's network (`network_mode: service:…`): that network ends with
+    /// the container, and nobody but Compose knows how to make both anew.
+    pub(super) fn check_networks(&self, members: &[&Member]) -> Result<(), ActionError> {
+        let moved = |id: &str| members.iter().any(|member| member.id == id);
+        let guest = self.active.iter().find_map(|guest| {
+            let host = guest.network_of.as_deref()?;
+            (moved(&guest.id) || moved(host)).then_some((guest, host))
+        });
+        let Some((guest, host)) = guest else { return Ok(()) };
+        let text = format!(
+            "exchange container {}: it lives in the network of {}, and would lose it",
+            guest.name,
+            self.active
+                .iter()
+                .find(|other| other.id == host)
+                .map_or_else(|| short(host), |found| found.name.as_str())
+        );
+        Err(ActionError::new(ErrorKind::Conflict, text).hint(
+            "Name the `services` without these two, and let a `script.run` step make both anew by `docker compose up`.",
+        ))
     }
 
     /// The containers in service of these services, all of them when `None`. An unknown service is an error.
@@ -283,6 +313,8 @@ pub(super) fn validate(project: &str, services: Option<&[String]>) -> Result<(),
 mod tests {
     use std::collections::HashMap;
 
+    use bollard::models::ContainerSummaryHostConfig;
+
     use super::*;
 
     fn summary(name: &str, service: &str, number: u64) -> ContainerSummary {
@@ -325,6 +357,27 @@ mod tests {
         assert_eq!(project.services(), ["api", "job", "web"]);
         assert_eq!(project.parked("web").len(), 1);
         assert_eq!(project.parked("api").len(), 0, "half an exchange is not parked");
+    }
+
+    #[test]
+    fn containers_that_share_a_network_are_not_exchanged() {
+        let mut guest = summary("green-side-1", "side", 1);
+        guest.host_config = Some(ContainerSummaryHostConfig {
+            network_mode: Some("container:id-of-green-web-1".into()),
+            ..ContainerSummaryHostConfig::default()
+        });
+        let found = [summary("green-api-1", "api", 1), guest, summary("green-web-1", "web", 1)];
+        let project = Project::of("green", &found);
+        let check = |service: &str| {
+            let wanted = [service.to_owned()];
+            project.check_networks(&project.select(Some(&wanted)).unwrap())
+        };
+        assert_eq!(check("api"), Ok(()));
+        for service in ["side", "web"] {
+            let error = check(service).unwrap_err();
+            let told = "container green-side-1: it lives in the network of green-web-1";
+            assert!(error.message.contains(told), "{service}: {error}");
+        }
     }
 
     #[test]

@@ -158,13 +158,16 @@ fn name_anonymous_volumes(host: &mut HostConfig, mounts: &[MountPoint]) {
 type Endpoint = (String, EndpointSettings);
 
 /// The networks, the container's main one first. What the engine assigned by itself is left out: addresses, and the
-/// short id among the aliases, which would pile up.
+/// short id among the aliases, which would pile up. Compose makes a container's name an alias, too, which is no neighbour's.
 fn networks(
     old: &ContainerInspectResponse,
     host: &HostConfig,
     volumes: Volumes,
 ) -> (Option<Endpoint>, Vec<Endpoint>) {
     let short_id = short(old.id.as_deref().unwrap_or_default());
+    let name = old.name.as_deref().unwrap_or_default().trim_start_matches('/');
+    let keeps =
+        |alias: &String| alias != short_id && (volumes == Volumes::Inherit || alias != name);
     let main = host.network_mode.as_deref().unwrap_or("default");
     if shares_network(host) || matches!(main, "host" | "none") {
         return (None, Vec::new());
@@ -176,9 +179,8 @@ fn networks(
         // The default bridge takes no aliases and is joined by the network mode alone.
         .filter(|(name, _)| name != "bridge")
         .map(|(name, endpoint)| {
-            let aliases = endpoint
-                .aliases
-                .map(|aliases| aliases.into_iter().filter(|alias| alias != short_id).collect());
+            let aliases =
+                endpoint.aliases.map(|aliases| aliases.into_iter().filter(keeps).collect());
             let own = EndpointSettings {
                 // A fixed address can belong to one of two neighbours only.
                 ipam_config: endpoint.ipam_config.filter(|_| volumes == Volumes::Inherit),
@@ -362,6 +364,7 @@ mod tests {
     #[test]
     fn networks_keep_their_aliases_without_the_short_id_and_the_main_one_comes_first() {
         let mut old = container();
+        old.name = Some("/green-web-1".into());
         let endpoint = |aliases: &[&str]| EndpointSettings {
             aliases: strings(aliases),
             ip_address: Some("10.0.0.2".into()),
@@ -369,16 +372,20 @@ mod tests {
         };
         let networks = HashMap::from([
             ("admin".to_owned(), endpoint(&["a"])),
-            ("back".to_owned(), endpoint(&["web", "0123456789ab"])),
+            ("back".to_owned(), endpoint(&["web", "0123456789ab", "green-web-1"])),
         ]);
         old.network_settings =
             Some(NetworkSettings { networks: Some(networks), ..NetworkSettings::default() });
         let drawn = blueprint(&old, &image(), &successor());
         let first = drawn.body.networking_config.unwrap().endpoints_config.unwrap();
-        assert_eq!(first["back"].aliases, strings(&["web"]));
+        assert_eq!(first["back"].aliases, strings(&["web", "green-web-1"]));
         assert_eq!(first["back"].ip_address, None);
         assert_eq!(drawn.more_networks.len(), 1);
         assert_eq!(drawn.more_networks[0].0, "admin");
+
+        let fresh = Successor { volumes: Volumes::Fresh, ..successor() };
+        let sibling = blueprint(&old, &image(), &fresh).body.networking_config.unwrap();
+        assert_eq!(sibling.endpoints_config.unwrap()["back"].aliases, strings(&["web"]));
     }
 
     #[test]

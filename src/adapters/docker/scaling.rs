@@ -167,6 +167,7 @@ mod tests {
             image: String::new(),
             former_image: None,
             replaces: None,
+            network_of: None,
         }
     }
 

@@ -83,6 +83,7 @@ impl VerbArgs for Swap {
         let limits = Limits::resolving();
         let found = Project::read(&engine, &limits, &self.project).await?;
         let members = found.select(self.services.as_deref())?;
+        found.check_networks(&members)?;
         let references = self.image.references(&members)?;
         let mut ids = BTreeMap::new();
         for reference in &references {
@@ -165,6 +166,7 @@ impl Action for SwapContainer {
         let place = match (noted_place(cx)?, &scene.new) {
             (Some(place), _) => place,
             (None, None) => Place { name: self.item.container.clone(), ..Place::of(old)? },
+            (None, Some(new)) if scene.handed_over() => return Err(self.replaced(new)),
             (None, Some(half)) => return Err(self.half_swapped(&engine, half)),
         };
         // In a plan an earlier step may have stopped it, and then the new one is not started either.

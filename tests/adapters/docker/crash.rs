@@ -2,13 +2,16 @@
 //!
 //! A proxy lets so many requests pass and then none. An answer that is lost leaves the engine as the next point does.
 
-use bollard::models::{ContainerCreateBody, HealthConfig};
+use bollard::models::{
+    ContainerCreateBody, HealthConfig, RestartPolicy, RestartPolicyNameEnum as Restart,
+};
 use futures_util::future::join_all;
 use rollback::action::Readiness;
 use serde_json::{Value, json};
 
 use super::proxy::Proxy;
 use super::rig::{NEW, OLD, Project, Rig};
+use super::swap::policy;
 
 /// More requests than any of these changes makes.
 const REQUESTS: usize = 60;
@@ -84,8 +87,12 @@ async fn die_everywhere(rig: &Rig, change: &Change) {
     }
 }
 
-/// No health check, so that the test takes no longer than it must.
-fn without_health_check(body: &mut ContainerCreateBody) {
+/// No health check, so that the test takes no longer than it must; and what is parked must not be restarted by the engine.
+fn always_without_health_check(body: &mut ContainerCreateBody) {
+    if let Some(host) = body.host_config.as_mut() {
+        host.restart_policy =
+            Some(RestartPolicy { name: Some(Restart::ALWAYS), maximum_retry_count: Some(0) });
+    }
     body.healthcheck =
         Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() });
 }
@@ -95,7 +102,7 @@ async fn die_and_recover(rig: &Rig, change: &Change, point: usize, after: After)
     let at = format!("{} dies at request {point}, then {after:?}", change.verb);
     let project = rig.project().await;
     for number in 1..=change.before {
-        project.run_with("web", number, NEW, without_health_check).await;
+        project.run_with("web", number, NEW, always_without_health_check).await;
     }
     let before = project.all().await;
     let port = rig.port();
@@ -130,6 +137,10 @@ async fn die_and_recover(rig: &Rig, change: &Change, point: usize, after: After)
     let undone = action.undo(&port.cx(), &saved, None).await;
     undone.unwrap_or_else(|error| panic!("{at}: undo: {error}"));
     assert_eq!(project.all().await, before, "{at}");
+    for (name, _, _) in before {
+        let restart = project.inspect(&name).await.and_then(|found| policy(&found));
+        assert_eq!(restart, Some(Restart::ALWAYS), "{at}: {name}");
+    }
     died
 }
 
@@ -138,5 +149,7 @@ async fn assert_no_debris(project: &Project, change: &Change, at: &str) {
     for (name, _, running) in project.all().await {
         let serves = change.running.iter().any(|short| project.full(short) == name);
         assert!(serves || (name.contains(".rollback-old-") && !running), "{at}: {name} is left");
+        let restart = project.inspect(&name).await.and_then(|found| policy(&found));
+        assert_eq!(restart == Some(Restart::ALWAYS), serves, "{at}: {name} is restarted");
     }
 }

@@ -170,8 +170,12 @@ impl Project {
 
     /// A container as the engine tells it.
     pub(super) async fn look(&self, short_name: &str) -> Option<ContainerInspectResponse> {
-        let name = self.full(short_name);
-        self.docker.inspect_container(&name, None::<InspectContainerOptions>).await.ok()
+        self.inspect(&self.full(short_name)).await
+    }
+
+    /// The same by its full name.
+    pub(super) async fn inspect(&self, name: &str) -> Option<ContainerInspectResponse> {
+        self.docker.inspect_container(name, None::<InspectContainerOptions>).await.ok()
     }
 
     /// Every container of the project: name, id and whether it runs, sorted.

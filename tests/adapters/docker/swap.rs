@@ -42,7 +42,8 @@ fn always_with_data(body: &mut ContainerCreateBody) {
     }
 }
 
-fn policy(found: &ContainerInspectResponse) -> Option<RestartPolicyNameEnum> {
+/// When the engine restarts a container by itself.
+pub(super) fn policy(found: &ContainerInspectResponse) -> Option<RestartPolicyNameEnum> {
     found.host_config.clone()?.restart_policy?.name
 }
 
