@@ -407,7 +407,12 @@ impl Dispatcher {
         match end {
             TaskEnd::Through => {
                 let failed = matches!(outcome(known), Outcome::Failed | Outcome::Unknown);
-                if failed && wants_undo(&step, known) && known.decision.is_none() {
+                // A way back is new work, and told to stop at once the run begins none.
+                if failed
+                    && !self.state.killed
+                    && wants_undo(&step, known)
+                    && known.decision.is_none()
+                {
                     // Marks the way back, so that it is gone once.
                     let known = known.clone();
                     self.emit(Event::FailureDecided {

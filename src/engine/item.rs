@@ -278,14 +278,15 @@ impl ItemRun {
         Ok(saved)
     }
 
-    /// Looks whether a change of unknown outcome has happened after all: again and again where the system will show it, once
-    /// where only the step's own means can tell.
+    /// Looks whether a change of unknown outcome has happened after all, and is proved by the step's own probe: again and again where the
+    /// system will show it, once where only the step's own means can tell.
     async fn settle_doubt(&mut self, action: &dyn Action) -> bool {
         let until = Instant::now() + self.policy.verify.within;
         loop {
             let cx = self.context(until);
             if let Ok(Ok(Readiness::AlreadyDone { evidence })) =
                 self.bounded(until, action.inspect(&cx)).await
+                && let Some(Ok(())) = self.extra_probe(until).await
             {
                 self.kit.emitter.emit(Event::FoundDone { at: self.at.clone(), evidence });
                 return true;

@@ -53,7 +53,8 @@ impl Stage {
             (Applying, Event::Noted { .. }) => Applying,
             (Applying, Event::Applied { .. }) => Applied,
             (Applying, Event::ApplyFailed { .. }) => Failed,
-            (Applying | Unknown, Event::ApplyUnknown { .. }) => Unknown,
+            // A later look that sees nothing leaves an earlier attempt in doubt.
+            (Pending | Applying | Unknown, Event::ApplyUnknown { .. }) => Unknown,
             // Another attempt starts with another look.
             (Pending | Inspected | Applying, Event::RetryScheduled { .. }) => Pending,
             (Unknown, Event::RetryScheduled { .. }) => Unknown,
@@ -67,14 +68,17 @@ impl Stage {
             // first, data or the answer, ends it.
             (Pending | Unknown, Event::HoldBegan { .. }) => Pending,
             (Pending | Open, Event::HoldLooked { .. }) => self,
+            (Unknown, Event::HoldLooked { .. }) => Pending,
             (Open, Event::Verified { .. }) => Verified,
             (Open, Event::VerifyFailed { .. }) => Failed,
             // A no may become a yes when somebody looks again.
             (Open | Failed, Event::QuestionAnswered { confirmed: true, .. }) => Verified,
             (Open, Event::QuestionAnswered { confirmed: false, .. }) => Failed,
-            // The way back. A second undo after a crash is legal: undo changes nothing twice.
+            // The way back, also of what waited for another attempt when the run was stopped. A second undo after a crash is legal: undo changes
+            // nothing twice.
             (
-                Applied | Verified | FoundDone | Failed | NotInForce | Unknown | Undoing | Stuck,
+                Pending | Applied | Verified | FoundDone | Failed | NotInForce | Unknown | Undoing
+                | Stuck,
                 Event::UndoStarted { .. },
             ) => Undoing,
             (Undoing, Event::Noted { .. }) => Undoing,

@@ -81,6 +81,8 @@ pub(super) enum Trouble {
     RequestLost,
     /// Of the first attempt nobody can tell, and every further one is refused. None has anything to note.
     LostThenRefused,
+    /// Of the first attempt nobody can tell, the second does not reach the system, and then looking fails.
+    LostThenBlind,
     /// Never returns, and nothing happens.
     Hangs,
     /// A bug.
@@ -150,6 +152,10 @@ impl Action for Switching {
         if self.args.trouble == Trouble::Blind {
             return Err(ActionError::new(ErrorKind::Denied, "look"));
         }
+        let attempts = self.world.attempts.lock().unwrap().get(&self.args.key).copied();
+        if self.args.trouble == Trouble::LostThenBlind && attempts.is_some_and(|made| made > 1) {
+            return Err(ActionError::new(ErrorKind::Unreachable, "look"));
+        }
         // A change that must not be repeated is one whose effect cannot be seen.
         if self.world.is_on(&self.args.key) && !self.args.never_twice {
             return Ok(Readiness::AlreadyDone { evidence: Evidence::new("on") });
@@ -177,6 +183,9 @@ impl Action for Switching {
             Trouble::FailsTwice if attempt <= 2 => {
                 Err(ActionError::new(ErrorKind::Unreachable, "reach the switch"))
             }
+            Trouble::LostThenBlind if attempt > 1 => {
+                Err(ActionError::new(ErrorKind::Unreachable, "reach the switch"))
+            }
             Trouble::Unreachable => {
                 Err(ActionError::new(ErrorKind::Unreachable, "reach the switch"))
             }
@@ -187,7 +196,7 @@ impl Action for Switching {
             Trouble::LostThenRefused if cx.was_attempted() => {
                 Err(ActionError::new(ErrorKind::Denied, "turn it"))
             }
-            Trouble::RequestLost | Trouble::LostThenRefused => {
+            Trouble::RequestLost | Trouble::LostThenRefused | Trouble::LostThenBlind => {
                 Err(ActionError::new(ErrorKind::Unknown, "get an answer").retryable(true))
             }
             Trouble::Hangs => std::future::pending().await,

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::testing::{
-    Bench, Switch, Trouble, actor, after, bad, expect, fleet, from_environment, in_virtual_time,
-    numbers, on, plan, switch, target,
+    Bench, Holding, Switch, Trouble, actor, after, bad, expect, fleet, from_environment, hold,
+    in_virtual_time, numbers, on, plan, switch, target,
 };
 use super::{Request, RunState};
 use crate::action::{ErrorKind, Window};
@@ -221,6 +221,28 @@ async fn a_lost_answer_is_cleared_up_by_looking() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lost_answer_is_not_cleared_up_while_the_steps_own_probe_says_otherwise() {
+    let bench = Bench::new();
+    let mut step = switch("a", bad("a", Trouble::AnswerLost));
+    let probe = serde_json::json!({"key": "never"}).into();
+    step.policy.verify.probe = Some(PlannedProbe { verb: "test.expect".into(), args: probe });
+    let (state, _) = bench.run(plan(vec![vec![step]])).await;
+    assert_eq!(outcome(&state, "p0/a"), Some(Outcome::Unknown));
+    assert_eq!(verdict(&state), (RunVerdict::FailedPartial, 7));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_in_doubt_stays_so_when_a_later_look_sees_nothing() {
+    let bench = Bench::new();
+    let mut step = switch("a", bad("a", Trouble::LostThenBlind));
+    step.policy.retry.attempts = 3;
+    let (state, log) = bench.run(plan(vec![vec![step]])).await;
+    assert_eq!(count(&log, |event| matches!(event, Event::RetryScheduled { .. })), 2);
+    assert_eq!(outcome(&state, "p0/a"), Some(Outcome::Unknown));
+    assert_eq!(verdict(&state), (RunVerdict::FailedPartial, 7));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_an_attempt_may_have_left_is_not_forgotten_when_a_later_one_is_refused() {
     let bench = Bench::new();
     let mut step = switch("a", bad("a", Trouble::LostThenRefused));
@@ -301,6 +323,30 @@ async fn undo_on_failure_takes_back_this_step_alone_in_reverse_order() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn undo_takes_back_what_waits_for_another_attempt_when_the_run_is_stopped() {
+    let bench = Bench::new();
+    let mut step = fleet(
+        "fleet",
+        vec![
+            ("1".into(), bad("one", Trouble::Unreachable)),
+            ("2".into(), bad("two", Trouble::Fails)),
+        ],
+    );
+    step.policy.on_failure = OnFailure::Undo;
+    step.policy.retry.attempts = 5;
+    step.policy.retry.delay = Duration::from_secs(60);
+    step.policy.retry.max_delay = Duration::from_secs(60);
+    let (run, handles) = bench.start(plan(vec![vec![step]]));
+    let run = tokio::spawn(run);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    handles.signals.send(Signal::Interrupt).unwrap();
+    let state = run.await.unwrap().state;
+    let undone = |event: &Event| matches!(event, Event::Undone { .. });
+    assert_eq!(count(&handles.log, undone), 2);
+    assert_ne!(verdict(&state).0, RunVerdict::InternalError);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_only_an_undo_needs_goes_with_a_steps_success_and_stays_in_the_journal() {
     let bench = Bench::new();
     let mut bad =
@@ -361,6 +407,23 @@ async fn two_interrupts_stop_now_and_mark_what_was_in_flight() {
     assert_eq!(outcome(&state, "p0/a"), Some(Outcome::Unknown));
     assert_eq!(verdict(&state), (RunVerdict::FailedPartial, 7));
     assert!(second.elapsed() <= Duration::from_secs(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_interrupts_begin_no_way_back() {
+    let bench = Bench::new();
+    let items = vec![("1".into(), on("one")), ("2".into(), bad("two", Trouble::Hangs))];
+    let mut step = fleet("fleet", items);
+    step.policy.on_failure = OnFailure::Undo;
+    let (run, handles) = bench.start(plan(vec![vec![step]]));
+    let run = tokio::spawn(run);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    handles.signals.send(Signal::Interrupt).unwrap();
+    handles.signals.send(Signal::Interrupt).unwrap();
+    let state = run.await.unwrap().state;
+    assert_eq!(count(&handles.log, |event| matches!(event, Event::UndoStarted { .. })), 0);
+    assert_eq!(verdict(&state), (RunVerdict::FailedPartial, 7));
+    assert!(bench.world().is_on("one"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -746,6 +809,10 @@ async fn no_cut_and_no_gap_makes_a_journal_that_cannot_be_followed() {
         let mut plan = eventful(&mut next);
         plan.phases[0].steps.push(expect("p0/question", "ask:is it quiet"));
         plan.phases[0].steps.push(expect("p0/probe", "0.0.0"));
+        bench.world().turn("rate", true);
+        let gates = vec!["rate".to_owned()];
+        let held = Holding { for_ms: 1000, every_ms: 200, tolerate_ms: 0, gates };
+        plan.phases[0].steps.push(hold("p0/hold", &held));
         let (_, log) = bench.run(plan).await;
         let records: Vec<Record> = log.records().iter().map(|record| (**record).clone()).collect();
         for at in (1..records.len()).step_by(3) {
