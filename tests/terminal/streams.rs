@@ -69,12 +69,19 @@ fn a_reader_that_has_read_enough_stops_nothing() {
 #[test]
 fn full_devices_stop_nothing() {
     for (stdout, stderr) in [(true, false), (false, true), (true, true)] {
-        let desk = Desk::new(&touch("after"));
+        let desk = Desk::new(&(PATIENT.to_owned() + &touch("after")));
         let mut command = desk.command();
         command.args(["--format", "jsonl"]).env("RUST_LOG", "trace");
         command.stdout(if stdout { full() } else { Stdio::null() });
         command.stderr(if stderr { full() } else { Stdio::null() });
-        let status = command.status().expect("the program starts");
+        let mut child = command.spawn().expect("the program starts");
+        desk.wait_for("patient.begun");
+        // A run that ends at once may have ended before its screen has noticed anything.
+        if stdout {
+            wait_until("the news in the journal", || !desk.events("output-lost").is_empty());
+        }
+        desk.world.write("home/patient.go", "");
+        let status = child.wait().expect("it ends");
         assert_eq!(status.code(), Some(0), "stdout {stdout}, stderr {stderr}");
         went_on(&desk, usize::from(stdout)..=2);
     }
