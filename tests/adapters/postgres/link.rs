@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::restore::{RESTORE, damaged};
 use super::rig::{Database, Port};
+use super::swap::with_versions;
 
 /// What a message says from which on readers wait, until the one that ends it.
 const LOCK: &str = "IN ACCESS EXCLUSIVE MODE";
@@ -88,14 +89,8 @@ impl Link {
 /// On a slow link each question is a part of the second that readers may have to wait.
 #[tokio::test]
 async fn little_is_asked_while_readers_wait() {
-    let database = Database::of_agents().await;
-    database
-        .run(
-            "CREATE TABLE versions (version text PRIMARY KEY); INSERT INTO versions VALUES ('1'), ('2');
-            ALTER TABLE agents ADD FOREIGN KEY (version) REFERENCES versions;
-            CREATE VIEW newer AS SELECT id, note FROM agents WHERE version = '2'",
-        )
-        .await;
+    let database = with_versions("").await;
+    database.run("CREATE VIEW newer AS SELECT id, note FROM agents WHERE version = '2'").await;
     let near = damaged(&database).await;
     let link = Link::new(None);
     let far = link.port(&database).await;

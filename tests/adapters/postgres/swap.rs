@@ -275,7 +275,7 @@ async fn undo_refuses_a_table_that_others_have_written_to() {
 }
 
 /// Versions that agents refer to.
-async fn with_versions(then: &str) -> Database {
+pub(super) async fn with_versions(then: &str) -> Database {
     let database = Database::of_agents().await;
     database
         .run(&format!(
