@@ -188,18 +188,9 @@ async fn write(
     order: Order,
 ) -> Result<Vec<Counts>, ActionError> {
     let mut counts = vec![Counts::default(); exchanges.len()];
-    if order == Order::Anew {
+    if order != Order::RemoveLast {
         for (one, count) in exchanges.iter().zip(&mut counts).rev() {
-            count.removed = one.remove_differing(tx).await?;
-        }
-        for (one, count) in exchanges.iter().zip(&mut counts) {
-            count.added = one.add(tx).await?;
-        }
-        return Ok(counts);
-    }
-    if order == Order::RemoveFirst {
-        for (one, count) in exchanges.iter().zip(&mut counts).rev() {
-            count.removed = one.remove(tx).await?;
+            count.removed = one.remove(tx, order).await?;
         }
         for (one, count) in exchanges.iter().zip(&mut counts) {
             count.changed = one.change(tx).await?;
@@ -214,35 +205,25 @@ async fn write(
         count.changed = one.change(tx).await?;
     }
     for (one, count) in exchanges.iter().zip(&mut counts).rev() {
-        count.removed = one.remove(tx).await?;
+        count.removed = one.remove(tx, order).await?;
     }
     Ok(counts)
 }
 
 impl Exchange<'_> {
-    /// Removes the extra rows, and those that are to be added anew since no change can make them as wanted.
-    async fn remove(&self, tx: &Tx<'_>) -> Result<u64, ActionError> {
+    /// Removes the extra rows, and those that are to be added anew: which no change can make as wanted, or, in that order, all that differ.
+    async fn remove(&self, tx: &Tx<'_>, order: Order) -> Result<u64, ActionError> {
         let Self { table, from, to, .. } = self;
+        let stays = match order {
+            Order::Anew => format!("{} AND NOT {}", table.same("t", "n"), table.differ("t", "n")),
+            Order::RemoveFirst | Order::RemoveLast => table.can_become("t", "n"),
+        };
         let sql = format!(
-            "DELETE FROM {} AS t USING {from} AS f WHERE {} AND NOT EXISTS (SELECT FROM {to} AS n WHERE {})",
+            "DELETE FROM {} AS t USING {from} AS f WHERE {} AND NOT EXISTS (SELECT FROM {to} AS n WHERE {stays})",
             table.sql,
             table.same("t", "f"),
-            table.can_become("t", "n"),
         );
         tx.execute(&format!("remove extra rows of {}", table.shown), &sql, &[]).await
-    }
-
-    /// Removes the extra rows, and those that differ from the wanted ones.
-    async fn remove_differing(&self, tx: &Tx<'_>) -> Result<u64, ActionError> {
-        let Self { table, from, to, .. } = self;
-        let sql = format!(
-            "DELETE FROM {} AS t USING {from} AS f WHERE {} AND NOT EXISTS (SELECT FROM {to} AS n WHERE {} AND NOT {})",
-            table.sql,
-            table.same("t", "f"),
-            table.same("t", "n"),
-            table.differ("t", "n"),
-        );
-        tx.execute(&format!("remove differing rows of {}", table.shown), &sql, &[]).await
     }
 
     /// Copies the rows that are neither to come nor to go, and returns the copy's name.

@@ -61,7 +61,7 @@ impl Table {
                 "use {}: other tables inherit from it, and their rows are read as its own",
                 table.shown
             ))
-            .hint("Run the statements without `changes` and with `irreversible: true`."));
+            .hint("In `postgres.run`, leave `changes` out and say `irreversible: true`; keep such a table by other means, such as `pg_dump --table`."));
         }
         Ok(table)
     }
