@@ -105,7 +105,9 @@ pub(super) fn start_or_skip(state: &RunState, step: &PlannedStep, now_ms: u64) -
     if let Some(because) = &step.skip {
         return skip(SkipReason::Condition { because: because.to_string() });
     }
+    // What an earlier session has begun is looked at and finished, however little time is left.
     if step.policy.optional
+        && !known.may_have_changed_something()
         && let Some((needs_ms, left_ms)) = deadline::misfit(state, step, now_ms)
     {
         return skip(SkipReason::NoSpareTime { needs_ms, left_ms });
@@ -138,7 +140,8 @@ pub fn outcome(step: &StepState) -> Outcome {
     } else if any(Stage::Failed) || any(Stage::NotInForce) || any(Stage::Stuck) {
         Outcome::Failed
     } else if any(Stage::Undone) {
-        Outcome::Undone
+        // A way back that was cut short has not taken the step back.
+        if step.may_have_changed_something() { Outcome::Failed } else { Outcome::Undone }
     } else if any(Stage::Pending) || any(Stage::Inspected) || unanswered {
         Outcome::NotStarted
     } else if any(Stage::Open) {

@@ -225,6 +225,9 @@ pub(super) async fn undo_step(kit: Arc<Kit>, step: PlannedStep, known: StepState
     let mut touched: Vec<_> = known.items.into_iter().filter(|(_, item)| item.touched).collect();
     touched.sort_by_key(|(_, item)| std::cmp::Reverse(item.order));
     for (name, state) in touched {
+        if kit.killing.is_cancelled() {
+            break;
+        }
         let at = Place { step: step.id.clone(), item: name.into() };
         let planned = step.items.resolved().iter().find(|item| item.name == at.item);
         let made = planned
@@ -263,7 +266,7 @@ fn undoable(work: Work) -> Result<Work, ActionError> {
 
 /// Whether a step wants its own changes taken back after it has failed.
 pub(super) fn wants_undo(step: &PlannedStep, known: &StepState) -> bool {
-    step.policy.on_failure == OnFailure::Undo && known.items.values().any(|item| item.touched)
+    step.policy.on_failure == OnFailure::Undo && known.may_have_changed_something()
 }
 
 fn verb<'a>(kit: &'a Kit, name: &str) -> Result<&'a Verb, ActionError> {

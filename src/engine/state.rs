@@ -139,6 +139,11 @@ impl StepState {
             && self.items.values().all(|item| waits(item) || item.stage.is_settled())
     }
 
+    /// Whether a change of it is in force, or may be.
+    pub fn may_have_changed_something(&self) -> bool {
+        self.items.values().any(|item| item.touched)
+    }
+
     /// Whether it has failed and its own changes are being taken back (`on_failure: undo`). A person's decision
     /// comes after the step's end, the engine's own before it.
     pub fn is_on_its_way_back(&self) -> bool {

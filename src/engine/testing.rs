@@ -237,6 +237,7 @@ impl Action for Switching {
         if self.world.is_on(&format!("locked {}", self.args.key)) {
             return Err(ActionError::new(ErrorKind::Denied, "turn it off"));
         }
+        tokio::time::sleep(Duration::from_millis(self.args.takes_ms)).await;
         if self.world.is_on(&self.args.key) {
             self.world.turn(&self.args.key, false);
         }

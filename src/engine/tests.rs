@@ -427,6 +427,50 @@ async fn two_interrupts_begin_no_way_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn two_interrupts_take_back_no_further_item() {
+    let bench = Bench::new();
+    let slow = |key: &str| Switch { takes_ms: 1000, ..on(key) };
+    let failing = Switch { trouble: Trouble::NeverHolds, ..slow("two") };
+    let mut step = fleet("fleet", vec![("1".into(), slow("one")), ("2".into(), failing)]);
+    step.policy.on_failure = OnFailure::Undo;
+    let proof = step.policy.verify.within;
+    let (run, handles) = bench.start(plan(vec![vec![step]]));
+    let run = tokio::spawn(run);
+    // The second is on its way back for half a second, and has half a second to go.
+    tokio::time::sleep(Duration::from_millis(1500) + proof).await;
+    handles.signals.send(Signal::Interrupt).unwrap();
+    handles.signals.send(Signal::Interrupt).unwrap();
+    let state = run.await.unwrap().state;
+    assert_eq!(count(&handles.log, |event| matches!(event, Event::UndoStarted { .. })), 1);
+    assert_eq!(count(&handles.log, |event| matches!(event, Event::Undone { .. })), 1);
+    assert_eq!(verdict(&state), (RunVerdict::FailedPartial, 7));
+    assert_eq!(outcome(&state, "p0/fleet"), Some(Outcome::Failed), "one of them is in force");
+    assert!(bench.world().is_on("one") && !bench.world().is_on("two"));
+    let (run, _handles) = bench.resume(handles.log, None);
+    assert_eq!(verdict(&run.await.state), (RunVerdict::FailedClean, 6));
+    assert!(!bench.world().is_on("one") && !bench.world().is_on("two"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_way_back_takes_what_was_only_looked_at_again() {
+    let bench = Bench::new();
+    let half = Switch { takes_ms: 60_000, ..on("half") };
+    let failing = bad("failing", Trouble::NeverHolds);
+    let mut step = fleet("fleet", vec![("1".into(), half), ("2".into(), failing)]);
+    step.policy.timeout = Duration::from_secs(600);
+    step.policy.on_failure = OnFailure::Undo;
+    let (run, handles) = bench.start(plan(vec![vec![step]]));
+    assert!(killed_after(500, run).await.is_none());
+    // Of the first nobody knows; it is looked at though the run stops, and not begun again. The second fails its proof.
+    let (run, resumed) = bench.resume(handles.log, None);
+    resumed.signals.send(Signal::Interrupt).unwrap();
+    let state = run.await.state;
+    assert_eq!(verdict(&state), (RunVerdict::FailedClean, 6));
+    assert_eq!(count(&resumed.log, |event| matches!(event, Event::Undone { .. })), 2);
+    assert!(!bench.world().is_on("half") && !bench.world().is_on("failing"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lost_terminal_is_only_news() {
     let bench = Bench::new();
     let (run, handles) =

@@ -32,8 +32,7 @@ pub fn judge(state: &RunState) -> RunVerdict {
         step.policy.on_failure != OnFailure::Continue
             && matches!(known.outcome, Some(Outcome::Failed | Outcome::Undone))
     };
-    let touched =
-        state.steps.values().flat_map(|step| step.items.values()).any(|item| item.touched);
+    let touched = state.steps.values().any(StepState::may_have_changed_something);
     match &state.stop {
         Some(StopReason::Panicked { .. }) => return RunVerdict::InternalError,
         _ if unknown => return RunVerdict::FailedPartial,

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{count, killed_after, verdict};
+use super::{count, killed_after, outcome, verdict};
 use crate::engine::deadline;
 use crate::engine::testing::{Bench, Switch, after, expect, header, on, plan, switch, target};
-use crate::event::{Event, RunVerdict};
+use crate::event::{Event, Outcome, RunVerdict};
 use crate::journal::MemoryLog;
 use crate::plan::{Plan, StepId, Until};
 
@@ -91,6 +91,24 @@ async fn it_counts_on_while_nobody_runs_the_run() {
     let (took, in_time) = took(&handles.log).expect("it is reached");
     assert!(took > 3600 && !in_time, "{took} s");
     assert_eq!(count(&handles.log, |event| matches!(event, Event::TargetLate { .. })), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_optional_step_that_was_in_flight_is_looked_at_though_no_time_is_left() {
+    let bench = Bench::new();
+    let mut extra = switch("extra", Switch { takes_ms: 2000, ..on("extra") });
+    extra.policy.optional = true;
+    extra.policy.expected = Duration::from_secs(5);
+    let slow = switch("a", Switch { takes_ms: 4000, ..on("a") });
+    let mut plan = plan(vec![vec![extra, slow, after(expect("p", "a"), "a", Until::Passed)]]);
+    plan.targets = vec![target("back", Duration::from_secs(9), "p0/p")];
+    let (run, handles) = bench.start(plan);
+    assert!(killed_after(1000, run).await.is_none());
+    // The change went through though nobody heard of it.
+    bench.world().turn("extra", true);
+    let (run, _handles) = bench.resume_later(handles.log, Duration::from_secs(60));
+    let state = run.await.state;
+    assert_eq!(outcome(&state, "p0/extra"), Some(Outcome::AlreadyDone));
 }
 
 #[tokio::test(start_paused = true)]
