@@ -42,11 +42,14 @@ pub(super) async fn run(cx: Context, args: ResumeArgs) -> Result<u8, CliError> {
     let store = open::store(&cx, &config)?;
     let run = store.find(&args.run)?;
     let left = args.lock.left_elsewhere();
+    let own = run.lock(&holder(&run, None, store.dir()), left)?;
     if args.take_back {
         // What asked it to make room is answered by whoever types this.
         let _stale = run.take()?;
+    } else {
+        run.forget_aborts()?;
     }
-    let own = run.lock(&holder(&run, None, store.dir()), left)?.published()?;
+    let own = own.published()?;
     let (history, salvaged) = history(&cx, &run, args.salvage)?;
     let header = history
         .header()

@@ -100,8 +100,7 @@ pub(super) fn post(dir: &Path, request: &Request) -> Result<(), JournalError> {
     std::fs::rename(&new, &path).map_err(failed)
 }
 
-/// Takes all requests out of `dir`. Each is delivered at most once: a request to a run that died meanwhile
-/// must not stop the run that resumes it.
+/// Takes all requests out of `dir`. Each is delivered at most once.
 pub(super) fn take(dir: &Path) -> Result<Taken, JournalError> {
     let mut taken = Taken::default();
     for path in waiting(dir)? {
@@ -112,6 +111,16 @@ pub(super) fn take(dir: &Path) -> Result<Taken, JournalError> {
         std::fs::remove_file(&path).map_err(|e| JournalError::io("remove", &path, e))?;
     }
     Ok(taken)
+}
+
+/// Removes the requests to stop that a run has not lived to read.
+pub(super) fn forget_aborts(dir: &Path) -> Result<(), JournalError> {
+    for path in waiting(dir)? {
+        if matches!(read(&path), Ok(Request::Abort { .. })) {
+            std::fs::remove_file(&path).map_err(|e| JournalError::io("remove", &path, e))?;
+        }
+    }
+    Ok(())
 }
 
 fn waiting(dir: &Path) -> Result<Vec<PathBuf>, JournalError> {

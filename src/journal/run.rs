@@ -127,6 +127,12 @@ impl Run {
         control::take(&self.control())
     }
 
+    /// Forgets the requests to stop that came too late for an earlier process of this run: they were not meant for whoever takes it
+    /// up again. Everything else stays: an answer is still one, and an emergency may have the subject.
+    pub fn forget_aborts(&self) -> Result<(), JournalError> {
+        control::forget_aborts(&self.control())
+    }
+
     /// Makes sure that this process alone runs or resumes this run.
     pub fn lock(&self, holder: &Holder, left: LeftElsewhere) -> Result<Lock, LockError> {
         Lock::acquire(&self.lock_path(), 0o600, holder, left)

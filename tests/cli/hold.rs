@@ -117,6 +117,20 @@ fn a_run_killed_in_a_hold_goes_on_a_day_later_at_the_right_stage() {
 }
 
 #[test]
+fn an_abort_that_came_too_late_does_not_stop_the_run_that_goes_on() {
+    let stage = stage();
+    let (run, id) = holding(&stage);
+    run.signal(Signal::STOP);
+    let asked = stage.rollback(&format!("abort {id}")).expect_code(0);
+    assert!(asked.stderr.contains("to stop"), "{asked}");
+    run.signal(Signal::KILL);
+    drop(run.finish());
+    let resume = ["resume", id.as_str()];
+    let resumed = finish(stage.world.program().env("ROLLBACK_CLOCK_AHEAD", A_DAY).args(resume));
+    assert!(resumed.expect_code(0).stdout.contains("RECOVERED"));
+}
+
+#[test]
 fn ctrl_c_ends_a_hold_at_once_and_says_how_to_go_on() {
     let stage = stage();
     let (run, id) = holding(&stage);

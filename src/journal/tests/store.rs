@@ -220,6 +220,20 @@ fn requests_arrive_once_in_their_order_and_rubbish_is_named() {
 }
 
 #[test]
+fn an_abort_of_a_dead_run_is_forgotten_and_nothing_else() {
+    let (_dir, store) = store();
+    let run = store.create_run().expect("a run");
+    let by = Actor { user: "ada".into(), host: "ops-1".into(), pid: 1 };
+    let answer = Request::Answer { at: place("a"), by: by.clone(), confirmed: true, remark: None };
+    let over = Request::TakeOver { by: by.clone(), run: "other".into(), runbook: "rescue".into() };
+    for request in [&Request::Abort { by, reason: None }, &answer, &over] {
+        run.post(request).expect("room");
+    }
+    run.forget_aborts().expect("readable");
+    assert_eq!(run.take().expect("readable").requests, [answer, over]);
+}
+
+#[test]
 fn two_resumes_of_one_run_exclude_each_other() {
     let (_dir, store) = store();
     let run = store.create_run().expect("a run");
