@@ -31,11 +31,12 @@ pub(super) const OVER_HTTP: &[(Fault, &str)] = &[
     (TooMany(Wait::UntilLate),   "failed   failed   failed   not-yet  failed   failed     failed   failed   again    again    not-yet  again     again      again       again  failed     failed"),
     (TooMany(Wait::Nonsense),    "again    again    again    not-yet  again    again      again    again    again    again    not-yet  again     again      again       again  again      again"),
     (Status(409),                "failed   failed   failed   not-yet  failed   failed     failed   failed   failed   failed   not-yet  again     again      failed      again  again      again"),
-    // A server error of a request that must not be repeated may come after its effect. A container is looked at again.
+    // A server error of a request that must not be repeated may come after its effect. A container is looked at again; a
+    // proxy that gives up says nothing of the engine behind it.
     (Status(500),                "again    again    unknown  not-yet  unknown  again      unknown  unknown  again    again    not-yet  again     unknown    again       again  again      unknown"),
-    (Status(502),                "again    again    unknown  not-yet  unknown  again      unknown  unknown  again    again    not-yet  again     unknown    again       again  again      unknown"),
+    (Status(502),                "again    again    unknown  not-yet  unknown  again      unknown  unknown  again    unknown  not-yet  again     unknown    again       again  again      unknown"),
     (Status(503),                "again    again    unknown  not-yet  unknown  again      unknown  unknown  again    again    not-yet  again     again      again       again  again      unknown"),
-    (Status(504),                "again    again    unknown  not-yet  unknown  again      unknown  unknown  again    again    not-yet  again     unknown    again       again  again      unknown"),
+    (Status(504),                "again    again    unknown  not-yet  unknown  again      unknown  unknown  again    unknown  not-yet  again     unknown    again       again  again      unknown"),
 ];
 
 /// The columns of [`Subject::OTHERS`](super::subject::Subject::OTHERS). PostgreSQL's later messages are cut one by one in

@@ -22,7 +22,12 @@ pub(super) enum Intent {
 pub(super) fn translate(intent: Intent, doing: &str, at: &str, error: &Error) -> ActionError {
     match error {
         Error::DockerResponseServerError { status_code, message } => {
-            answered(*status_code, message, doing, at)
+            let error = answered(*status_code, message, doing, at);
+            match (intent, status_code) {
+                // A proxy before the engine says so; the engine goes on with what it was asked for.
+                (Intent::Change, 502 | 504) => unknown(doing).caused_by(&error).retryable(true),
+                _ => error,
+            }
         }
         Error::SocketNotFoundError(path) => unreachable(doing, at)
             .caused_by(&std::io::Error::new(std::io::ErrorKind::NotFound, format!("no socket at {path}"))),

@@ -16,6 +16,9 @@ use crate::action::{ActionError, ErrorKind};
 /// Between two looks at a container that is getting well.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
+/// The seconds that the engine gives a container for which nobody has asked for others.
+const ENGINES_GRACE: i64 = 10;
+
 /// The most time that is kept back for bringing the old container back.
 const RESCUE: Duration = Duration::from_secs(15);
 
@@ -78,8 +81,8 @@ fn replaces(container: &Container, old: &str) -> bool {
 
 /// How a container gives way and when the other one counts as well.
 pub(super) struct Manners {
-    /// Seconds before the one that leaves is killed.
-    pub(super) grace: i32,
+    /// Seconds before the one that leaves is killed; its own when `None`.
+    pub(super) grace: Option<i32>,
     /// How long a container without a health check must run.
     pub(super) steady: Duration,
 }
@@ -92,8 +95,11 @@ pub(super) async fn exchange(
     coming: &Container,
     manners: &Manners,
 ) -> Result<(), ActionError> {
-    if leaving.running {
-        engine.stop(limits, &leaving.id, &leaving.name, Some(manners.grace)).await?;
+    let grace = Some(patience(limits, leaving, manners));
+    if leaving.running
+        && let Err(error) = engine.stop(limits, &leaving.id, &leaving.name, grace).await
+    {
+        return Err(stay(engine, limits, leaving, error).await);
     }
     let Err(error) = run_well(engine, limits, coming, manners.steady).await else {
         return Ok(());
@@ -102,20 +108,66 @@ pub(super) async fn exchange(
         // No time to bring anything back: a later look decides between forward and back.
         return Err(ActionError { kind: ErrorKind::Unknown, retryable: false, ..error });
     }
-    bring_back(engine, limits, leaving, coming).await.map_err(|rescue| {
-        let mut error = error.clone();
-        error.message = format!("{}; {} does not run again", error.message, leaving.name);
-        error.kind = ErrorKind::Unknown;
-        error.retryable = false;
-        error.causes.push(rescue.message);
-        error.hint(format!("`docker -H {} start {}`", engine.at(), leaving.id))
-    })?;
+    if let Err(rescue) = bring_back(engine, limits, leaving, coming).await {
+        return Err(down(engine, leaving, error, rescue));
+    }
     Err(ActionError {
         kind: ErrorKind::Failed,
         retryable: false,
         message: format!("{}; {} runs again", error.message, short(&leaving.id)),
         ..error
     })
+}
+
+/// Seconds that a container gets to end by itself: what the step or else its creator asked for, at most half of the time that is
+/// left, since the other one has to start in the rest. Cut off in between, neither would run.
+fn patience(limits: &Limits, leaving: &Container, manners: &Manners) -> i32 {
+    let own = || leaving.raw.config.as_ref().and_then(|config| config.stop_timeout);
+    let wanted = manners.grace.map(i64::from).or_else(own).unwrap_or(ENGINES_GRACE);
+    let most = limits.deadline().saturating_duration_since(Instant::now()).as_secs() / 2;
+    let most = i32::try_from(most).unwrap_or(i32::MAX);
+    // A negative one asks to wait for ever.
+    i32::try_from(wanted).ok().filter(|wanted| *wanted >= 0).map_or(most, |wanted| wanted.min(most))
+}
+
+/// One that could not be stopped stays in service: the engine may have ended it although it reports a failure.
+async fn stay(
+    engine: &Engine,
+    limits: &Limits,
+    leaving: &Container,
+    error: ActionError,
+) -> ActionError {
+    if error.kind != ErrorKind::Failed {
+        // Never asked for, or still under way.
+        return error;
+    }
+    let back = async {
+        match engine.find(limits, &leaving.id).await? {
+            Some(now) if now.running => Ok(()),
+            _ => engine.start(limits, &leaving.id, &leaving.name).await,
+        }
+    };
+    match back.await {
+        Ok(()) => error,
+        Err(rescue) => {
+            let retryable = error.retryable;
+            down(engine, leaving, error, rescue).retryable(retryable)
+        }
+    }
+}
+
+/// The error of an exchange after which neither may run.
+fn down(
+    engine: &Engine,
+    left: &Container,
+    mut error: ActionError,
+    rescue: ActionError,
+) -> ActionError {
+    error.message = format!("{}; {} may not run", error.message, left.name);
+    error.kind = ErrorKind::Unknown;
+    error.retryable = false;
+    error.causes.push(rescue.message);
+    error.hint(format!("`docker -H {} start {}`", engine.at(), left.id))
 }
 
 /// The one that came is stopped at once and the one that left is started.

@@ -1,5 +1,8 @@
 //! What `docker.stop` and `docker.start` share: one container, looked at by name and recognised by id.
 
+use std::fmt;
+
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -7,6 +10,7 @@ use super::client::{Engine, Limits};
 use super::container::{Container, short};
 use super::project::{self, Member};
 use crate::action::{ActionError, ErrorKind, Evidence, Prediction, Saved, StepContext};
+use crate::value::Lasting;
 
 /// A container of a project, as a step names it. By name and not by id, since an earlier step may exchange it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,10 +130,28 @@ impl Before {
     }
 }
 
-/// Seconds for the engine, which knows no fractions: never shorter than asked.
-pub(super) fn whole_seconds(time: std::time::Duration) -> i32 {
-    let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
-    i32::try_from(seconds).unwrap_or(i32::MAX)
+/// The time that a container gets to end by itself before it is killed.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub(super) struct Grace(Option<Lasting>);
+
+impl Grace {
+    /// Seconds for the engine, which knows no fractions: never shorter than asked. `None` leaves it to the container.
+    pub(super) fn seconds(self) -> Option<i32> {
+        self.0.map(|time| {
+            let seconds = time.0.as_secs() + u64::from(time.0.subsec_nanos() > 0);
+            i32::try_from(seconds).unwrap_or(i32::MAX)
+        })
+    }
+}
+
+impl fmt::Display for Grace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(time) => write!(f, "grace {time}"),
+            None => f.write_str("its own grace"),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -140,9 +162,11 @@ mod tests {
 
     #[test]
     fn a_grace_is_never_shortened() {
-        assert_eq!(whole_seconds(Duration::from_millis(1)), 1);
-        assert_eq!(whole_seconds(Duration::from_secs(3)), 3);
-        assert_eq!(whole_seconds(Duration::from_millis(3001)), 4);
-        assert_eq!(whole_seconds(Duration::from_secs(u64::MAX)), i32::MAX);
+        let seconds = |time: Duration| Grace(Some(Lasting(time))).seconds();
+        assert_eq!(seconds(Duration::from_millis(1)), Some(1));
+        assert_eq!(seconds(Duration::from_secs(3)), Some(3));
+        assert_eq!(seconds(Duration::from_millis(3001)), Some(4));
+        assert_eq!(seconds(Duration::from_secs(u64::MAX)), Some(i32::MAX));
+        assert_eq!(Grace::default().seconds(), None, "a container knows its own");
     }
 }

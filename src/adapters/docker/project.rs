@@ -152,7 +152,7 @@ impl Project {
         });
         let Some((guest, host)) = guest else { return Ok(()) };
         let text = format!(
-            "exchange container {}: it lives in the network of {}, and would lose it",
+            "exchange container {}: it lives in the network of {}",
             guest.name,
             self.active
                 .iter()

@@ -7,8 +7,8 @@
 use std::collections::HashMap;
 
 use bollard::models::{
-    ContainerConfig, ContainerCreateBody, ContainerInspectResponse, EndpointSettings, HostConfig,
-    ImageConfig, MountPoint, MountType, NetworkingConfig,
+    ContainerConfig, ContainerCreateBody, ContainerInspectResponse, EndpointSettings, HealthConfig,
+    HostConfig, ImageConfig, MountPoint, MountType, NetworkingConfig,
 };
 
 use super::container::short;
@@ -75,7 +75,8 @@ fn own_settings(
     successor: &Successor<'_>,
 ) -> ContainerCreateBody {
     // A command belongs to its entry point: with another entry point it is the creator's in any case.
-    let same_entrypoint = config.entrypoint == image.entrypoint;
+    let same_entrypoint = config.entrypoint.as_deref().unwrap_or_default()
+        == image.entrypoint.as_deref().unwrap_or_default();
     let same_cmd = same_entrypoint && config.cmd == image.cmd;
     let volumes = match successor.volumes {
         Volumes::Inherit => None,
@@ -89,9 +90,13 @@ fn own_settings(
         working_dir: unless_same(config.working_dir, image.working_dir.as_ref()),
         env: without(config.env, image.env.as_ref()),
         labels: Some(own_labels(config.labels.unwrap_or_default(), image, successor)),
-        entrypoint: if same_entrypoint { None } else { config.entrypoint },
+        entrypoint: if same_entrypoint {
+            None
+        } else {
+            config.entrypoint.or_else(|| Some(no_entrypoint()))
+        },
         cmd: if same_cmd { None } else { config.cmd },
-        healthcheck: unless_same(config.healthcheck, image.healthcheck.as_ref()),
+        healthcheck: own_health_check(config.healthcheck, image.healthcheck.as_ref()),
         exposed_ports: without(config.exposed_ports, image.exposed_ports.as_ref()),
         stop_signal: unless_same(config.stop_signal, image.stop_signal.as_ref()),
         shell: unless_same(config.shell, image.shell.as_ref()),
@@ -103,6 +108,29 @@ fn own_settings(
         volumes,
         ..ContainerCreateBody::default()
     }
+}
+
+/// The request for no entry point. The engine shows it as none, and would take none for the image's own.
+fn no_entrypoint() -> Vec<String> {
+    vec![String::new()]
+}
+
+/// A health check is merged field by field, as in the engine's `daemon.merge`: who sets an interval alone has the image's command.
+fn own_health_check(
+    own: Option<HealthConfig>,
+    image: Option<&HealthConfig>,
+) -> Option<HealthConfig> {
+    let Some(image) = image else { return own };
+    let own = own?;
+    let own = HealthConfig {
+        test: unless_same(own.test, image.test.as_ref()),
+        interval: unless_same(own.interval, image.interval.as_ref()),
+        timeout: unless_same(own.timeout, image.timeout.as_ref()),
+        retries: unless_same(own.retries, image.retries.as_ref()),
+        start_period: unless_same(own.start_period, image.start_period.as_ref()),
+        start_interval: unless_same(own.start_interval, image.start_interval.as_ref()),
+    };
+    (own != HealthConfig::default()).then_some(own)
 }
 
 /// Compose recreates a container whose image label differs from what its file asks for, so the label must tell the truth.
@@ -219,7 +247,7 @@ fn without(own: Option<Vec<String>>, defaults: Option<&Vec<String>>) -> Option<V
 
 #[cfg(test)]
 mod tests {
-    use bollard::models::{HealthConfig, Mount, NetworkSettings};
+    use bollard::models::{Mount, NetworkSettings};
 
     use super::*;
 
@@ -314,6 +342,23 @@ mod tests {
         old.config.as_mut().unwrap().entrypoint = strings(&["/wrap"]);
         let body = blueprint(&old, &image(), &successor()).body;
         assert_eq!((body.entrypoint, body.cmd), (strings(&["/wrap"]), strings(&["serve"])));
+    }
+
+    #[test]
+    fn an_entry_point_that_was_taken_away_stays_away() {
+        let mut image = image();
+        image.entrypoint = strings(&["/start"]);
+        let body = blueprint(&container(), &image, &successor()).body;
+        assert_eq!((body.entrypoint, body.cmd), (strings(&[""]), strings(&["serve"])));
+    }
+
+    #[test]
+    fn a_health_check_with_an_interval_of_its_own_runs_the_new_image_s_command() {
+        let mut old = container();
+        let own = HealthConfig { interval: Some(1_000_000_000), ..health("/check").unwrap() };
+        old.config.as_mut().unwrap().healthcheck = Some(own);
+        let kept = blueprint(&old, &image(), &successor()).body.healthcheck.unwrap();
+        assert_eq!((kept.test, kept.interval), (None, Some(1_000_000_000)));
     }
 
     fn volume(name: &str, target: &str) -> MountPoint {

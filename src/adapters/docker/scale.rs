@@ -14,16 +14,14 @@ use serde_json::json;
 use super::client::{Engine, Limits};
 use super::container::short;
 use super::parking::{self, Place};
-use super::power::whole_seconds;
+use super::power::Grace;
 use super::project::{self, Project};
 use super::recreate::{Successor, Volumes, blueprint};
 use super::scaling::{self, Addition, Plan};
-use super::stop::ten_seconds;
 use crate::action::{
     Action, ActionError, Connections, Description, ErrorKind, Evidence, Prediction, Readiness,
     Repeat, ResolveContext, Saved, StepContext, VerbArgs, VerbKind, Verdict, Work,
 };
-use crate::value::Lasting;
 
 /// How many containers of one service move at once; the engine's own throughput peaks at four to eight callers.
 const CALLERS: usize = 8;
@@ -44,9 +42,10 @@ pub(super) struct Scale {
     /// The number of containers for every listed service.
     #[serde(default)]
     to: Option<u64>,
-    /// The time that a container gets to end by itself before it is killed; counted in whole seconds.
-    #[serde(default = "ten_seconds")]
-    grace: Lasting,
+    /// The time that a container gets to end by itself before it is killed; counted in whole seconds. Its own when left
+    /// out, as for `docker.stop`.
+    #[serde(default)]
+    grace: Grace,
 }
 
 /// Services, with or without a number for each.
@@ -66,7 +65,7 @@ pub(super) struct ScaleItem {
     project: String,
     service: String,
     to: u64,
-    grace: Lasting,
+    grace: Grace,
 }
 
 #[async_trait]
@@ -135,7 +134,7 @@ impl Action for ScaleService {
         let ScaleItem { project, service, to, grace } = &self.item;
         Description::new(
             format!(
-                "scale service {service} of project {project} to {to}; surplus containers are parked (grace {grace})"
+                "scale service {service} of project {project} to {to}; surplus containers are parked ({grace})"
             ),
             format!("bring back the containers that service {service} has now"),
         )
@@ -167,7 +166,7 @@ impl Action for ScaleService {
         let (engine, limits) = (engine.as_ref(), &Limits::from(cx));
         let plan = &read_plan(saved)?;
         cx.note(json!({ "plan": plan })).await?;
-        let grace = Some(whole_seconds(self.item.grace.0));
+        let grace = self.item.grace.seconds();
         all(plan
             .start
             .iter()
@@ -212,7 +211,7 @@ impl Action for ScaleService {
         let engine = Engine::of(&self.connections)?;
         let (engine, limits) = (engine.as_ref(), &Limits::from(cx));
         let plan = &read_plan(saved)?;
-        let grace = Some(whole_seconds(self.item.grace.0));
+        let grace = self.item.grace.seconds();
         all(plan.park.iter().map(|place| place.come_back(engine, limits).boxed()).collect())
             .await?;
         all(plan

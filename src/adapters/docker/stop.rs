@@ -8,13 +8,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::client::{Engine, Limits};
-use super::power::{Before, Target, whole_seconds};
+use super::power::{Before, Grace, Target};
 use super::project::{self, Project};
 use crate::action::{
     Action, ActionError, Connections, Description, ErrorKind, Evidence, Readiness, Repeat,
     ResolveContext, Saved, StepContext, VerbArgs, VerbKind, Verdict, Work,
 };
-use crate::value::Lasting;
 
 /// Stops containers of a Compose project.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -26,21 +25,17 @@ pub(super) struct Stop {
     /// The services to stop; all of them when left out.
     #[serde(default)]
     services: Option<Vec<String>>,
-    /// The time that a container gets to end by itself before it is killed; counted in whole seconds.
-    #[serde(default = "ten_seconds")]
-    grace: Lasting,
-}
-
-/// The engine's own default.
-pub(super) fn ten_seconds() -> Lasting {
-    Lasting(Duration::from_secs(10))
+    /// The time that a container gets to end by itself before it is killed; counted in whole seconds. Its own when left
+    /// out: what its creator asked for (`stop_grace_period`), else the engine's 10 s. The step's `timeout` must be longer.
+    #[serde(default)]
+    grace: Grace,
 }
 
 /// One container to stop.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct StopItem {
     target: Target,
-    grace: Lasting,
+    grace: Grace,
 }
 
 #[async_trait]
@@ -83,7 +78,7 @@ impl Action for StopContainer {
     fn describe(&self) -> Description {
         let container = &self.item.target.container;
         Description::new(
-            format!("stop container {container} (grace {})", self.item.grace),
+            format!("stop container {container} ({})", self.item.grace),
             format!("start container {container} again"),
         )
     }
@@ -112,8 +107,7 @@ impl Action for StopContainer {
         let engine = Engine::of(&self.connections)?;
         let before = Before::read(saved)?;
         let name = &self.item.target.container;
-        let grace = whole_seconds(self.item.grace.0);
-        engine.stop(&cx.into(), &before.id, name, Some(grace)).await?;
+        engine.stop(&cx.into(), &before.id, name, self.item.grace.seconds()).await?;
         Ok(Evidence::with(format!("{name} stopped"), serde_json::json!({ "id": before.id })))
     }
 

@@ -14,10 +14,9 @@ use super::container::{Container, short};
 use super::handover::{self, Manners, Scene};
 use super::image::{self, Wanted};
 use super::parking::{self, Place};
-use super::power::{predicted_running, whole_seconds};
+use super::power::{Grace, predicted_running};
 use super::project::{self, Member, Project};
 use super::recreate::{Successor, Volumes, blueprint};
-use super::stop::ten_seconds;
 use crate::action::{
     Action, ActionError, Connections, Description, ErrorKind, Evidence, Prediction, Readiness,
     Repeat, ResolveContext, Saved, StepContext, VerbArgs, VerbKind, Verdict, Work,
@@ -36,9 +35,11 @@ pub(super) struct Swap {
     services: Option<Vec<String>>,
     /// The image to run; it must be on the engine.
     image: Wanted,
-    /// The time that the former container gets to end by itself before it is killed; counted in whole seconds.
-    #[serde(default = "ten_seconds")]
-    grace: Lasting,
+    /// The time that the former container gets to end by itself before it is killed; counted in whole seconds. Its own when left
+    /// out, as for `docker.stop`, and at most half of the step's
+    /// `timeout`.
+    #[serde(default)]
+    grace: Grace,
     /// How long a container without a health check must run before it counts as well.
     #[serde(default = "two_seconds")]
     steady: Lasting,
@@ -61,7 +62,7 @@ pub(super) struct SwapItem {
     reference: String,
     /// The wanted image's id.
     image: String,
-    grace: Lasting,
+    grace: Grace,
     steady: Lasting,
 }
 
@@ -134,7 +135,7 @@ impl Action for SwapContainer {
             format!("{reference} ({})", short(image))
         };
         Description::new(
-            format!("run {container} from {wanted} and park its present container (grace {grace})"),
+            format!("run {container} from {wanted} and park its present container ({grace})"),
             format!("bring the parked container of {container} back and remove the new one"),
         )
     }
@@ -260,7 +261,7 @@ impl SwapContainer {
     }
 
     fn manners(&self) -> Manners {
-        Manners { grace: whole_seconds(self.item.grace.0), steady: self.item.steady.0 }
+        Manners { grace: self.item.grace.seconds(), steady: self.item.steady.0 }
     }
 
     /// Whether nothing is left to do: the new container is in its place and the old one is parked for good.

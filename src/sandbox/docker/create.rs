@@ -140,6 +140,10 @@ fn merge_command(config: &mut Config, image: &Config) {
             config.entrypoint.clone_from(&image.entrypoint);
         }
     }
+    // An empty word does so, too, and is not kept.
+    if config.entrypoint.as_deref().is_some_and(|words| words == [""]) {
+        config.entrypoint = None;
+    }
 }
 
 /// Adds what `defaults` has and `given` lacks; a zero or empty list counts as lacking.

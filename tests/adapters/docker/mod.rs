@@ -51,6 +51,7 @@ macro_rules! all_scenarios {
             swap:
                 a_container_goes_back_to_the_old_image_and_forward_again,
                 a_broken_image_brings_the_old_container_back,
+                a_stop_that_is_said_to_have_failed_leaves_the_old_container_running,
                 a_missing_image_touches_nothing,
                 the_wanted_image_is_a_success_and_a_stopped_container_stays_stopped,
                 a_swap_that_another_run_left_half_done_is_not_guessed_at;

@@ -1,7 +1,7 @@
 //! Another image, and back.
 
 use bollard::models::{
-    ContainerCreateBody, ContainerInspectResponse, HealthStatusEnum, RestartPolicy,
+    ContainerCreateBody, ContainerInspectResponse, HealthConfig, HealthStatusEnum, RestartPolicy,
     RestartPolicyNameEnum,
 };
 use rollback::action::ErrorKind;
@@ -9,6 +9,9 @@ use serde_json::json;
 
 use super::proxy::Proxy;
 use super::rig::{BROKEN, NEW, OLD, Rig, is_running};
+
+/// The requests of a swap until the old container is stopped: looks three times, at the image, creates, looks again, stops.
+const UNTIL_STOPPED: usize = 7;
 
 fn env(found: &ContainerInspectResponse) -> Vec<String> {
     let mut env = found.config.clone().and_then(|config| config.env).unwrap_or_default();
@@ -31,9 +34,10 @@ fn aliases(found: &ContainerInspectResponse, network: &str) -> Vec<String> {
     aliases
 }
 
-/// Restarted by the engine unless stopped, with an anonymous volume.
+/// Restarted by the engine unless stopped, with an anonymous volume, and more patient than its image.
 fn always_with_data(body: &mut ContainerCreateBody) {
     body.volumes = Some(vec!["/data".to_owned()]);
+    body.healthcheck = Some(HealthConfig { retries: Some(9), ..HealthConfig::default() });
     if let Some(host) = body.host_config.as_mut() {
         host.restart_policy = Some(RestartPolicy {
             name: Some(RestartPolicyNameEnum::ALWAYS),
@@ -64,8 +68,10 @@ pub(super) async fn a_container_goes_back_to_the_old_image_and_forward_again(rig
         env(&second),
         ["AGENT_LEGACY=yes", "AGENT_MODEL=small", "AGENT_VERSION=1.0.0", "TOKEN=of-the-creator"]
     );
-    let check = |found: &ContainerInspectResponse| found.config.clone()?.healthcheck?.interval;
-    assert_ne!(check(&first), check(&second), "the health check is the image's own");
+    let check = |found: &ContainerInspectResponse| found.config.clone()?.healthcheck;
+    let (former, check) = (check(&first).unwrap(), check(&second).unwrap());
+    assert_ne!(former.interval, check.interval, "the health check is the image's own");
+    assert_eq!((former.retries, check.retries), (Some(9), Some(9)), "but for the creator's part");
     assert!(volume(&first).is_some());
     assert_eq!(volume(&second), volume(&first), "the data goes along");
     assert_eq!(aliases(&second, &project.network), aliases(&first, &project.network));
@@ -112,6 +118,20 @@ pub(super) async fn a_broken_image_brings_the_old_container_back(rig: &Rig) {
     assert_eq!(project.all().await, before);
 }
 
+pub(super) async fn a_stop_that_is_said_to_have_failed_leaves_the_old_container_running(rig: &Rig) {
+    let (port, project) = (rig.port(), rig.project().await);
+    project.run("web", 1, NEW).await;
+    let before = project.all().await;
+    let args = json!({"project": project.name, "image": OLD, "grace": "5s"});
+    let item = port.items("docker.swap", args).await.unwrap().remove(0);
+    let saved = port.needed(port.action("docker.swap", &item).as_ref()).await;
+    let proxy = Proxy::lying(&rig.host, UNTIL_STOPPED).await;
+    let port = port.through(&proxy.host);
+    let error = port.action("docker.swap", &item).apply(&port.cx(), &saved).await.unwrap_err();
+    assert!(error.retryable && error.message.contains("the exit event was lost"), "{error}");
+    assert_eq!(project.all().await, before, "the same container runs, and no other is left");
+}
+
 pub(super) async fn a_missing_image_touches_nothing(rig: &Rig) {
     let (port, project) = (rig.port(), rig.project().await);
     project.run("web", 1, NEW).await;
@@ -149,8 +169,7 @@ pub(super) async fn a_swap_that_another_run_left_half_done_is_not_guessed_at(rig
     let args = json!({"project": project.name, "image": OLD, "grace": "5s"});
     let item = port.items("docker.swap", args).await.unwrap().remove(0);
     let saved = port.needed(port.action("docker.swap", &item).as_ref()).await;
-    // Looks three times, at the image, creates, looks again, stops the old one, and dies.
-    let proxy = Proxy::start(&rig.host, 7).await;
+    let proxy = Proxy::start(&rig.host, UNTIL_STOPPED).await;
     let mortal = port.through(&proxy.host);
     mortal.action("docker.swap", &item).apply(&mortal.cx(), &saved).await.unwrap_err();
     assert!(project.running().await.is_empty(), "it died between stop and start");

@@ -13,8 +13,12 @@ use crate::support::{HANG, free_port};
 
 /// An item of `docker.stop` as the plan records it.
 fn item() -> Item {
+    item_with(&json!("10000ms"))
+}
+
+fn item_with(grace: &serde_json::Value) -> Item {
     let target = json!({"project": "p", "short_name": "web-1", "container": "p-web-1"});
-    Item { name: "web-1".into(), args: json!({"target": target, "grace": "10000ms"}).into() }
+    Item { name: "web-1".into(), args: json!({"target": target, "grace": grace}).into() }
 }
 
 fn running() -> String {
@@ -51,7 +55,7 @@ async fn a_change_without_an_answer_is_unknown_and_one_not_sent_is_not() {
     let cancel = CancellationToken::new();
     let cx = port.cx_until(Instant::now() + HANG, cancel.clone());
     let (outcome, ()) = tokio::join!(action.apply(&cx, &saved), async {
-        silence.heard().await;
+        drop(silence.heard().await);
         cancel.cancel();
     });
     let error = outcome.unwrap_err();
@@ -59,6 +63,24 @@ async fn a_change_without_an_answer_is_unknown_and_one_not_sent_is_not() {
 
     let error = action.apply(&cx, &saved).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Cancelled, "cancelled before it was sent: {error}");
+}
+
+#[tokio::test]
+async fn a_grace_that_nobody_names_is_the_container_s_own() {
+    for (grace, asked) in [(json!("10000ms"), "?t=10 "), (json!(null), "/stop? ")] {
+        let mut silence = Silence::after(&running(), 1).await;
+        let port = Port::at(&silence.host);
+        let action = port.action("docker.stop", &item_with(&grace));
+        let saved = port.needed(action.as_ref()).await;
+        let cancel = CancellationToken::new();
+        let cx = port.cx_until(Instant::now() + HANG, cancel.clone());
+        let (_unknown, line) = tokio::join!(action.apply(&cx, &saved), async {
+            let line = silence.heard().await;
+            cancel.cancel();
+            line
+        });
+        assert!(line.contains(asked), "{line}");
+    }
 }
 
 #[tokio::test]
