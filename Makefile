@@ -11,7 +11,7 @@ TEST_THREADS := $(shell echo $$(( $$(nproc) * 2 )))
 WITH_SERVERS := eval "$$(scripts/servers env)" &&
 
 .DEFAULT_GOAL := help
-.PHONY: help test contract embedded crash revert knowledge durability faults fuzz simulation check bench deny servers servers-down staging staging-down fmt docs
+.PHONY: help test contract embedded crash crash-staging revert knowledge durability faults fuzz simulation check bench deny servers servers-down staging staging-down fmt docs
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) | while IFS='|' read -r name what; do printf 'make %-14s %s\n' "$$name" "$$what"; done
@@ -25,9 +25,12 @@ contract: ## the digitalocean tests through Prism, which holds both sides agains
 embedded: ## the sandbox's tests with the PostgreSQL that the feature `embedded-postgres` carries inside; needs Rust 1.93
 	@$(CARGO) test $(FEATURES),embedded-postgres --lib -- sandbox::postgres
 
-crash: servers ## the long form of the crash tests: runs killed at every point, journals cut, disks that fail, signals, and drills on real servers at random instants
+crash: servers ## the long form of the crash tests: runs killed at every point, journals cut, disks that fail, signals; then crash-staging
 	@$(CARGO) test $(FEATURES) --lib -- journal::tests
 	@$(WITH_SERVERS) ROLLBACK_CRASH_ROUNDS=all $(CARGO) test $(FEATURES) --test suite -- --nocapture recovery::crash recovery::journal terminal::disk terminal::signals
+	@$(MAKE) --no-print-directory crash-staging
+
+crash-staging: servers ## drills on real servers, killed at random instants: ROLLBACK_STAGING_KILLS (12x100,131x10) from ROLLBACK_STAGING_SEED (1)
 	@$(WITH_SERVERS) ROLLBACK_STAGING_ALONE=yes ROLLBACK_STAGING_KILLS=$${ROLLBACK_STAGING_KILLS:-12x100,131x10} \
 	  $(CARGO) test $(FEATURES) --test suite recovery::staging -- --nocapture
 
@@ -41,7 +44,7 @@ faults: servers ## the long form of the network faults: ROLLBACK_FAULT_ROUNDS ro
 	@$(WITH_SERVERS) $(CARGO) test $(FEATURES) --test suite -- secrets:: postgres::program::passwords redis::real kubernetes::program::the_token
 	@ROLLBACK_FAULT_ROUNDS=$${ROLLBACK_FAULT_ROUNDS:-25} $(CARGO) test $(FEATURES) --test suite -- --nocapture --exact faults::every_fault_is_told_as_what_it_is faults::certificate::no_adapter_speaks_to_a_server_that_tls_refuses faults::names::a_broken_resolver_is_told_as_what_it_is
 
-durability: ## power lost at any instant: ROLLBACK_POWER_SEEDS instants (10000) from ROLLBACK_POWER_SEED (0)
+durability: servers ## power lost at any instant: ROLLBACK_POWER_SEEDS instants (10000) from ROLLBACK_POWER_SEED (0)
 	@ROLLBACK_POWER_SEEDS=$${ROLLBACK_POWER_SEEDS:-10000} $(CARGO) test $(FEATURES) --test suite durability:: -- --nocapture
 
 fuzz: ## broken input for everything that reads: ROLLBACK_FUZZ_SECONDS for each target (60) from ROLLBACK_FUZZ_SEED (0)

@@ -169,7 +169,7 @@ async fn every_fault_is_told_as_what_it_is() {
     let subjects = Subject::OVER_HTTP.len() + Subject::OTHERS.len();
     let once = cases.iter().filter(|case| case.subject.is_once_only()).count();
     println!(
-        "{faults} faults x {subjects} requests of 10 adapters: {} combinations x {rounds} rounds from seed {first}; \
+        "{faults} faults x {subjects} requests: {} combinations x {rounds} rounds from seed {first}; \
          told {told:?}; requests that must not be repeated {once} a round, sent twice 0; violations 0",
         cases.len(),
     );

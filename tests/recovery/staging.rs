@@ -1,9 +1,9 @@
 //! A drill on real servers is killed at random instants, and `resume` ends it: Docker Engine with two fleets, nginx between them,
 //! PostgreSQL, a Redis cluster, users who ask all the while.
 //!
-//! `make test` kills a small fleet's drill twice. `make crash` sets `ROLLBACK_STAGING_KILLS`, such as `12x100,131x10`: a hundred
-//! kills with 12 agents on each side, then ten with 131. `ROLLBACK_CRASH_SEED` chooses the instants, which are printed;
-//! `ROLLBACK_CRASH_FIRST=40` begins with round 40 of the same seed, in the first campaign.
+//! `make test` kills a small fleet's drill twice. `make crash-staging` sets `ROLLBACK_STAGING_KILLS`, such as `12x100,131x10`: a
+//! hundred kills with 12 agents on each side, then ten with 131. `ROLLBACK_STAGING_SEED` chooses the instants, which are printed;
+//! `ROLLBACK_STAGING_FIRST=40` begins with round 40 of the same seed, in the first campaign, and makes as many kills from there.
 
 mod data;
 mod ledger;
@@ -64,8 +64,8 @@ struct Before {
 fn a_drill_on_real_servers_that_is_killed_ends_after_resume() {
     let campaigns = variable("ROLLBACK_STAGING_KILLS").unwrap_or_else(|| SHORT.to_owned());
     let number = |name: &str| variable(name).map(|text| text.parse().expect("a number"));
-    let seed = number("ROLLBACK_CRASH_SEED").unwrap_or(1);
-    let mut first = number("ROLLBACK_CRASH_FIRST").unwrap_or(1);
+    let seed = number("ROLLBACK_STAGING_SEED").unwrap_or(1);
+    let mut first = number("ROLLBACK_STAGING_FIRST").unwrap_or(1);
     for campaign in campaigns.split(',') {
         let (agents, kills) = campaign.split_once('x').expect("AGENTSxKILLS");
         let (agents, kills) = (agents.parse().expect("agents"), kills.parse().expect("kills"));
