@@ -105,7 +105,7 @@ pub(super) fn start_or_skip(state: &RunState, step: &PlannedStep, now_ms: u64) -
     if let Some(because) = &step.skip {
         return skip(SkipReason::Condition { because: because.to_string() });
     }
-    // What an earlier session has begun is looked at and finished, however little time is left.
+    // What may be in force since an earlier session is looked at and finished, however little time is left.
     if step.policy.optional
         && !known.may_have_changed_something()
         && let Some((needs_ms, left_ms)) = deadline::misfit(state, step, now_ms)

@@ -74,12 +74,11 @@ impl Stage {
             // A no may become a yes when somebody looks again.
             (Open | Failed, Event::QuestionAnswered { confirmed: true, .. }) => Verified,
             (Open, Event::QuestionAnswered { confirmed: false, .. }) => Failed,
-            // The way back, also of what waited for another attempt, or had been looked at for it, when the run was stopped, and of
-            // whose change nothing but the start is left in a damaged journal. A second undo after a crash is legal: undo changes
-            // nothing twice.
+            // The way back, also of what waited for another attempt, or had been looked at for it, when the run was stopped. A second undo
+            // after a crash is legal: undo changes nothing twice.
             (
-                Pending | Inspected | Applying | Applied | Verified | FoundDone | Failed
-                | NotInForce | Unknown | Undoing | Stuck,
+                Pending | Inspected | Applied | Verified | FoundDone | Failed | NotInForce
+                | Unknown | Undoing | Stuck,
                 Event::UndoStarted { .. },
             ) => Undoing,
             (Undoing, Event::Noted { .. }) => Undoing,

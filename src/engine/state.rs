@@ -151,6 +151,12 @@ impl StepState {
             && (self.decision == Some(Some(false))
                 || self.items.values().any(|item| item.stage == Stage::Undoing))
     }
+
+    /// Whether its way back was cut short when the run was stopped at once. One that the systems have refused is not.
+    fn has_stopped_on_its_way_back(&self) -> bool {
+        let any = |stage| self.items.values().any(|item| item.stage == stage);
+        any(Stage::Undone) && !any(Stage::Stuck) && self.may_have_changed_something()
+    }
 }
 
 /// What is known of one target.
@@ -470,10 +476,12 @@ impl RunState {
         self.killed = false;
         self.ended = None;
         for step in self.steps.values_mut() {
-            if step.is_on_its_way_back() {
+            if step.is_on_its_way_back() || step.has_stopped_on_its_way_back() {
                 // What was begun is finished first: forward again from half of it could be neither.
                 step.decision = Some(Some(false));
                 step.started_ms = None;
+                step.ended_ms = None;
+                step.outcome = None;
                 continue;
             }
             for item in step.items.values_mut() {

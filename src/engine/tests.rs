@@ -446,8 +446,10 @@ async fn two_interrupts_take_back_no_further_item() {
     assert_eq!(verdict(&state), (RunVerdict::FailedPartial, 7));
     assert_eq!(outcome(&state, "p0/fleet"), Some(Outcome::Failed), "one of them is in force");
     assert!(bench.world().is_on("one") && !bench.world().is_on("two"));
-    let (run, _handles) = bench.resume(handles.log, None);
+    // The way back is finished, and nothing goes forward first.
+    let (run, handles) = bench.resume(handles.log, None);
     assert_eq!(verdict(&run.await.state), (RunVerdict::FailedClean, 6));
+    assert_eq!(count(&handles.log, |event| matches!(event, Event::ApplyStarted { .. })), 2);
     assert!(!bench.world().is_on("one") && !bench.world().is_on("two"));
 }
 
