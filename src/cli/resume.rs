@@ -10,10 +10,10 @@ use super::context::Context;
 use super::custody::{self, Subject};
 use super::error::{CliError, INVALID, UNEXPECTED, USAGE};
 use super::lock::LockArgs;
-use super::session::Session;
+use super::session::{Session, understand};
 use super::{logbook, open, revert};
 use crate::clock;
-use crate::engine::recover;
+use crate::engine::{Request, recover};
 use crate::event::{Header, RunVerdict};
 use crate::journal::{self, Holder, Journal, LockDir, Owner, Run};
 use crate::report::style::{BAD, DOUBT, GOOD, paint};
@@ -47,7 +47,12 @@ pub(super) async fn run(cx: Context, args: ResumeArgs) -> Result<u8, CliError> {
         // What asked it to make room is answered by whoever types this.
         let _stale = run.take()?;
     } else {
-        run.forget_aborts()?;
+        for request in run.forget_aborts()? {
+            if let Request::Stop { by } = understand(request) {
+                let text = sanitize(&format!("{by}, and the process that was to stop had died"));
+                cx.output.progress(format!("{text}; to stop it now: rollback abort {}", run.id()));
+            }
+        }
     }
     let own = own.published()?;
     let (history, salvaged) = history(&cx, &run, args.salvage)?;

@@ -210,7 +210,8 @@ async fn read_letters(run: Run, to_engine: mpsc::UnboundedSender<Request>) {
     }
 }
 
-fn understand(letter: journal::Request) -> Request {
+/// What a letter asks of the engine.
+pub(super) fn understand(letter: journal::Request) -> Request {
     match letter {
         journal::Request::Abort { by, reason } => {
             let why = reason.map(|reason| format!(": {reason}")).unwrap_or_default();

@@ -113,14 +113,15 @@ pub(super) fn take(dir: &Path) -> Result<Taken, JournalError> {
     Ok(taken)
 }
 
-/// Removes the requests to stop that a run has not lived to read.
-pub(super) fn forget_aborts(dir: &Path) -> Result<(), JournalError> {
+/// Removes the requests to stop that a run has not lived to read, and returns them.
+pub(super) fn forget_aborts(dir: &Path) -> Result<Vec<Request>, JournalError> {
+    let mut forgotten = Vec::new();
     for path in waiting(dir)? {
-        if matches!(read(&path), Ok(Request::Abort { .. })) {
-            std::fs::remove_file(&path).map_err(|e| JournalError::io("remove", &path, e))?;
-        }
+        let Ok(request @ Request::Abort { .. }) = read(&path) else { continue };
+        std::fs::remove_file(&path).map_err(|e| JournalError::io("remove", &path, e))?;
+        forgotten.push(request);
     }
-    Ok(())
+    Ok(forgotten)
 }
 
 fn waiting(dir: &Path) -> Result<Vec<PathBuf>, JournalError> {

@@ -128,8 +128,8 @@ impl Run {
     }
 
     /// Forgets the requests to stop that came too late for an earlier process of this run: they were not meant for whoever takes it
-    /// up again. Everything else stays: an answer is still one, and an emergency may have the subject.
-    pub fn forget_aborts(&self) -> Result<(), JournalError> {
+    /// up again, who is to be told of them. Everything else stays: an answer is still one, and an emergency may have the subject.
+    pub fn forget_aborts(&self) -> Result<Vec<Request>, JournalError> {
         control::forget_aborts(&self.control())
     }
 

@@ -121,13 +121,15 @@ fn an_abort_that_came_too_late_does_not_stop_the_run_that_goes_on() {
     let stage = stage();
     let (run, id) = holding(&stage);
     run.signal(Signal::STOP);
-    let asked = stage.rollback(&format!("abort {id}")).expect_code(0);
+    let asked = stage.rollback(&format!("abort {id} --reason mistaken")).expect_code(0);
     assert!(asked.stderr.contains("to stop"), "{asked}");
     run.signal(Signal::KILL);
     drop(run.finish());
     let resume = ["resume", id.as_str()];
     let resumed = finish(stage.world.program().env("ROLLBACK_CLOCK_AHEAD", A_DAY).args(resume));
-    assert!(resumed.expect_code(0).stdout.contains("RECOVERED"));
+    let resumed = resumed.expect_code(0);
+    assert!(resumed.stdout.contains("RECOVERED"), "{resumed}");
+    assert!(resumed.stderr.contains("asked to stop: mistaken, and the process"), "{resumed}");
 }
 
 #[test]

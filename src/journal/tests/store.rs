@@ -226,10 +226,11 @@ fn an_abort_of_a_dead_run_is_forgotten_and_nothing_else() {
     let by = Actor { user: "ada".into(), host: "ops-1".into(), pid: 1 };
     let answer = Request::Answer { at: place("a"), by: by.clone(), confirmed: true, remark: None };
     let over = Request::TakeOver { by: by.clone(), run: "other".into(), runbook: "rescue".into() };
-    for request in [&Request::Abort { by, reason: None }, &answer, &over] {
+    let abort = Request::Abort { by, reason: None };
+    for request in [&abort, &answer, &over] {
         run.post(request).expect("room");
     }
-    run.forget_aborts().expect("readable");
+    assert_eq!(run.forget_aborts().expect("readable"), [abort]);
     assert_eq!(run.take().expect("readable").requests, [answer, over]);
 }
 
