@@ -19,6 +19,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// The seconds that the engine gives a container for which nobody has asked for others.
 const ENGINES_GRACE: i64 = 10;
 
+/// How long a container is watched that the engine says it could not stop.
+const LAST_MOMENT: Duration = Duration::from_secs(3);
+
 /// The most time that is kept back for bringing the old container back.
 const RESCUE: Duration = Duration::from_secs(15);
 
@@ -95,7 +98,9 @@ pub(super) async fn exchange(
     coming: &Container,
     manners: &Manners,
 ) -> Result<(), ActionError> {
-    let grace = Some(patience(limits, leaving, manners));
+    let creators = leaving.raw.config.as_ref().and_then(|config| config.stop_timeout);
+    let left = limits.deadline().saturating_duration_since(Instant::now());
+    let grace = Some(patience(manners.grace, creators, left));
     if leaving.running
         && let Err(error) = engine.stop(limits, &leaving.id, &leaving.name, grace).await
     {
@@ -119,40 +124,55 @@ pub(super) async fn exchange(
     })
 }
 
-/// Seconds that a container gets to end by itself: what the step or else its creator asked for, at most half of the time that is
-/// left, since the other one has to start in the rest. Cut off in between, neither would run.
-fn patience(limits: &Limits, leaving: &Container, manners: &Manners) -> i32 {
-    let own = || leaving.raw.config.as_ref().and_then(|config| config.stop_timeout);
-    let wanted = manners.grace.map(i64::from).or_else(own).unwrap_or(ENGINES_GRACE);
-    let most = limits.deadline().saturating_duration_since(Instant::now()).as_secs() / 2;
-    let most = i32::try_from(most).unwrap_or(i32::MAX);
+/// Seconds that a container gets to end by itself: what the step has `asked` for or else its creator, at most half of the time that is
+/// `left`, since the other one has to start in the rest. Cut off in between, neither would run.
+fn patience(asked: Option<i32>, creators: Option<i64>, left: Duration) -> i32 {
+    let wanted = asked.map(i64::from).or(creators).unwrap_or(ENGINES_GRACE);
+    let most = i32::try_from(left.as_secs() / 2).unwrap_or(i32::MAX);
     // A negative one asks to wait for ever.
-    i32::try_from(wanted).ok().filter(|wanted| *wanted >= 0).map_or(most, |wanted| wanted.min(most))
+    let wanted = i32::try_from(wanted).ok().filter(|wanted| *wanted >= 0);
+    wanted.map_or(most, |wanted| wanted.min(most))
 }
 
-/// One that could not be stopped stays in service: the engine may have ended it although it reports a failure.
+/// One that could not be stopped stays in service: the engine may end it although it reports a failure.
 async fn stay(
     engine: &Engine,
     limits: &Limits,
     leaving: &Container,
     error: ActionError,
 ) -> ActionError {
-    if error.kind != ErrorKind::Failed {
-        // Never asked for, or still under way.
-        return error;
+    match error.kind {
+        ErrorKind::Failed => {}
+        // Still under way.
+        ErrorKind::Unknown => return error.hint(by_hand(engine, leaving)),
+        // Never asked for.
+        _ => return error,
     }
-    let back = async {
-        match engine.find(limits, &leaving.id).await? {
-            Some(now) if now.running => Ok(()),
-            _ => engine.start(limits, &leaving.id, &leaving.name).await,
-        }
-    };
-    match back.await {
+    match keep_running(engine, limits, leaving).await {
         Ok(()) => error,
         Err(rescue) => {
             let retryable = error.retryable;
             down(engine, leaving, error, rescue).retryable(retryable)
         }
+    }
+}
+
+/// Watches a container for a moment, and starts it when it ends.
+async fn keep_running(
+    engine: &Engine,
+    limits: &Limits,
+    container: &Container,
+) -> Result<(), ActionError> {
+    let until = Instant::now() + LAST_MOMENT;
+    loop {
+        let now = engine.find(limits, &container.id).await?;
+        if !now.is_some_and(|now| now.running) {
+            return engine.start(limits, &container.id, &container.name).await;
+        }
+        if Instant::now() >= until {
+            return Ok(());
+        }
+        limits.pause(LOOK_AGAIN, &format!("watch container {}", container.name)).await?;
     }
 }
 
@@ -163,11 +183,16 @@ fn down(
     mut error: ActionError,
     rescue: ActionError,
 ) -> ActionError {
-    error.message = format!("{}; {} may not run", error.message, left.name);
+    error.message = format!("{}; perhaps {} does not run", error.message, left.name);
     error.kind = ErrorKind::Unknown;
     error.retryable = false;
     error.causes.push(rescue.message);
-    error.hint(format!("`docker -H {} start {}`", engine.at(), left.id))
+    error.hint(by_hand(engine, left))
+}
+
+fn by_hand(engine: &Engine, container: &Container) -> String {
+    let (at, id) = (engine.at(), &container.id);
+    format!("If {} does not run: `docker -H {at} start {id}`.", container.name)
 }
 
 /// The one that came is stopped at once and the one that left is started.
@@ -291,6 +316,18 @@ mod tests {
             health: status.map(|status| Reported { status: Some(status), ..Reported::default() }),
             ..ContainerState::default()
         }
+    }
+
+    #[test]
+    fn the_one_that_leaves_has_half_of_the_time_at_most() {
+        let left = Duration::from_secs(120);
+        assert_eq!(patience(Some(3), Some(300), left), 3, "the step knows best");
+        assert_eq!(patience(None, Some(45), left), 45);
+        assert_eq!(patience(None, None, left), 10, "the engine's own");
+        assert_eq!(patience(None, Some(300), left), 60);
+        assert_eq!(patience(Some(90), None, left), 60);
+        assert_eq!(patience(None, Some(-1), left), 60, "for ever is not for us");
+        assert_eq!(patience(Some(3), None, Duration::ZERO), 0);
     }
 
     #[test]

@@ -36,8 +36,7 @@ pub(super) struct Swap {
     /// The image to run; it must be on the engine.
     image: Wanted,
     /// The time that the former container gets to end by itself before it is killed; counted in whole seconds. Its own when left
-    /// out, as for `docker.stop`, and at most half of the step's
-    /// `timeout`.
+    /// out, as for `docker.stop`. Never more than half of the time that the step still has.
     #[serde(default)]
     grace: Grace,
     /// How long a container without a health check must run before it counts as well.
